@@ -1,0 +1,139 @@
+//! The table of configuration keys: what there is, its default, its meaning.
+//!
+//! Everything that speaks of a key (parsing, `denizen config`, the generated
+//! `docs/configuration.md`, the nearest match for a misspelt one) reads this
+//! table. The sections of providers are their owners' (`provider::options`).
+
+/// What a value may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of a few words.
+    Choice(&'static [&'static str]),
+    /// A whole number, at least the given one.
+    Number(u64),
+    /// A time span such as `90s`, `30m`, `24h`, `30d`.
+    Span,
+    /// A time span, or `never`.
+    SpanOrNever,
+    /// A path; `~/` is the home directory, a relative one is below the root.
+    Path,
+    /// A list of paths.
+    Paths,
+    /// A list of texts.
+    Texts,
+}
+
+/// One configuration key.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySpec {
+    /// The dotted name.
+    pub name: &'static str,
+    /// What its value may look like.
+    pub kind: Kind,
+    /// The value in force when nothing sets it, as it would be written; empty
+    /// where there is none.
+    pub default: &'static str,
+    /// What it does, in one or two sentences.
+    pub help: &'static str,
+}
+
+/// Every key outside the sections `agents` and `providers`.
+pub const KEYS: &[KeySpec] = &[
+    KeySpec {
+        name: "provider",
+        kind: Kind::Text,
+        default: "auto",
+        help: "The provider of new sessions. `auto` is the first of claude, codex, opencode, gemini that is installed; it is decided at a session's first turn and written into its record.",
+    },
+    KeySpec {
+        name: "durability",
+        kind: Kind::Choice(&["power", "process"]),
+        default: "power",
+        help: "What an acknowledged message survives: a power cut (`power`), or only the end of any process (`process`, which leaves every fsync out).",
+    },
+    KeySpec {
+        name: "walls",
+        kind: Kind::Choice(&["off", "full", "kernel"]),
+        default: "off",
+        help: "Whether the kernel keeps an agent inside its session. This version has no walls: only `off` is accepted.",
+    },
+    KeySpec {
+        name: "working_dirs",
+        kind: Kind::Paths,
+        default: "[]",
+        help: "Directories that `denizen cd` may point a session at, with everything below them.",
+    },
+    KeySpec {
+        name: "defaults.working_dir",
+        kind: Kind::Path,
+        default: "",
+        help: "The working directory of new sessions. Without it a session works in its own folder.",
+    },
+    KeySpec {
+        name: "limits.turns",
+        kind: Kind::Number(1),
+        default: "3",
+        help: "How many turns run at once, all processes together.",
+    },
+    KeySpec {
+        name: "limits.queued",
+        kind: Kind::Number(1),
+        default: "10",
+        help: "How many messages may wait in one session.",
+    },
+    KeySpec {
+        name: "limits.turn_timeout",
+        kind: Kind::Span,
+        default: "30m",
+        help: "How long one turn may take before everything it started is ended.",
+    },
+    KeySpec {
+        name: "retention.trash",
+        kind: Kind::SpanOrNever,
+        default: "30d",
+        help: "How long a removed session stays in the trash before `denizen cleanup` deletes it for good.",
+    },
+    KeySpec {
+        name: "retention.idle",
+        kind: Kind::SpanOrNever,
+        default: "never",
+        help: "After how long without a turn `denizen cleanup` archives a session.",
+    },
+];
+
+/// The keys of an `[agents.<name>]` section.
+pub const AGENT_KEYS: &[KeySpec] = &[
+    KeySpec { name: "provider", kind: Kind::Text, default: "", help: "The provider of sessions made for this agent." },
+    KeySpec { name: "model", kind: Kind::Text, default: "", help: "The model that its sessions use." },
+    KeySpec {
+        name: "instructions",
+        kind: Kind::Path,
+        default: "",
+        help: "A file that is copied to `AGENTS.md` in each new session of this agent.",
+    },
+    KeySpec {
+        name: "permission_mode",
+        kind: Kind::Text,
+        default: "",
+        help: "The permission mode that its sessions start with; never above the provider's.",
+    },
+];
+
+/// The name of the environment variable that sets a key.
+#[must_use]
+pub fn variable(name: &str) -> String {
+    format!("DENIZEN_{}", name.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The candidate that is spelt most like `wrong`, where one is close.
+#[must_use]
+pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(wrong, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

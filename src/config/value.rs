@@ -1,0 +1,167 @@
+//! Values as they are written, checked against what a key allows.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::keys::Kind;
+
+/// A value that fits its key's [`Kind`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Text, a choice, or a path as written.
+    Text(String),
+    /// A whole number.
+    Number(u64),
+    /// A time span; `None` is `never`.
+    Span(Option<Duration>),
+    /// A list.
+    Texts(Vec<String>),
+}
+
+impl Value {
+    /// Reads a value that was given as plain text: by default, environment or
+    /// command line. Lists are separated by commas.
+    ///
+    /// # Errors
+    /// With the rule that the text breaks.
+    pub fn from_text(text: &str, kind: Kind) -> Result<Self, String> {
+        let text = text.trim();
+        match kind {
+            Kind::Number(_) => {
+                text.parse().map_err(|_| format!("`{text}` is not a whole number")).and_then(|n| number(n, kind))
+            }
+            Kind::Paths | Kind::Texts => {
+                let inner = text.trim_start_matches('[').trim_end_matches(']');
+                let words = inner.split(',').map(str::trim).filter(|word| !word.is_empty());
+                Ok(Self::Texts(words.map(str::to_owned).collect()))
+            }
+            _ => text_value(text, kind),
+        }
+    }
+
+    /// Reads a value from a TOML document.
+    ///
+    /// # Errors
+    /// With the rule that the value breaks.
+    pub fn from_toml(value: &toml::Value, kind: Kind) -> Result<Self, String> {
+        match (value, kind) {
+            (toml::Value::Integer(n), Kind::Number(_)) => {
+                u64::try_from(*n).map_err(|_| format!("{n} is negative")).and_then(|n| number(n, kind))
+            }
+            (toml::Value::Array(items), Kind::Paths | Kind::Texts) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| format!("{item} is not text")))
+                .collect::<Result<_, _>>()
+                .map(Self::Texts),
+            (toml::Value::String(text), Kind::Text | Kind::Choice(_) | Kind::Span | Kind::SpanOrNever | Kind::Path) => {
+                text_value(text, kind)
+            }
+            _ => Err(format!("{value} is not {}", expected(kind))),
+        }
+    }
+
+    /// The value as it would be written in the configuration file.
+    #[must_use]
+    pub fn written(&self) -> String {
+        match self {
+            Self::Text(text) => toml::Value::from(text.as_str()).to_string(),
+            Self::Number(n) => n.to_string(),
+            Self::Span(None) => "\"never\"".to_owned(),
+            Self::Span(Some(span)) => format!("\"{}\"", written_span(*span)),
+            Self::Texts(items) => toml::Value::from(items.clone()).to_string(),
+        }
+    }
+}
+
+fn number(n: u64, kind: Kind) -> Result<Value, String> {
+    match kind {
+        Kind::Number(least) if n < least => Err(format!("{n} is less than {least}")),
+        _ => Ok(Value::Number(n)),
+    }
+}
+
+fn text_value(text: &str, kind: Kind) -> Result<Value, String> {
+    match kind {
+        Kind::Choice(choices) if !choices.contains(&text) => Err(format!("`{text}` is not {}", expected(kind))),
+        Kind::SpanOrNever if text == "never" => Ok(Value::Span(None)),
+        Kind::Span | Kind::SpanOrNever => parse_span(text).map(|span| Value::Span(Some(span))),
+        _ if text.contains('\0') => Err("it holds a NUL character".to_owned()),
+        _ => Ok(Value::Text(text.to_owned())),
+    }
+}
+
+fn expected(kind: Kind) -> String {
+    match kind {
+        Kind::Text | Kind::Path => "text".to_owned(),
+        Kind::Choice(choices) => format!("one of `{}`", choices.join("`, `")),
+        Kind::Number(_) => "a whole number".to_owned(),
+        Kind::Span => "a time span such as \"30m\"".to_owned(),
+        Kind::SpanOrNever => "a time span such as \"30d\", or \"never\"".to_owned(),
+        Kind::Paths | Kind::Texts => "a list of texts".to_owned(),
+    }
+}
+
+/// Reads a time span such as `90s`, `30m`, `24h` or `30d`.
+///
+/// # Errors
+/// Where the text is no time span, or is zero or negative.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time span such as `90s`, `30m`, `24h` or `30d`");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let seconds = span.total(jiff::SpanTotal::from(jiff::Unit::Second).days_are_24_hours()).map_err(|_| wrong())?;
+    let span = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    if span.is_zero() { Err(format!("`{text}` is no time at all")) } else { Ok(span) }
+}
+
+/// A time span in the largest unit that divides it.
+#[must_use]
+pub fn written_span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        s if span.subsec_nanos() > 0 => format!("{}ms", u128::from(s) * 1000 + u128::from(span.subsec_millis())),
+        s if s % 86_400 == 0 => format!("{}d", s / 86_400),
+        s if s % 3_600 == 0 => format!("{}h", s / 3_600),
+        s if s % 60 == 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
+    }
+}
+
+/// A path as it was written, made absolute: `~/` is the home directory, and a
+/// relative path is below `base`.
+///
+/// # Errors
+/// Where the path starts with `~` and there is no home directory.
+pub fn absolute(text: &str, base: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
+    let rest = text.strip_prefix("~/").or(if text == "~" { Some("") } else { None });
+    match (rest, home) {
+        (Some(rest), Some(home)) => Ok(home.join(rest)),
+        (Some(_), None) => Err(format!("`{text}` needs a home directory, and HOME is not set")),
+        (None, _) => Ok(base.join(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_and_write() {
+        for (text, seconds) in [("90s", 90), ("30m", 1800), ("24h", 86_400), ("30d", 2_592_000), ("1h30m", 5400)] {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(written_span(Duration::from_secs(86_400)), "1d");
+        assert_eq!(written_span(Duration::from_millis(1500)), "1500ms");
+        assert!(parse_span("soon").is_err());
+        assert!(parse_span("0s").is_err());
+        assert!(parse_span("-5m").is_err());
+    }
+
+    #[test]
+    fn paths_become_absolute() {
+        let absolute = |text| absolute(text, Path::new("/root-dir"), Some(Path::new("/home/u")));
+        assert_eq!(absolute("~/x"), Ok("/home/u/x".into()));
+        assert_eq!(absolute("~"), Ok("/home/u/".into()));
+        assert_eq!(absolute("x"), Ok("/root-dir/x".into()));
+        assert_eq!(absolute("/x"), Ok("/x".into()));
+    }
+}

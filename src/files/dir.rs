@@ -1,0 +1,249 @@
+//! A directory that is held open, and the only ways to look into it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::replace::{Durability, Staging};
+use super::{Error, describe};
+
+/// An open directory. Names given to its methods are relative to it; a name
+/// that leads through a symbolic link or out of it is an [`Error::Link`].
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// What tells two versions of a file apart without reading them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The inode number: every atomic replacement changes it.
+    pub inode: u64,
+    /// The size, in bytes.
+    pub size: u64,
+    /// The time of the last change of content, in nanoseconds since 1970.
+    pub modified: i128,
+    /// The time of the last change of content or inode, in nanoseconds since 1970.
+    pub changed: i128,
+}
+
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+
+impl Dir {
+    /// Opens a directory by its path. The path itself may lead through links,
+    /// as a root often does; its last component may not be one.
+    ///
+    /// # Errors
+    /// Where it does not exist, or is no directory.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path: path.to_owned() }),
+            Err(Errno::LOOP | Errno::NOTDIR) if is_link(path) => Err(Error::Link { path: path.to_owned() }),
+            Err(errno) => Err(Error::io("open the directory", path, errno)),
+        }
+    }
+
+    /// Opens a directory below this one.
+    ///
+    /// # Errors
+    /// Where it does not exist, is no directory, or is reached through a link.
+    pub fn open_dir(&self, name: &Path) -> Result<Self, Error> {
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), "open the directory")?;
+        Ok(Self { fd, path: self.path.join(name) })
+    }
+
+    /// The path by which this directory was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads a regular file whole.
+    ///
+    /// Never waits (a FIFO is refused, not read), never follows a link, and
+    /// refuses a file with several names or more than `cap` bytes.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn read(&self, name: &Path, cap: u64) -> Result<Vec<u8>, Error> {
+        let file = self.open_file(name, cap)?;
+        let mut bytes = Vec::new();
+        file.take(cap + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| Error::io("read", &self.path.join(name), source))?;
+        if bytes.len() as u64 > cap {
+            return Err(Error::TooLarge { path: self.path.join(name), size: bytes.len() as u64, cap });
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a regular file for reading, with the same checks as [`Dir::read`].
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn open_file(&self, name: &Path, cap: u64) -> Result<File, Error> {
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty(), "read")?;
+        self.check_regular(&fd, name, Some(cap))?;
+        Ok(File::from(fd))
+    }
+
+    /// Appends to a regular file, which is made where it is missing.
+    ///
+    /// Where the last line has no end (a write was cut short), it is given one
+    /// first, so that a torn line never swallows the next. Returns the size of
+    /// the file afterwards, in bytes.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn append(&self, name: &Path, bytes: &[u8], durability: Durability) -> Result<u64, Error> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
+        let fd = self.open_beneath(name, flags, Mode::RUSR | Mode::WUSR, "append to")?;
+        let before = self.check_regular(&fd, name, None)?;
+        let mut file = File::from(fd);
+        let io = |source: io::Error| Error::io("append to", &path, source);
+        let mut last = [b'\n'];
+        if before > 0 {
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut last, before - 1).map_err(io)?;
+        }
+        let torn = last != [b'\n'];
+        let written = if torn { file.write_all(b"\n") } else { Ok(()) }.and_then(|()| file.write_all(bytes));
+        if let Err(source) = written {
+            // Best effort: a part of a line that stays behind is skipped by readers.
+            let _shortened = file.set_len(before);
+            return Err(io(source));
+        }
+        if durability == Durability::Power {
+            file.sync_data().map_err(|source| Error::io("sync", &path, source))?;
+            if before == 0 {
+                self.sync()?;
+            }
+        }
+        Ok(file.metadata().map_err(io)?.len())
+    }
+
+    /// Replaces a file whole: a temporary in `staging`, synced and renamed over
+    /// the name, then this directory synced (with [`Durability::Power`]).
+    ///
+    /// # Errors
+    /// Where any step fails; the file is then the old version or the new one,
+    /// never a part of either.
+    pub fn replace(&self, name: &Path, bytes: &[u8], staging: &Staging) -> Result<(), Error> {
+        staging.replace(self, name, bytes)
+    }
+
+    /// Makes a directory, readable by its owner only; one that exists is fine.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn make_dir(&self, name: &Path) -> Result<(), Error> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(Error::io("make the directory", &self.path.join(name), errno)),
+        }
+    }
+
+    /// The stamp of an entry, or `None` where there is none. A link is not followed.
+    ///
+    /// # Errors
+    /// Where the entry cannot be looked at.
+    pub fn stamp(&self, name: &Path) -> Result<Option<Stamp>, Error> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Stamp {
+                inode: stat.st_ino,
+                size: u64::try_from(stat.st_size).unwrap_or(0),
+                modified: nanos(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+                changed: nanos(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::io("look at", &self.path.join(name), errno)),
+        }
+    }
+
+    /// The inode number of this directory itself.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub fn inode(&self) -> Result<u64, Error> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(|errno| Error::io("look at", &self.path, errno))?;
+        Ok(stat.st_ino)
+    }
+
+    /// Makes the directory's entries survive a power cut.
+    ///
+    /// # Errors
+    /// Where the disk reports a failure.
+    pub fn sync(&self) -> Result<(), Error> {
+        rustix::fs::fsync(&self.fd).map_err(|errno| Error::io("sync", &self.path, errno))
+    }
+
+    pub(super) fn fd(&self) -> impl AsFd + '_ {
+        self.fd.as_fd()
+    }
+
+    fn open_beneath(&self, name: &Path, flags: OFlags, mode: Mode, action: &'static str) -> Result<OwnedFd, Error> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        loop {
+            return match rustix::fs::openat2(&self.fd, name, flags, mode, BENEATH) {
+                Ok(fd) => Ok(fd),
+                // The kernel asks for another try when a rename raced with the walk.
+                Err(Errno::AGAIN) => continue,
+                Err(Errno::LOOP | Errno::XDEV) => Err(Error::Link { path: self.path.join(name) }),
+                // Opening a socket, or a FIFO for writing, without waiting.
+                Err(Errno::NXIO) => Err(Error::NotRegular { path: self.path.join(name), found: "a FIFO or socket" }),
+                Err(Errno::ISDIR) => Err(Error::NotRegular { path: self.path.join(name), found: "a directory" }),
+                Err(errno) => Err(Error::io(action, &self.path.join(name), errno)),
+            };
+        }
+    }
+
+    /// Checks that an open file is regular, has one name and is not too large;
+    /// returns its size in bytes.
+    fn check_regular(&self, fd: &OwnedFd, name: &Path, cap: Option<u64>) -> Result<u64, Error> {
+        let path = || self.path.join(name);
+        let stat = rustix::fs::fstat(fd).map_err(|errno| Error::io("look at", &path(), errno))?;
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        if file_type != FileType::RegularFile {
+            return Err(Error::NotRegular { path: path(), found: describe(file_type) });
+        }
+        if stat.st_nlink > 1 {
+            return Err(Error::HardLinks { path: path(), names: u64::try_from(stat.st_nlink).unwrap_or(u64::MAX) });
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        match cap {
+            Some(cap) if size > cap => Err(Error::TooLarge { path: path(), size, cap }),
+            _ => Ok(size),
+        }
+    }
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_symlink())
+}
+
+fn nanos(seconds: i64, nanoseconds: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+}
+
+impl Stamp {
+    /// The stamp of a file that is already open.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}

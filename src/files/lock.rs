@@ -1,0 +1,85 @@
+//! Advisory locks: `flock`, which ends with the process that holds it.
+//!
+//! A lock file holds no state and is never replaced or removed, because a
+//! second holder could then lock its successor.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+/// A held lock. It ends when this is dropped, or with the process.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock on `path`, which is made where it is missing, or returns
+    /// `None` where somebody else holds it.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened or the file system knows no locks.
+    pub fn try_take(path: &Path) -> Result<Option<Self>, Error> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", path, source)),
+        }
+    }
+
+    /// Takes the lock on `path`, and waits for as long as it takes. Blocks the
+    /// thread.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened or the file system knows no locks.
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        let file = open(path)?;
+        file.lock().map_err(|source| Error::io("lock", path, source))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// The path of the lock file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open lock file, whose content its holder may use for a note.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// Whether somebody holds the lock on this file. A missing file is not locked.
+///
+/// # Errors
+/// Where the file cannot be opened.
+pub fn is_locked(path: &Path) -> Result<bool, Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io("look at the lock", path, error)),
+    };
+    // A shared lock does not get in the way of others who only ask.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(Error::io("look at the lock", path, source)),
+    }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| Error::io("open the lock", path, source))
+}

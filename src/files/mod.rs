@@ -1,0 +1,110 @@
+//! Files: replaced whole or not at all, read defensively, locked.
+//!
+//! Everything under the root is reached through a [`Dir`], a directory that is
+//! held open: names are resolved beneath it and no symbolic link is followed,
+//! because an agent can plant one. This module knows nothing of sessions.
+//!
+//! Not here: what a file means, and any path that is not given by the caller.
+
+mod dir;
+mod lock;
+mod replace;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use dir::{Dir, Stamp};
+pub use lock::{Lock, is_locked};
+pub use replace::{Durability, Staging};
+
+/// Why a file could not be read, written or locked. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb: "read", "replace", "sync" …
+        action: &'static str,
+        /// The file or directory it was tried on.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The name is a directory, a FIFO, a socket or a device.
+    #[error("`{}` is {found}, not a regular file", path.display())]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+        /// What stands there instead, with its article: "a directory" …
+        found: &'static str,
+    },
+    /// A component of the name is a symbolic link, or leads out of the directory.
+    #[error("`{}` is or leads through a symbolic link, which is never followed", path.display())]
+    Link {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has more than one name, so a change may come from anywhere.
+    #[error("`{}` has {names} hard links, it must have one", path.display())]
+    HardLinks {
+        /// The file.
+        path: PathBuf,
+        /// The number of its names.
+        names: u64,
+    },
+    /// The file is larger than what is sensible for it.
+    #[error("`{}` has {size} bytes, at most {cap} are read", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        cap: u64,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { action, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether the file does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The operating system's error number, where it gave one.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+/// What the file system calls this kind of file, with its article.
+pub(crate) fn describe(file_type: rustix::fs::FileType) -> &'static str {
+    use rustix::fs::FileType;
+    match file_type {
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "of an unknown kind",
+    }
+}
+
+/// Makes a directory and its missing parents, readable by its owner only.
+///
+/// # Errors
+/// Where one cannot be made, or a component is not a directory.
+pub fn make_private_dir(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| Error::io("make the directory", path, source))
+}

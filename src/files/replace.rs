@@ -1,0 +1,159 @@
+//! Replacing a file whole, so that every reader and every copy finds the old
+//! version or the new one.
+//!
+//! Not promised: that two files replaced one after the other are seen together.
+//! What must agree is in one file.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::{Dir, Error};
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// A power cut: data and directory are synced before the write returns.
+    #[default]
+    Power,
+    /// The end of any process, but not a power cut: nothing is synced.
+    Process,
+}
+
+/// Where temporaries are made: a directory on the same file system as the
+/// files they will replace, and one that neither rsync nor a person looks at.
+#[derive(Debug)]
+pub struct Staging {
+    dir: Dir,
+    durability: Durability,
+}
+
+/// Distinguishes the temporaries of one process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Staging {
+    /// Uses `dir` for temporaries.
+    #[must_use]
+    pub fn new(dir: Dir, durability: Durability) -> Self {
+        Self { dir, durability }
+    }
+
+    /// What writes through this staging survive.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The path of the directory for temporaries.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A name that no other temporary has, of this or another process.
+    #[must_use]
+    pub fn unique_name(&self) -> PathBuf {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        PathBuf::from(format!("{}-{}-{number}", std::process::id(), now.as_nanos()))
+    }
+
+    /// Writes a new file that no name in `target` has yet, and moves it there.
+    /// The open file is returned: a lock that the caller takes on it holds
+    /// whatever name the file is given later.
+    ///
+    /// # Errors
+    /// Where any step fails; nothing then stands under the name.
+    pub fn create(
+        &self,
+        target: &Dir,
+        name: &Path,
+        bytes: &[u8],
+        before: impl FnOnce(&File) -> Result<(), Error>,
+    ) -> Result<File, Error> {
+        let temporary = Temporary::write(self, bytes)?;
+        before(&temporary.file)?;
+        temporary.rename(target, name)
+    }
+
+    pub(super) fn replace(&self, target: &Dir, name: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let temporary = Temporary::write(self, bytes)?;
+        temporary.grow_mtime(target, name)?;
+        let _file = temporary.rename(target, name)?;
+        Ok(())
+    }
+}
+
+/// A file under construction; removed when it is dropped before its rename.
+struct Temporary<'a> {
+    file: File,
+    name: Unlinked<'a>,
+}
+
+/// The name of a temporary, which is removed unless it was given away.
+struct Unlinked<'a> {
+    staging: &'a Staging,
+    name: PathBuf,
+    given_away: bool,
+}
+
+impl<'a> Temporary<'a> {
+    fn write(staging: &'a Staging, bytes: &[u8]) -> Result<Self, Error> {
+        let name = staging.unique_name();
+        let path = staging.path().join(&name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(staging.dir.fd(), &name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| Error::io("make the temporary", &path, errno))?;
+        let mut temporary = Self { file: File::from(fd), name: Unlinked { staging, name, given_away: false } };
+        temporary.file.write_all(bytes).map_err(|source| Error::io("write the temporary", &path, source))?;
+        Ok(temporary)
+    }
+
+    /// rsync compares size and whole-second time of change; a second version of
+    /// the same size within one second would never be copied. So the time moves
+    /// on by at least a second with each version.
+    fn grow_mtime(&self, target: &Dir, name: &Path) -> Result<(), Error> {
+        let Some(old) = target.stamp(name)? else { return Ok(()) };
+        let old_second = i64::try_from(old.modified.div_euclid(1_000_000_000)).unwrap_or(i64::MAX - 1);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        if now.as_secs().cast_signed() > old_second {
+            return Ok(());
+        }
+        let next = Timespec { tv_sec: old_second + 1, tv_nsec: 0 };
+        let times = Timestamps { last_access: next, last_modification: next };
+        rustix::fs::futimens(&self.file, &times)
+            .map_err(|errno| Error::io("set the time of", &target.path().join(name), errno))
+    }
+
+    fn rename(mut self, target: &Dir, name: &Path) -> Result<File, Error> {
+        let path = target.path().join(name);
+        let staging = self.name.staging;
+        if staging.durability == Durability::Power {
+            self.file.sync_all().map_err(|source| Error::io("sync", &path, source))?;
+        }
+        rustix::fs::renameat(staging.dir.fd(), &self.name.name, target.fd(), name)
+            .map_err(|errno| Error::io("replace", &path, errno))?;
+        self.name.given_away = true;
+        if staging.durability == Durability::Power {
+            target.sync()?;
+        }
+        Ok(self.file)
+    }
+}
+
+impl Drop for Unlinked<'_> {
+    fn drop(&mut self) {
+        if !self.given_away {
+            // Nothing can be done about a failure here; the name is unique, and
+            // `doctor` lists what was left behind.
+            match rustix::fs::unlinkat(self.staging.dir.fd(), &self.name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) | Err(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Denizen gives every conversation with an agent CLI a home of its own.
+//!
+//! This file is the code map: the modules stand in layers, and a module names
+//! only modules above it in this list (`tests/it/layering.rs` checks that).
+
+/// Session keys, and the folder names that belong to them.
+pub mod key;
+
+/// Files: replaced whole or not at all, read defensively, locked.
+pub mod files;
+
+/// The configuration, and where each value came from.
+pub mod config;

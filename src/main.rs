@@ -1,0 +1,4 @@
+//! The program: one call into the library.
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}
