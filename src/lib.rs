@@ -11,3 +11,6 @@ pub mod files;
 
 /// The configuration, and where each value came from.
 pub mod config;
+
+/// Sessions: the folder, what is in it, and who may change it.
+pub mod session;

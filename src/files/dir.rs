@@ -1,12 +1,14 @@
 //! A directory that is held open, and the only ways to look into it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::replace::{Durability, Staging};
@@ -31,6 +33,17 @@ pub struct Stamp {
     pub modified: i128,
     /// The time of the last change of content or inode, in nanoseconds since 1970.
     pub changed: i128,
+}
+
+/// A short lock on a directory, which ends when this is dropped.
+#[derive(Debug)]
+pub struct DirLock<'a>(&'a Dir);
+
+impl Drop for DirLock<'_> {
+    fn drop(&mut self) {
+        // An unlock fails only on a closed descriptor, and this one is open.
+        let _unlocked = rustix::fs::flock(&self.0.fd, FlockOperation::Unlock);
+    }
 }
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
@@ -135,8 +148,69 @@ impl Dir {
     /// # Errors
     /// Where any step fails; the file is then the old version or the new one,
     /// never a part of either.
-    pub fn replace(&self, name: &Path, bytes: &[u8], staging: &Staging) -> Result<(), Error> {
+    pub fn replace(&self, name: &Path, bytes: &[u8], staging: &Staging) -> Result<Stamp, Error> {
         staging.replace(self, name, bytes)
+    }
+
+    /// Makes a new file and returns it open for reading and appending; it is an
+    /// error that the name is taken.
+    ///
+    /// # Errors
+    /// Where the file exists or cannot be made.
+    pub fn create_new(&self, name: &Path) -> Result<File, Error> {
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
+        self.open_beneath(name, flags, Mode::RUSR | Mode::WUSR, "make").map(File::from)
+    }
+
+    /// Removes a file (or a link, never what it points at); one that is gone is fine.
+    ///
+    /// # Errors
+    /// Where it exists and cannot be removed.
+    pub fn remove_file(&self, name: &Path) -> Result<(), Error> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::io("remove", &self.path.join(name), errno)),
+        }
+    }
+
+    /// Moves an entry of any kind into another directory of the same file system.
+    ///
+    /// # Errors
+    /// Where the operating system refuses.
+    pub fn move_entry(&self, name: &Path, target: &Self, new_name: &Path) -> Result<(), Error> {
+        rustix::fs::renameat(&self.fd, name, &target.fd, new_name)
+            .map_err(|errno| Error::io("move", &self.path.join(name), errno))
+    }
+
+    /// The names of the entries, in no order.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn names(&self) -> Result<Vec<OsString>, Error> {
+        let io = |errno: Errno| Error::io("list", &self.path, errno);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Locks the directory itself, for moments; blocks the thread.
+    ///
+    /// # Errors
+    /// Where the file system knows no locks.
+    pub fn lock(&self) -> Result<DirLock<'_>, Error> {
+        loop {
+            match rustix::fs::flock(&self.fd, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(DirLock(self)),
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(Error::io("lock", &self.path, errno)),
+            }
+        }
     }
 
     /// Makes a directory, readable by its owner only; one that exists is fine.
@@ -165,6 +239,15 @@ impl Dir {
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::io("look at", &self.path.join(name), errno)),
         }
+    }
+
+    /// Whether this directory was removed since it was opened.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub fn is_removed(&self) -> Result<bool, Error> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(|errno| Error::io("look at", &self.path, errno))?;
+        Ok(stat.st_nlink == 0)
     }
 
     /// The inode number of this directory itself.

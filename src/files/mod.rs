@@ -7,13 +7,15 @@
 //! Not here: what a file means, and any path that is not given by the caller.
 
 mod dir;
+mod line;
 mod lock;
 mod replace;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use dir::{Dir, Stamp};
+pub use dir::{Dir, DirLock, Stamp};
+pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
 pub use replace::{Durability, Staging};
 

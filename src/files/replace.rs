@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
-use super::{Dir, Error};
+use super::{Dir, Error, Stamp};
 
 /// What an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,29 +63,11 @@ impl Staging {
         PathBuf::from(format!("{}-{}-{number}", std::process::id(), now.as_nanos()))
     }
 
-    /// Writes a new file that no name in `target` has yet, and moves it there.
-    /// The open file is returned: a lock that the caller takes on it holds
-    /// whatever name the file is given later.
-    ///
-    /// # Errors
-    /// Where any step fails; nothing then stands under the name.
-    pub fn create(
-        &self,
-        target: &Dir,
-        name: &Path,
-        bytes: &[u8],
-        before: impl FnOnce(&File) -> Result<(), Error>,
-    ) -> Result<File, Error> {
-        let temporary = Temporary::write(self, bytes)?;
-        before(&temporary.file)?;
-        temporary.rename(target, name)
-    }
-
-    pub(super) fn replace(&self, target: &Dir, name: &Path, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn replace(&self, target: &Dir, name: &Path, bytes: &[u8]) -> Result<Stamp, Error> {
         let temporary = Temporary::write(self, bytes)?;
         temporary.grow_mtime(target, name)?;
-        let _file = temporary.rename(target, name)?;
-        Ok(())
+        let file = temporary.rename(target, name)?;
+        Stamp::of(&file).map_err(|source| Error::io("look at", &target.path().join(name), source))
     }
 }
 

@@ -1,0 +1,284 @@
+//! Waiting in order of arrival, across processes.
+//!
+//! A line is a directory; who waits has a numbered file in it and holds the
+//! lock on that file. The lowest living number goes next: whoever stands behind
+//! it waits for that file's lock, so a death lets the line move on by itself
+//! and nobody polls. A file whose owner died stays, if it holds something
+//! (a message); an empty one is swept away by the next who comes.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::{Dir, Durability, Error, make_private_dir};
+
+/// A directory in which processes stand in line.
+#[derive(Debug)]
+pub struct Line {
+    dir: Dir,
+}
+
+/// A place in a line, as seen by anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its number; lower ones go first. Microseconds since 1970, or one more
+    /// than the highest number present.
+    pub number: u64,
+    /// The file's name.
+    pub name: PathBuf,
+    /// Whether its owner lives.
+    pub alive: bool,
+}
+
+/// One's own place in a line. It is left when this is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    path: PathBuf,
+    number: u64,
+    file: File,
+    kept: bool,
+}
+
+/// The ending of files that hold nothing but a place.
+const HOLD: &str = "hold";
+
+/// The ending of files that hold something, which stays until it is removed.
+const ENTRY: &str = "entry";
+
+impl Line {
+    /// Opens a line; its directory is made where it is missing.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made or opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        match Dir::open(path) {
+            Err(error) if error.is_not_found() => make_private_dir(path)?,
+            opened => return opened.map(|dir| Self { dir }),
+        }
+        Dir::open(path).map(|dir| Self { dir })
+    }
+
+    /// Opens a line, or returns `None` where nobody ever stood in it.
+    ///
+    /// # Errors
+    /// Where the directory cannot be opened.
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, Error> {
+        match Dir::open(path) {
+            Err(error) if error.is_not_found() => Ok(None),
+            opened => opened.map(|dir| Some(Self { dir })),
+        }
+    }
+
+    /// The directory of the line.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Goes to the end of the line with nothing in hand.
+    ///
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn join(&self) -> Result<Ticket, Error> {
+        let lock = self.dir.lock()?;
+        let places = self.places_locked()?;
+        for place in places.iter().filter(|place| !place.alive && is_hold(&place.name)) {
+            self.dir.remove_file(&place.name)?;
+        }
+        let ticket = self.add(&places, HOLD)?;
+        drop(lock);
+        Ok(ticket)
+    }
+
+    /// Goes to the end of the line with an entry in hand, which stays in the
+    /// line until [`Ticket::finish`], also when its owner dies. `None` where
+    /// already `most` entries stand there.
+    ///
+    /// With [`Durability::Power`] the entry survives a power cut when this returns.
+    ///
+    /// # Errors
+    /// Where the file cannot be made; nothing then stands in the line.
+    pub fn join_with(&self, entry: &[u8], most: u64, durability: Durability) -> Result<Option<Ticket>, Error> {
+        let lock = self.dir.lock()?;
+        let places = self.places_locked()?;
+        if places.iter().filter(|place| !is_hold(&place.name)).count() as u64 >= most {
+            return Ok(None);
+        }
+        let mut ticket = self.add(&places, ENTRY)?;
+        let io = |source| Error::io("write", &ticket.path, source);
+        ticket.file.write_all(entry).map_err(io)?;
+        drop(lock);
+        if durability == Durability::Power {
+            ticket.file.sync_all().map_err(|source| Error::io("sync", &ticket.path, source))?;
+            self.dir.sync()?;
+        }
+        ticket.kept = true;
+        Ok(Some(ticket))
+    }
+
+    /// Takes over an entry whose owner died, in its old place. `None` where the
+    /// owner lives or the entry is gone.
+    ///
+    /// # Errors
+    /// Where the entry cannot be opened.
+    pub fn take_over(&self, number: u64) -> Result<Option<Ticket>, Error> {
+        let _lock = self.dir.lock()?;
+        let path = self.dir.path().join(file_name(number, ENTRY));
+        let file = match std::fs::OpenOptions::new().read(true).append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", &path, error)),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Ticket { path, number, file, kept: true })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", &path, source)),
+        }
+    }
+
+    /// Everybody in the line, in order.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn places(&self) -> Result<Vec<Place>, Error> {
+        let _lock = self.dir.lock()?;
+        self.places_locked()
+    }
+
+    /// The file of the living owner who stands nearest before `ticket`.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn ahead_of(&self, ticket: &Ticket) -> Result<Option<PathBuf>, Error> {
+        let places = self.places()?;
+        let ahead = places.iter().rfind(|place| place.number < ticket.number && place.alive);
+        Ok(ahead.map(|place| self.dir.path().join(&place.name)))
+    }
+
+    /// Whether nobody alive stands in the line.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        Ok(!self.places()?.iter().any(|place| place.alive))
+    }
+
+    /// Waits until the owner of a place in the line is gone. Blocks the thread.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened.
+    pub fn wait_for(path: &Path) -> Result<(), Error> {
+        match File::open(path) {
+            Ok(file) => file.lock_shared().map_err(|source| Error::io("wait for", path, source)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("wait for", path, error)),
+        }
+    }
+
+    fn places_locked(&self) -> Result<Vec<Place>, Error> {
+        let mut places = Vec::new();
+        for name in self.dir.names()? {
+            let Some(number) = number_of(&name) else { continue };
+            let alive = super::is_locked(&self.dir.path().join(&name))?;
+            places.push(Place { number, name: name.into(), alive });
+        }
+        places.sort_by_key(|place| place.number);
+        Ok(places)
+    }
+
+    fn add(&self, places: &[Place], ending: &str) -> Result<Ticket, Error> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let number = places.last().map_or(now, |last| now.max(last.number + 1));
+        let name = file_name(number, ending);
+        let file = self.dir.create_new(Path::new(&name))?;
+        let path = self.dir.path().join(name);
+        file.lock().map_err(|source| Error::io("lock", &path, source))?;
+        Ok(Ticket { path, number, file, kept: false })
+    }
+}
+
+impl Ticket {
+    /// The number of this place.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Adds a note to the entry in hand.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn note(&mut self, line: &[u8], durability: Durability) -> Result<(), Error> {
+        self.file.write_all(line).map_err(|source| Error::io("write", &self.path, source))?;
+        match durability {
+            Durability::Power => self.file.sync_data().map_err(|source| Error::io("sync", &self.path, source)),
+            Durability::Process => Ok(()),
+        }
+    }
+
+    /// Leaves the line and removes the entry in hand.
+    pub fn finish(mut self) {
+        self.kept = false;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.kept {
+            // A file that stays behind is seen as dead by everybody, because
+            // its lock ends here.
+            let _removed = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn file_name(number: u64, ending: &str) -> String {
+    format!("{number:016}.{ending}")
+}
+
+fn number_of(name: &std::ffi::OsStr) -> Option<u64> {
+    let (number, ending) = name.to_str()?.split_once('.')?;
+    matches!(ending, HOLD | ENTRY).then(|| number.parse().ok()).flatten()
+}
+
+fn is_hold(name: &Path) -> bool {
+    name.extension().is_some_and(|ending| ending == HOLD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_keeps_the_order_of_arrival() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let line = Line::open(&dir.path().join("line")).expect("a line");
+        let first = line.join().expect("a ticket");
+        let second = line.join_with(b"hello\n", 9, Durability::Process).expect("written").expect("room");
+        let third = line.join().expect("a ticket");
+        assert!(first.number < second.number && second.number < third.number);
+        assert_eq!(line.ahead_of(&first).expect("read"), None);
+        assert_eq!(line.ahead_of(&third).expect("read"), Some(second.path.clone()));
+        drop(first);
+        assert_eq!(line.ahead_of(&second).expect("read"), None);
+        second.finish();
+        assert_eq!(line.ahead_of(&third).expect("read"), None);
+    }
+
+    #[test]
+    fn an_entry_outlives_its_owner_and_can_be_taken_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let line = Line::open(dir.path()).expect("a line");
+        let ticket = line.join_with(b"hello\n", 1, Durability::Process).expect("written").expect("room");
+        let number = ticket.number();
+        assert!(line.take_over(number).expect("read").is_none(), "its owner lives");
+        assert!(line.join_with(b"x", 1, Durability::Process).expect("read").is_none(), "the line is full");
+        drop(ticket);
+        assert!(line.is_empty().expect("read"));
+        let taken = line.take_over(number).expect("read").expect("its owner died");
+        taken.finish();
+        assert!(line.places().expect("read").is_empty());
+    }
+}

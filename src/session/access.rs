@@ -1,0 +1,75 @@
+//! `access/sessions/<folder>.json`: what the owner granted to one session.
+//!
+//! Outside the session's folder, because an agent can write everything inside
+//! it; bound to the session's uuid, so that whoever takes its key gets nothing.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{SessionError, Store};
+use crate::files::{self, Dir};
+
+/// The longest grant that is read, in bytes.
+const MAX_GRANT_BYTES: u64 = 1 << 20;
+
+/// What was granted. Fields that are not known here survive a save.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The session that it is for.
+    pub uuid: Uuid,
+    /// The directory that the session works in, instead of its own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<PathBuf>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Grant {
+    /// No grant at all.
+    #[must_use]
+    pub fn none(uuid: Uuid) -> Self {
+        Self { uuid, working_dir: None, extra: Map::new() }
+    }
+
+    /// What was granted to the session of this folder and uuid. A grant for
+    /// another uuid is none.
+    ///
+    /// # Errors
+    /// Where the file exists and cannot be read.
+    pub fn read(store: &Store, folder: &str, uuid: Uuid) -> Result<Self, SessionError> {
+        let dir = match Dir::open(&store.access_path()) {
+            Err(error) if error.is_not_found() => return Ok(Self::none(uuid)),
+            opened => opened?,
+        };
+        let name = file_name(folder);
+        let bytes = match dir.read(Path::new(&name), MAX_GRANT_BYTES) {
+            Err(error) if error.is_not_found() => return Ok(Self::none(uuid)),
+            read => read?,
+        };
+        let grant: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| SessionError::json(store.access_path().join(&name), &error))?;
+        Ok(if grant.uuid == uuid { grant } else { Self::none(uuid) })
+    }
+
+    /// Saves the grant.
+    ///
+    /// # Errors
+    /// Where the file cannot be replaced.
+    pub fn save(&self, store: &Store, folder: &str) -> Result<(), SessionError> {
+        files::make_private_dir(&store.access_path())?;
+        // Serialising plain data into memory cannot fail.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        let dir = Dir::open(&store.access_path())?;
+        dir.replace(Path::new(&file_name(folder)), &bytes, store.staging()?)?;
+        Ok(())
+    }
+}
+
+fn file_name(folder: &str) -> String {
+    format!("{folder}.json")
+}

@@ -1,0 +1,189 @@
+//! Claiming a session: standing in its line, then holding its lock.
+//!
+//! Order of acquisition, everywhere: a place in the line, the session's lock,
+//! a permit for a running turn. Nothing is held while waiting but what stands
+//! before it in this order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::Queue;
+use super::{Attached, SessionError, Store};
+use crate::files::{self, Line, Lock, Ticket};
+
+/// How long a session whose agent is being ended may keep others waiting.
+const ENDING_LIMIT: Duration = Duration::from_secs(15);
+
+/// A place in the line of a session.
+#[derive(Debug)]
+pub struct Claim {
+    store: Arc<Store>,
+    folder: String,
+    queue: Queue,
+    ticket: Option<Ticket>,
+    attached: Option<Attached>,
+}
+
+/// What a claim is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// Somebody stands before it in the line.
+    Line,
+    /// The session is in use by something that stands in no line.
+    Lock,
+    /// The processes of the last turn are still being ended.
+    Ending,
+}
+
+/// Why a session was not claimed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// It took longer than allowed.
+    #[error("the session is busy: {}", describe(*.0))]
+    Busy(Waiting),
+    /// Something failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+fn describe(waiting: Waiting) -> &'static str {
+    match waiting {
+        Waiting::Line => "another turn or terminal has it",
+        Waiting::Lock => "another process holds its lock",
+        Waiting::Ending => "the processes of its last turn are still ending",
+    }
+}
+
+impl From<files::Error> for ClaimError {
+    fn from(error: files::Error) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl Claim {
+    /// Stands in line with nothing in hand.
+    ///
+    /// # Errors
+    /// Where the place cannot be taken.
+    pub fn hold(store: Arc<Store>, folder: &str) -> Result<Self, SessionError> {
+        let queue = Queue::open(&store, folder)?;
+        let ticket = queue.line().join()?;
+        Ok(Self { store, folder: folder.to_owned(), queue, ticket: Some(ticket), attached: None })
+    }
+
+    /// Stands in line with a message that was accepted.
+    #[must_use]
+    pub fn with_message(
+        store: Arc<Store>,
+        folder: &str,
+        queue: Queue,
+        ticket: Ticket,
+        attached: Option<Attached>,
+    ) -> Self {
+        Self { store, folder: folder.to_owned(), queue, ticket: Some(ticket), attached }
+    }
+
+    /// The store that the session is in.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The folder that is claimed.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The number of the message in hand.
+    #[must_use]
+    pub fn entry(&self) -> Option<u64> {
+        self.ticket.as_ref().map(Ticket::number)
+    }
+
+    /// The attachments of the message in hand, and the directory they are in.
+    #[must_use]
+    pub fn attached(&self) -> Option<(&Attached, PathBuf)> {
+        self.attached.as_ref().map(|attached| (attached, self.queue.attached_path(attached)))
+    }
+
+    /// Waits until it is this claim's turn, then takes the session's lock.
+    /// `tell` hears once of each thing that is waited for.
+    ///
+    /// # Errors
+    /// [`ClaimError::Busy`] where `limit` passes first.
+    pub async fn wait(&mut self, limit: Option<Duration>, tell: &mut dyn FnMut(Waiting)) -> Result<Lock, ClaimError> {
+        let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
+        let mut told = false;
+        while let Some(ticket) = &self.ticket {
+            let Some(ahead) = self.queue.line().ahead_of(ticket)? else { break };
+            if !std::mem::replace(&mut told, true) {
+                tell(Waiting::Line);
+            }
+            blocking(deadline, Waiting::Line, move || Line::wait_for(&ahead)).await?;
+        }
+        let path = self.store.lock_path(&self.folder)?;
+        let lock = match Lock::try_take(&path)? {
+            Some(lock) => lock,
+            None => {
+                tell(Waiting::Lock);
+                blocking(deadline, Waiting::Lock, move || Lock::take(&path)).await?
+            }
+        };
+        let run = self.store.run_lock_path(&self.folder);
+        if files::is_locked(&run)? {
+            tell(Waiting::Ending);
+            let deadline = tokio::time::Instant::now() + ENDING_LIMIT;
+            blocking(Some(deadline), Waiting::Ending, move || Line::wait_for(&run)).await?;
+        }
+        Ok(lock)
+    }
+
+    /// Notes that the turn of the message in hand begins.
+    ///
+    /// # Errors
+    /// Where the note cannot be written.
+    pub fn start(&mut self) -> Result<(), SessionError> {
+        self.ticket.as_mut().map_or(Ok(()), |ticket| self.queue.start(ticket))
+    }
+
+    /// Removes another entry of this session, whose turn turned out to be recorded.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn discard(&self, entry: u64) -> Result<(), SessionError> {
+        if Some(entry) == self.entry() {
+            return Ok(());
+        }
+        let Some(ticket) = self.queue.line().take_over(entry)? else { return Ok(()) };
+        let attached = self.queue.message(entry).ok().and_then(|message| message.attached);
+        self.queue.finish(ticket, attached.as_ref());
+        Ok(())
+    }
+
+    /// Lets go of the message in hand: it was answered, or refused.
+    pub fn finish(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.queue.finish(ticket, self.attached.as_ref());
+        }
+    }
+}
+
+/// Runs a wait of unknown length on a thread of its own. The thread is left
+/// behind at the deadline; it ends with the wait, or with the process.
+async fn blocking<T: Send + 'static>(
+    deadline: Option<tokio::time::Instant>,
+    waiting: Waiting,
+    wait: impl FnOnce() -> Result<T, files::Error> + Send + 'static,
+) -> Result<T, ClaimError> {
+    let task = tokio::task::spawn_blocking(wait);
+    let joined = match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline, task).await.map_err(|_| ClaimError::Busy(waiting))?,
+        None => task.await,
+    };
+    match joined {
+        Ok(result) => Ok(result?),
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}

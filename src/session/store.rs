@@ -1,0 +1,515 @@
+//! The store: where sessions are, which folder is whose, and how one is made.
+//!
+//! No index and no cache: the folders are read at each use. Reading makes
+//! nothing on disk; directories come into being with the first change.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use super::claim::Claim;
+use super::record::{Fork, Record};
+use super::settings::Settings;
+use super::workspace::{Workspace, WorkspaceGuard, read_record};
+use super::{Grant, Names, SessionError};
+use crate::files::{self, Dir, Durability, Lock, Staging, is_locked, make_private_dir};
+use crate::key::{Key, is_folder_name};
+
+/// The root, and everything below it that belongs to sessions.
+///
+/// ```text
+/// <root>/
+///   denizen.toml                  configuration
+///   sessions/<folder>/            one session: see [`Workspace`]
+///   access/sessions/<folder>.json what the owner granted, bound to a uuid
+///   names/<where>/<title>         links to sessions/, for people
+///   state/                        this machine only, never in a backup
+///     locks/<folder>  <folder>.run    advisory locks: the session, its running child
+///     permits/        control/        global turn permits; stop requests
+///     queue/<folder>/                 accepted, unanswered messages, and who waits
+///     homes/<folder>/<provider>/      provider homes, rebuilt at will
+///     conflicts/      tmp/            set-aside bytes; temporaries
+///   trash/<time>-<folder>/        removed sessions until purged
+/// ```
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    durability: Durability,
+    staging: OnceLock<Staging>,
+}
+
+/// A session that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// Its key.
+    pub key: Key,
+    /// Where it is made: `terminal`, or the name of a channel.
+    pub place: String,
+    /// What people call it.
+    pub title: Option<String>,
+    /// The named agent that it belongs to.
+    pub agent: Option<String>,
+    /// The content of its `AGENTS.md`.
+    pub instructions: Option<Vec<u8>>,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+impl NewSession {
+    /// A session with nothing special about it.
+    #[must_use]
+    pub fn plain(key: Key, place: &str) -> Self {
+        let settings = Settings::default();
+        Self { key, place: place.to_owned(), title: None, agent: None, instructions: None, settings }
+    }
+}
+
+/// Whose a folder below `sessions/` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Its name belongs to the key in its record.
+    Own(Key),
+    /// A copy of a session that is still there: it becomes a fork under this key.
+    Copied(Key),
+    /// A session whose old folder is gone: it goes on under this key.
+    Moved(Key),
+    /// Nobody's: it is left alone.
+    Nobody {
+        /// Why.
+        reason: String,
+        /// The command that would put it right.
+        remedy: Option<String>,
+    },
+}
+
+/// A folder below `sessions/`.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its name.
+    pub folder: String,
+    /// Its record, or why it cannot be read.
+    pub record: Result<Record, SessionError>,
+}
+
+impl Store {
+    /// The store below a root. Nothing is read or made.
+    #[must_use]
+    pub fn at(root: &Path, durability: Durability) -> Self {
+        Self { root: root.to_owned(), durability, staging: OnceLock::new() }
+    }
+
+    /// What acknowledged writes survive.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of all sessions.
+    #[must_use]
+    pub fn sessions_path(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    /// The directory of grants.
+    #[must_use]
+    pub fn access_path(&self) -> PathBuf {
+        self.root.join("access/sessions")
+    }
+
+    /// The directory of links for people.
+    #[must_use]
+    pub fn names_path(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// The directory of removed sessions.
+    #[must_use]
+    pub fn trash_path(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// A directory or file of this machine's state.
+    #[must_use]
+    pub fn state_path(&self, name: &str) -> PathBuf {
+        self.root.join("state").join(name)
+    }
+
+    /// The queue of a folder.
+    #[must_use]
+    pub fn queue_path(&self, folder: &str) -> PathBuf {
+        self.state_path("queue").join(folder)
+    }
+
+    /// The provider homes of a folder.
+    #[must_use]
+    pub fn homes_path(&self, folder: &str) -> PathBuf {
+        self.state_path("homes").join(folder)
+    }
+
+    /// The directory of bytes that were set aside.
+    #[must_use]
+    pub fn conflicts_path(&self) -> PathBuf {
+        self.state_path("conflicts")
+    }
+
+    /// The lock of a folder; its directory is made where it is missing.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    pub fn lock_path(&self, folder: &str) -> Result<PathBuf, SessionError> {
+        let locks = self.state_path("locks");
+        if !locks.is_dir() {
+            make_private_dir(&locks)?;
+        }
+        Ok(locks.join(folder))
+    }
+
+    /// The lock that the launcher of a folder's running child holds.
+    #[must_use]
+    pub fn run_lock_path(&self, folder: &str) -> PathBuf {
+        self.state_path("locks").join(format!("{folder}.run"))
+    }
+
+    /// The directory for temporaries; made at its first use.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn staging(&self) -> Result<&Staging, SessionError> {
+        if let Some(staging) = self.staging.get() {
+            return Ok(staging);
+        }
+        let path = self.state_path("tmp");
+        let dir = match Dir::open(&path) {
+            Err(error) if error.is_not_found() => {
+                make_private_dir(&path)?;
+                Dir::open(&path)?
+            }
+            opened => opened?,
+        };
+        Ok(self.staging.get_or_init(|| Staging::new(dir, self.durability)))
+    }
+
+    /// The workspace of a key, or `None` where there is none.
+    ///
+    /// # Errors
+    /// Where something stands under its name that is no directory.
+    pub fn find(&self, key: &Key) -> Result<Option<Workspace>, SessionError> {
+        self.open_folder(&key.folder_name())
+    }
+
+    /// The workspace of a folder, or `None` where there is none.
+    ///
+    /// # Errors
+    /// Where something stands under its name that is no directory.
+    pub fn open_folder(&self, folder: &str) -> Result<Option<Workspace>, SessionError> {
+        match Dir::open(&self.sessions_path().join(folder)) {
+            Ok(dir) => Ok(Some(Workspace::new(folder, dir))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names of all folders, in no order. Other entries are left out.
+    ///
+    /// # Errors
+    /// Where `sessions/` cannot be read.
+    pub fn folders(&self) -> Result<Vec<String>, SessionError> {
+        let path = self.sessions_path();
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(files::Error::io("list", &path, error).into()),
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| files::Error::io("list", &path, source))?;
+            if let Ok(name) = entry.file_name().into_string()
+                && !name.starts_with('.')
+            {
+                folders.push(name);
+            }
+        }
+        Ok(folders)
+    }
+
+    /// Reads every session, on two threads, in no order.
+    ///
+    /// # Errors
+    /// Where `sessions/` cannot be read. A session that cannot is in the list.
+    pub fn list(&self) -> Result<Vec<Listed>, SessionError> {
+        let folders = self.folders()?;
+        if folders.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sessions = Dir::open(&self.sessions_path())?;
+        let half = folders.len().div_ceil(2);
+        let read = |folders: &[String]| -> Vec<Listed> {
+            folders
+                .iter()
+                .map(|folder| Listed { folder: folder.clone(), record: read_listed(&sessions, folder) })
+                .collect()
+        };
+        let (first, second) = folders.split_at(half);
+        Ok(std::thread::scope(|scope| {
+            let other = scope.spawn(|| read(second));
+            let mut listed = read(first);
+            match other.join() {
+                Ok(more) => listed.extend(more),
+                Err(panicked) => std::panic::resume_unwind(panicked),
+            }
+            listed
+        }))
+    }
+
+    /// Whose a folder is, by its name and its record.
+    ///
+    /// # Errors
+    /// Where the lock of the record's own folder cannot be looked at.
+    pub fn whose(&self, folder: &str, record: &Record) -> Result<Whose, SessionError> {
+        let own = record.key.folder_name();
+        if own == folder {
+            return Ok(Whose::Own(record.key.clone()));
+        }
+        let remedy = || {
+            Some(format!(
+                "mv {} {}",
+                self.sessions_path().join(folder).display(),
+                self.sessions_path().join(&own).display()
+            ))
+        };
+        let Some(key) = Key::from_plain_folder(folder) else {
+            let reason = if is_folder_name(folder) {
+                format!("its name belongs to another key than `{}`, which its record states", record.key)
+            } else {
+                "its name can belong to no key: only `a-z`, `0-9` and single hyphens".to_owned()
+            };
+            return Ok(Whose::Nobody { reason, remedy: remedy() });
+        };
+        let original = match self.open_folder(&own) {
+            Ok(Some(workspace)) => workspace.record().ok(),
+            Ok(None) | Err(_) => None,
+        };
+        if original.is_some_and(|original| original.uuid == record.uuid) {
+            return Ok(Whose::Copied(key));
+        }
+        if is_locked(&self.state_path("locks").join(&own))? {
+            let reason = format!("the session `{}` that it was moved from is in use", record.key);
+            return Ok(Whose::Nobody { reason, remedy: None });
+        }
+        Ok(Whose::Moved(key))
+    }
+
+    /// Opens a session under its lock, or returns the lock and claim where
+    /// there is none. A folder that was copied or moved here is adopted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read, or is nobody's.
+    pub fn open(&self, lock: Lock, claim: Claim) -> Result<Opened, SessionError> {
+        let folder = claim.folder().to_owned();
+        let Some(workspace) = self.open_folder(&folder)? else { return Ok(Opened::Missing(lock, claim)) };
+        let (mut record, stamp) = match read_record(workspace.dir()) {
+            Err(SessionError::File(error)) if error.is_not_found() && workspace.dir().names()?.is_empty() => {
+                // An empty folder is nobody's work; a session can be made there.
+                let path = self.sessions_path().join(&folder);
+                std::fs::remove_dir(&path).map_err(|source| files::Error::io("remove", &path, source))?;
+                return Ok(Opened::Missing(lock, claim));
+            }
+            read => read?,
+        };
+        let whose = self.whose(&folder, &record)?;
+        let old = (record.key.clone(), record.uuid);
+        let adopted = match whose {
+            Whose::Own(_) => false,
+            Whose::Nobody { reason, remedy } => {
+                return Err(SessionError::Stray { path: workspace.path().to_owned(), reason, remedy });
+            }
+            Whose::Copied(key) => {
+                record.forked_from = Some(Fork { key: old.0.clone(), uuid: old.1 });
+                record.uuid = Uuid::new_v4();
+                record.key = key;
+                if let Some(conversation) = &mut record.conversation {
+                    conversation.fork = true;
+                }
+                true
+            }
+            Whose::Moved(key) => {
+                record.key = key;
+                true
+            }
+        };
+        let mut guard = WorkspaceGuard::new(workspace, record, stamp, lock, claim)?;
+        if adopted {
+            if guard.record().uuid == old.1 {
+                let grant = Grant::read(self, &old.0.folder_name(), old.1)?;
+                if grant != Grant::none(old.1) {
+                    grant.save(self, &folder)?;
+                }
+            }
+            guard.save()?;
+            Names::of(self).add(&folder, guard.record())?;
+        }
+        Ok(Opened::Session(Box::new(guard)))
+    }
+
+    /// Makes a session: its folder is built aside and then given its name, so
+    /// that it exists whole or not at all.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or something stands under its name.
+    pub fn create(&self, lock: Lock, claim: Claim, new: NewSession) -> Result<WorkspaceGuard, SessionError> {
+        let mut record = Record::new(new.key.clone(), &new.place);
+        record.title = new.title;
+        record.agent = new.agent;
+        let built = self.build(&record, &new.settings, new.instructions.as_deref())?;
+        self.install(lock, claim, &built, record)
+    }
+
+    /// Gives a folder that was built aside the name of the claimed one.
+    ///
+    /// # Errors
+    /// Where something stands under its name; what was built is then removed.
+    pub(crate) fn install(
+        &self,
+        lock: Lock,
+        claim: Claim,
+        built: &Path,
+        record: Record,
+    ) -> Result<WorkspaceGuard, SessionError> {
+        let folder = claim.folder().to_owned();
+        let sessions = self.sessions_path();
+        if !sessions.is_dir() {
+            make_private_dir(&sessions)?;
+        }
+        let target = sessions.join(&folder);
+        let renamed = match rustix::fs::renameat_with(CWD, built, CWD, &target, RenameFlags::NOREPLACE) {
+            // A file system without that flag; the session's lock is held.
+            Err(Errno::INVAL | Errno::NOSYS) if !target.exists() => rustix::fs::rename(built, &target),
+            renamed => renamed,
+        };
+        if let Err(errno) = renamed {
+            let _removed = std::fs::remove_dir_all(built);
+            return Err(match errno {
+                Errno::EXIST | Errno::NOTEMPTY => SessionError::Exists(record.key),
+                errno => files::Error::io("make the session", &target, errno).into(),
+            });
+        }
+        if self.durability == Durability::Power {
+            Dir::open(&sessions)?.sync()?;
+        }
+        Names::of(self).add(&folder, &record)?;
+        let dir = Dir::open(&target)?;
+        let (record, stamp) = read_record(&dir)?;
+        WorkspaceGuard::new(Workspace::new(&folder, dir), record, stamp, lock, claim)
+    }
+
+    /// Builds the folder of a new session in the directory for temporaries.
+    pub(crate) fn build(
+        &self,
+        record: &Record,
+        settings: &Settings,
+        instructions: Option<&[u8]>,
+    ) -> Result<PathBuf, SessionError> {
+        let staging = self.staging()?;
+        let path = staging.path().join(staging.unique_name());
+        let fill = || -> Result<(), SessionError> {
+            make_private_dir(&path.join(settings.memory_path()))?;
+            let dir = Dir::open(&path)?;
+            self.write_new(&dir, "session.json", &record.to_json())?;
+            self.write_new(&dir, "settings.json", &settings.to_json())?;
+            if let Some(instructions) = instructions {
+                self.write_new(&dir, "AGENTS.md", instructions)?;
+            }
+            if self.durability == Durability::Power {
+                dir.sync()?;
+            }
+            Ok(())
+        };
+        match fill() {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                let _removed = std::fs::remove_dir_all(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a file that nobody can see yet, so it needs no temporary.
+    fn write_new(&self, dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), SessionError> {
+        use std::io::Write;
+        let path = dir.path().join(name);
+        let mut file = dir.create_new(Path::new(name))?;
+        file.write_all(bytes).map_err(|source| files::Error::io("write", &path, source))?;
+        if self.durability == Durability::Power {
+            file.sync_all().map_err(|source| files::Error::io("sync", &path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the provider homes of a folder, which are rebuilt at will.
+    pub fn forget_homes(&self, folder: &str) {
+        // What stays behind is thrown away by its stamp at the next use.
+        let _removed = std::fs::remove_dir_all(self.homes_path(folder));
+    }
+
+    /// The key that a person means: a key, else the one session whose title is
+    /// the text, else the one whose key or title starts with it.
+    ///
+    /// # Errors
+    /// Where no session or several fit.
+    pub fn resolve(&self, text: &str) -> Result<Key, SessionError> {
+        let key = text.parse::<Key>().ok();
+        if let Some(key) = &key
+            && self.find(key)?.is_some()
+        {
+            return Ok(key.clone());
+        }
+        let keys = self.list()?;
+        let known: Vec<_> = keys.iter().filter_map(|listed| listed.record.as_ref().ok()).collect();
+        let pick = |fits: &dyn Fn(&Record) -> bool| -> Option<Result<Key, SessionError>> {
+            let found: Vec<&Key> = known.iter().filter(|record| fits(record)).map(|record| &record.key).collect();
+            match found.as_slice() {
+                [] => None,
+                [one] => Some(Ok((*one).clone())),
+                several => {
+                    let mut names: Vec<String> = several.iter().take(5).map(|key| format!("`{key}`")).collect();
+                    if several.len() > 5 {
+                        names.push(format!("and {} more", several.len() - 5));
+                    }
+                    Some(Err(SessionError::Ambiguous { text: text.to_owned(), matches: names.join(", ") }))
+                }
+            }
+        };
+        pick(&|record| record.title.as_deref() == Some(text))
+            .or_else(|| {
+                pick(&|record| {
+                    !text.is_empty()
+                        && (record.key.as_str().starts_with(text)
+                            || record.title.as_deref().is_some_and(|title| title.starts_with(text)))
+                })
+            })
+            .unwrap_or_else(|| Err(SessionError::NoSuchSession(text.to_owned())))
+    }
+}
+
+/// What a claimed folder turned out to be.
+#[derive(Debug)]
+pub enum Opened {
+    /// A session.
+    Session(Box<WorkspaceGuard>),
+    /// Nothing: a session can be made there.
+    Missing(Lock, Claim),
+}
+
+fn read_listed(sessions: &Dir, folder: &str) -> Result<Record, SessionError> {
+    let dir = sessions.open_dir(Path::new(folder))?;
+    read_record(&dir).map(|(record, _)| record)
+}

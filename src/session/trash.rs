@@ -1,0 +1,149 @@
+//! `trash/<time>-<folder>/`: removed sessions, until they are purged.
+//!
+//! Removing is one rename, so it is done or not done. What was granted to the
+//! session stays in `access/`, where it counts for its uuid only.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{SessionError, Store, WorkspaceGuard};
+use crate::files::{self, Dir, Durability};
+
+/// A removed session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trashed {
+    /// Its name in the trash.
+    pub name: String,
+    /// The folder that it had.
+    pub folder: String,
+    /// When it was removed.
+    pub removed_at: Timestamp,
+    /// Where it is now.
+    pub path: PathBuf,
+}
+
+/// The time at the start of a name in the trash, in UTC.
+const TIME_FORMAT: &str = "%Y%m%dT%H%M%S%.3fZ";
+
+impl Store {
+    /// Moves a session to the trash, and removes what was derived from it.
+    ///
+    /// # Errors
+    /// Where it cannot be moved; it is then where it was.
+    pub fn trash(&self, guard: &WorkspaceGuard) -> Result<Trashed, SessionError> {
+        let folder = guard.folder().to_owned();
+        let trash = self.open_trash()?;
+        let removed_at = super::now();
+        let name = format!("{}-{folder}", removed_at.strftime(TIME_FORMAT));
+        let sessions = Dir::open(&self.sessions_path())?;
+        sessions.move_entry(Path::new(&folder), &trash, Path::new(&name))?;
+        self.sync(&[&sessions, &trash])?;
+        super::Names::of(self).remove(&folder, guard.record());
+        self.forget_homes(&folder);
+        Ok(Trashed { path: trash.path().join(&name), name, folder, removed_at })
+    }
+
+    /// The removed sessions, the latest last.
+    ///
+    /// # Errors
+    /// Where the trash cannot be read.
+    pub fn trashed(&self) -> Result<Vec<Trashed>, SessionError> {
+        let trash = match Dir::open(&self.trash_path()) {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let names = trash.names()?;
+        let mut trashed: Vec<Trashed> = names.iter().filter_map(|name| parse(&trash, name.to_str()?)).collect();
+        trashed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(trashed)
+    }
+
+    /// Moves a session back from the trash.
+    ///
+    /// # Errors
+    /// Where its folder is taken, or it cannot be moved.
+    pub fn untrash(&self, trashed: &Trashed) -> Result<(), SessionError> {
+        let trash = Dir::open(&self.trash_path())?;
+        let sessions = Dir::open(&self.sessions_path())?;
+        let workspace = trash.open_dir(Path::new(&trashed.name))?;
+        let (record, _) = super::workspace::read_record(&workspace)?;
+        if sessions.stamp(Path::new(&trashed.folder))?.is_some() {
+            return Err(SessionError::Exists(record.key));
+        }
+        trash.move_entry(Path::new(&trashed.name), &sessions, Path::new(&trashed.folder))?;
+        self.sync(&[&sessions, &trash])?;
+        super::Names::of(self).add(&trashed.folder, &record)?;
+        Ok(())
+    }
+
+    /// Deletes for good what is in the trash for longer than `age`.
+    ///
+    /// # Errors
+    /// Where the trash cannot be read or something in it cannot be deleted.
+    pub fn purge(&self, age: Duration) -> Result<Vec<Trashed>, SessionError> {
+        let old = self.purgeable(age)?;
+        for trashed in &old {
+            self.purge_one(trashed)?;
+        }
+        Ok(old)
+    }
+
+    /// What [`Store::purge`] would delete.
+    ///
+    /// # Errors
+    /// Where the trash cannot be read.
+    pub fn purgeable(&self, age: Duration) -> Result<Vec<Trashed>, SessionError> {
+        let now = Timestamp::now();
+        let mut trashed = self.trashed()?;
+        trashed.retain(|trashed| {
+            Duration::try_from(now.duration_since(trashed.removed_at)).is_ok_and(|since| since > age)
+        });
+        Ok(trashed)
+    }
+
+    /// Deletes one removed session for good.
+    ///
+    /// # Errors
+    /// Where it cannot be deleted whole.
+    pub fn purge_one(&self, trashed: &Trashed) -> Result<(), SessionError> {
+        std::fs::remove_dir_all(&trashed.path)
+            .map_err(|source| files::Error::io("delete", &trashed.path, source).into())
+    }
+
+    fn open_trash(&self) -> Result<Dir, SessionError> {
+        files::make_private_dir(&self.trash_path())?;
+        Ok(Dir::open(&self.trash_path())?)
+    }
+
+    fn sync(&self, dirs: &[&Dir]) -> Result<(), SessionError> {
+        if self.durability() == Durability::Power {
+            for dir in dirs {
+                dir.sync()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(trash: &Dir, name: &str) -> Option<Trashed> {
+    let (time, folder) = name.split_once('-')?;
+    let (date, rest) = (time.get(..8)?, time.get(9..)?);
+    let rest = rest.strip_suffix('Z')?;
+    let text = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        date.get(..4)?,
+        date.get(4..6)?,
+        date.get(6..)?,
+        rest.get(..2)?,
+        rest.get(2..4)?,
+        rest.get(4..)?
+    );
+    Some(Trashed {
+        name: name.to_owned(),
+        folder: folder.to_owned(),
+        removed_at: text.parse().ok()?,
+        path: trash.path().join(name),
+    })
+}

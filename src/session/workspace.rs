@@ -1,0 +1,399 @@
+//! A session's folder: readable by anybody, changed only under its lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::claim::Claim;
+use super::record::{Conversation, LastTurn, Outcome, Record};
+use super::settings::Settings;
+use super::transcript::{Line, Transcript, Who};
+use super::{Brief, SessionError, Store};
+use crate::files::{self, Dir, Lock, Stamp};
+
+const RECORD: &str = "session.json";
+const SETTINGS: &str = "settings.json";
+const TRANSCRIPT: &str = "transcript.jsonl";
+const INSTRUCTIONS: &str = "AGENTS.md";
+const MEMORY: &str = "MEMORY.md";
+
+/// The largest `session.json` and `settings.json` that are read, in bytes.
+const MAX_JSON_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The largest `AGENTS.md` and `MEMORY.md` that are read, in bytes.
+const MAX_TEXT_BYTES: u64 = 8 * 1024 * 1024;
+
+/// A session's folder, held open for reading.
+///
+/// ```text
+/// sessions/<folder>/
+///   session.json        the record: all that must agree
+///   settings.json       for the provider: memory directory, model, permission mode
+///   memory/MEMORY.md    the agent's memory
+///   AGENTS.md           optional instructions for this session
+///   transcript.jsonl    every turn, append-only
+///   inbox/ outbox/      attachments received, files the agent leaves
+///   provider/<name>/    the provider's own conversation files
+/// ```
+#[derive(Debug)]
+pub struct Workspace {
+    folder: String,
+    dir: Dir,
+}
+
+impl Workspace {
+    pub(super) fn new(folder: &str, dir: Dir) -> Self {
+        Self { folder: folder.to_owned(), dir }
+    }
+
+    /// The folder's name.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// Where it is missing, unreadable, broken or of a later version.
+    pub fn record(&self) -> Result<Record, SessionError> {
+        read_record(&self.dir).map(|(record, _)| record)
+    }
+
+    /// Reads the settings; a missing file is the default.
+    ///
+    /// # Errors
+    /// Where the file is unreadable or broken, or a value does not fit.
+    pub fn settings(&self) -> Result<Settings, SessionError> {
+        match self.dir.read(Path::new(SETTINGS), MAX_JSON_BYTES) {
+            Ok(bytes) => Settings::from_json(&bytes, &self.path().join(SETTINGS)),
+            Err(error) if error.is_not_found() => Ok(Settings::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the transcript, or returns `None` where there is none yet.
+    ///
+    /// # Errors
+    /// Where the file is unreadable.
+    pub fn transcript(&self) -> Result<Option<Transcript>, SessionError> {
+        match self.dir.open_file(Path::new(TRANSCRIPT), u64::MAX) {
+            Ok(file) => Ok(Some(Transcript::new(file))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The last lines of the transcript, at most `count`.
+    ///
+    /// # Errors
+    /// Where the file is unreadable.
+    pub fn last_lines(&self, count: usize) -> Result<Vec<Line>, SessionError> {
+        let Some(mut transcript) = self.transcript()? else { return Ok(Vec::new()) };
+        Ok(transcript.last(count).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
+    }
+
+    /// Where the memory directory is, after a check that it is a directory
+    /// inside the folder. It is made where it is missing.
+    ///
+    /// # Errors
+    /// Where a component is a link or no directory.
+    pub fn memory_path(&self, settings: &Settings) -> Result<PathBuf, SessionError> {
+        self.open_memory(settings).map(|dir| dir.path().to_owned())
+    }
+
+    fn open_memory(&self, settings: &Settings) -> Result<Dir, SessionError> {
+        let relative = settings.memory_path();
+        let outside = |source| SessionError::MemoryOutside { path: self.path().join(&relative), source };
+        let mut below = PathBuf::new();
+        for component in relative.components() {
+            below.push(component);
+            if self.dir.stamp(&below)?.is_none() {
+                self.dir.make_dir(&below)?;
+            }
+        }
+        self.dir.open_dir(&relative).map_err(outside)
+    }
+
+    /// Composes the brief. What cannot be read of it is left out, and named in
+    /// the second part.
+    ///
+    /// # Errors
+    /// Where the memory directory is not inside the folder.
+    pub fn brief(&self, settings: &Settings, working_dir: &Path) -> Result<(Brief, Vec<String>), SessionError> {
+        let mut left_out = Vec::new();
+        let mut read = |dir: &Dir, name: &str| match dir.read(Path::new(name), MAX_TEXT_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) => {
+                left_out.push(error.to_string());
+                Vec::new()
+            }
+        };
+        let instructions = read(&self.dir, INSTRUCTIONS);
+        let memory_dir = self.open_memory(settings)?;
+        let memory = read(&memory_dir, MEMORY);
+        let reachable = if working_dir == self.path() { settings.memory_path() } else { memory_dir.path().to_owned() };
+        Ok((Brief::new(&instructions, &reachable, &memory), left_out))
+    }
+}
+
+/// Reads `session.json` in a directory, with the stamp of what was read.
+pub(super) fn read_record(dir: &Dir) -> Result<(Record, Stamp), SessionError> {
+    use std::io::Read;
+    let path = dir.path().join(RECORD);
+    let mut file = dir.open_file(Path::new(RECORD), MAX_JSON_BYTES)?;
+    let io = |source| files::Error::io("read", &path, source);
+    let stamp = Stamp::of(&file).map_err(io)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0) + 1);
+    file.read_to_end(&mut bytes).map_err(io)?;
+    Ok((Record::from_json(&bytes, &path)?, stamp))
+}
+
+/// A session's folder under its lock: the only thing that can change it, and
+/// the only thing that a child process can be started in.
+///
+/// The record was read once, under the lock. If its file changed since, the
+/// bytes found are kept in `state/conflicts/` when ours are written.
+#[derive(Debug)]
+pub struct WorkspaceGuard {
+    workspace: Workspace,
+    record: Record,
+    saved: Stamp,
+    conflicts: Vec<PathBuf>,
+    // The lock ends before the place in line is given up.
+    _lock: Lock,
+    claim: Claim,
+}
+
+impl WorkspaceGuard {
+    pub(super) fn new(
+        workspace: Workspace,
+        record: Record,
+        saved: Stamp,
+        lock: Lock,
+        claim: Claim,
+    ) -> Result<Self, SessionError> {
+        let mut guard = Self { workspace, record, saved, conflicts: Vec::new(), _lock: lock, claim };
+        guard.repair()?;
+        Ok(guard)
+    }
+
+    /// The folder, for reading.
+    #[must_use]
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// The folder's name.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        &self.workspace.folder
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.workspace.path()
+    }
+
+    /// The store that the session is in.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        self.claim.store()
+    }
+
+    /// The record, as it will be saved.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The record, to be changed and then saved.
+    pub fn record_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// The place in line, with the message in hand.
+    #[must_use]
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The place in line, to note what becomes of the message in hand.
+    pub fn claim_mut(&mut self) -> &mut Claim {
+        &mut self.claim
+    }
+
+    /// Where bytes were kept that somebody else had written, since the last call.
+    pub fn take_conflicts(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.conflicts)
+    }
+
+    /// Saves the record.
+    ///
+    /// # Errors
+    /// Where it cannot be replaced; the old version is then still there.
+    pub fn save(&mut self) -> Result<(), SessionError> {
+        let name = Path::new(RECORD);
+        let bytes = self.record.to_json();
+        let found = self.workspace.dir.stamp(name)?;
+        if found != Some(self.saved) {
+            self.check_there()?;
+            self.keep(RECORD, found.is_some())?;
+        }
+        let store = self.claim.store().clone();
+        self.saved = self.workspace.dir.replace(name, &bytes, store.staging()?)?;
+        Ok(())
+    }
+
+    /// Saves the settings.
+    ///
+    /// # Errors
+    /// Where they cannot be replaced; the old version is then still there.
+    pub fn save_settings(&mut self, settings: &Settings) -> Result<(), SessionError> {
+        let store = self.claim.store().clone();
+        self.workspace.dir.replace(Path::new(SETTINGS), &settings.to_json(), store.staging()?)?;
+        Ok(())
+    }
+
+    /// Appends lines to the transcript, and notes its size in the record. What
+    /// an agent may have put in its place is set aside first.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn append(&mut self, lines: &[Line]) -> Result<(), SessionError> {
+        let bytes: Vec<u8> = lines.iter().flat_map(Line::to_json).collect();
+        let name = Path::new(TRANSCRIPT);
+        let durability = self.claim.store().durability();
+        let size = match self.workspace.dir.append(name, &bytes, durability) {
+            Err(files::Error::Link { .. } | files::Error::NotRegular { .. } | files::Error::HardLinks { .. }) => {
+                self.keep(TRANSCRIPT, true)?;
+                self.workspace.dir.append(name, &bytes, durability)?
+            }
+            Err(error) if error.is_not_found() => {
+                self.check_there()?;
+                return Err(error.into());
+            }
+            appended => appended?,
+        };
+        self.record.transcript_bytes = size;
+        Ok(())
+    }
+
+    /// A directory of the folder, by its path; each component is made where it
+    /// is missing. A link or file in its place is set aside.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn own_dir(&mut self, components: &[&str]) -> Result<PathBuf, SessionError> {
+        let mut below = PathBuf::new();
+        for component in components {
+            below.push(component);
+            match self.workspace.dir.open_dir(&below) {
+                Ok(_) => continue,
+                Err(error) if error.is_not_found() => {}
+                Err(files::Error::Io { source, .. }) if source.kind() != std::io::ErrorKind::NotADirectory => {
+                    return Err(files::Error::io("open the directory", &self.path().join(&below), source).into());
+                }
+                Err(_) => self.set_aside(&below)?,
+            }
+            self.workspace.dir.make_dir(&below)?;
+        }
+        Ok(self.path().join(below))
+    }
+
+    /// Keeps a copy of a file that somebody else changed. Where it is no
+    /// regular file, it is itself moved away.
+    fn keep(&mut self, name: &str, there: bool) -> Result<(), SessionError> {
+        if !there {
+            return Ok(());
+        }
+        let Ok(bytes) = self.workspace.dir.read(Path::new(name), MAX_JSON_BYTES) else {
+            return self.set_aside(Path::new(name));
+        };
+        let (conflicts, kept) = self.conflict_name(Path::new(name))?;
+        let store = self.claim.store().clone();
+        conflicts.replace(&kept, &bytes, store.staging()?)?;
+        self.conflicts.push(conflicts.path().join(kept));
+        Ok(())
+    }
+
+    fn set_aside(&mut self, name: &Path) -> Result<(), SessionError> {
+        let (conflicts, kept) = self.conflict_name(name)?;
+        self.workspace.dir.move_entry(name, &conflicts, &kept)?;
+        self.conflicts.push(conflicts.path().join(kept));
+        Ok(())
+    }
+
+    fn conflict_name(&self, name: &Path) -> Result<(Dir, PathBuf), SessionError> {
+        let path = self.claim.store().conflicts_path();
+        files::make_private_dir(&path)?;
+        let time = super::now().strftime("%Y%m%dT%H%M%S%.3fZ");
+        let plain = name.display().to_string().replace('/', "-");
+        Ok((Dir::open(&path)?, PathBuf::from(format!("{}-{time}-{plain}", self.folder()))))
+    }
+
+    /// Tells a folder that was removed from a file that was.
+    fn check_there(&self) -> Result<(), SessionError> {
+        if self.workspace.dir.is_removed()? { Err(SessionError::Vanished(self.path().to_owned())) } else { Ok(()) }
+    }
+
+    /// Brings the record up to the transcript, where a turn was written to the
+    /// one and not yet to the other when the program ended.
+    fn repair(&mut self) -> Result<(), SessionError> {
+        let size = self.workspace.dir.stamp(Path::new(TRANSCRIPT))?.map_or(0, |stamp| stamp.size);
+        if size == self.record.transcript_bytes {
+            return Ok(());
+        }
+        // A transcript that cannot be read does not keep the session from going on.
+        let Ok(lines) = self.workspace.last_lines(1) else { return Ok(()) };
+        self.record.transcript_bytes = size;
+        let Some(line) = lines.into_iter().next() else { return Ok(()) };
+        if line.turn <= self.record.turns || line.who == Who::User {
+            return Ok(());
+        }
+        self.record.turns = line.turn;
+        self.record.last_used_at = line.at;
+        let answered = line.who == Who::Agent;
+        self.record.last_turn = Some(LastTurn {
+            at: line.at,
+            outcome: if answered { Outcome::Answered } else { Outcome::Failed },
+            reason: (!answered).then(|| line.text.clone()),
+        });
+        if let Some(usage) = line.usage {
+            self.record.usage.add(usage);
+        }
+        if let (true, Some(provider), Some(id)) = (answered, &line.provider, &line.conversation) {
+            let current = self.record.conversation.as_mut().filter(|current| current.is(provider, id));
+            match current {
+                Some(current) => {
+                    current.turns += 1;
+                    current.last_used_at = line.at;
+                }
+                None => {
+                    self.record.retire_conversation();
+                    let mut conversation = Conversation::new(provider, id, "");
+                    conversation.turns = 1;
+                    self.record.conversation = Some(conversation);
+                }
+            }
+        }
+        self.save()?;
+        if let Some(entry) = line.entry {
+            self.claim.discard(entry)?;
+        }
+        Ok(())
+    }
+}
