@@ -14,3 +14,12 @@ pub mod config;
 
 /// Sessions: the folder, what is in it, and who may change it.
 pub mod session;
+
+/// Providers: one file per agent CLI, each pure.
+pub mod provider;
+
+/// What a child may see and do, and how the launcher applies it.
+pub mod confine;
+
+/// The only place that starts children, and the launcher.
+pub mod process;

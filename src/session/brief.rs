@@ -84,7 +84,7 @@ mod tests {
         let long = "a line of memory\n".repeat(10_000);
         let brief = Brief::new(b"", Path::new("memory"), long.as_bytes());
         assert!(brief.memory.len() < MAX_PART_BYTES + 200);
-        assert!(brief.memory.ends_with("bytes, 49147 are shown]"), "{}", &brief.memory[brief.memory.len() - 80..]);
+        assert!(brief.memory.ends_with("bytes, 49146 are shown]"), "{}", &brief.memory[brief.memory.len() - 80..]);
     }
 
     #[test]

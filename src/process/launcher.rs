@@ -1,0 +1,343 @@
+//! The launcher, `denizen __run`: the parent of everything that a turn starts.
+//!
+//! It holds the session's run lock, becomes child subreaper, so that nothing a
+//! provider starts can leave its tree, watches its own parent through a pidfd,
+//! and ends every descendant when the provider exits, the deadline passes, a
+//! stop is requested or the parent dies; then itself. It runs without a runtime
+//! and does as little as possible, because every turn pays for it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use serde::{Deserialize, Serialize};
+
+use super::descendants;
+use crate::confine::Confinement;
+use crate::files::Lock;
+
+/// How long descendants get between being asked to end and being killed.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The same for those that a provider left behind when it exited by itself.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(300);
+
+/// How often the end of many processes is looked at.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The launcher's own exit code when the provider's is to be read from the run
+/// lock's file.
+const SEE_FILE: u8 = 125;
+
+/// What the launcher is told, as its command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orders {
+    /// The process whose death ends the turn.
+    pub parent: u32,
+    /// The lock to hold, in whose file the outcome is noted.
+    pub run_lock: PathBuf,
+    /// The file whose appearance is a request to stop.
+    pub stop: PathBuf,
+    /// How long the provider may run; `None` is for ever.
+    pub deadline: Option<Duration>,
+    /// Whether the provider has the terminal: the keys for interrupt and quit
+    /// are then its own affair.
+    pub terminal: bool,
+    /// What the provider may see and do.
+    pub confinement: Confinement,
+    /// The program, absolute, and its arguments.
+    pub command: Vec<OsString>,
+}
+
+/// How the provider's process ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It exited by itself, with this code.
+    Exited(i32),
+    /// A signal that we did not send ended it.
+    Signalled(i32),
+    /// It ran into its deadline.
+    Deadline,
+    /// It was asked to stop.
+    Stopped,
+    /// It could not be started.
+    NotStarted(String),
+    /// The launcher itself was killed.
+    LauncherKilled,
+}
+
+/// What stands in the run lock's file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    pid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+impl Orders {
+    /// The orders as arguments, after `__run`.
+    #[must_use]
+    pub fn to_args(&self) -> Vec<OsString> {
+        let deadline = self.deadline.map_or_else(|| "none".to_owned(), |deadline| deadline.as_millis().to_string());
+        let mut args: Vec<OsString> = vec![
+            self.parent.to_string().into(),
+            self.run_lock.clone().into(),
+            self.stop.clone().into(),
+            deadline.into(),
+            if self.terminal { "terminal" } else { "pipes" }.into(),
+            self.confinement.to_string().into(),
+        ];
+        args.extend(self.command.iter().cloned());
+        args
+    }
+
+    /// Reads the orders back.
+    #[must_use]
+    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Option<Self> {
+        let mut args = args.into_iter();
+        let parent = args.next()?.to_str()?.parse().ok()?;
+        let run_lock = args.next()?.into();
+        let stop = args.next()?.into();
+        let deadline = match args.next()?.to_str()? {
+            "none" => None,
+            millis => Some(Duration::from_millis(millis.parse().ok()?)),
+        };
+        let terminal = args.next()? == "terminal";
+        let confinement = args.next()?.to_str()?.parse().ok()?;
+        let command: Vec<OsString> = args.collect();
+        (!command.is_empty()).then_some(Self { parent, run_lock, stop, deadline, terminal, confinement, command })
+    }
+}
+
+/// Runs the launcher; returns its exit code.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let Some(orders) = Orders::from_args(args) else { return SEE_FILE };
+    let Some(lock) = take_lock(&orders.run_lock) else { return SEE_FILE };
+    note(lock.file(), None);
+    let outcome = match Launcher::prepare(&orders) {
+        Ok(launcher) => launcher.supervise(&orders),
+        Err(error) => Outcome::NotStarted(error.to_string()),
+    };
+    if outcome == Outcome::Exited(0) {
+        return 0;
+    }
+    note(lock.file(), Some(outcome));
+    SEE_FILE
+}
+
+/// What a launcher that ended with something else than 0 noted.
+#[must_use]
+pub(super) fn read_outcome(run_lock: &Path) -> Option<Outcome> {
+    let text = std::fs::read(run_lock).ok()?;
+    serde_json::from_slice::<Note>(&text).ok()?.outcome
+}
+
+/// Whoever only asks holds the lock for a moment, so one try is not enough.
+fn take_lock(path: &Path) -> Option<Lock> {
+    for _ in 0..500 {
+        if let Some(lock) = Lock::try_take(path).ok()? {
+            return Some(lock);
+        }
+        std::thread::sleep(TICK);
+    }
+    None
+}
+
+fn note(mut file: &File, outcome: Option<Outcome>) {
+    use std::io::{Seek, SeekFrom};
+    let note = serde_json::to_vec(&Note { pid: std::process::id(), outcome }).unwrap_or_default();
+    // A note that cannot be written is read as a launcher that was killed.
+    let _written = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(&note));
+}
+
+/// Everything that can wake the launcher.
+struct Launcher {
+    parent: OwnedFd,
+    signals: UnixStream,
+    stops: OwnedFd,
+}
+
+/// Why a provider has to end.
+enum Reason {
+    Exited,
+    Deadline,
+    Stopped,
+}
+
+impl Launcher {
+    fn prepare(orders: &Orders) -> std::io::Result<Self> {
+        let parent =
+            Pid::from_raw(orders.parent.cast_signed()).ok_or_else(|| std::io::Error::other("no parent was named"))?;
+        let parent_fd = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
+        if rustix::process::getppid() != Some(parent) {
+            return Err(std::io::Error::other("the parent is gone"));
+        }
+        let (signals, writer) = UnixStream::pair()?;
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
+            let writer = writer.try_clone()?;
+            signal_hook::low_level::pipe::register(signal, writer)?;
+        }
+        signals.set_nonblocking(true)?;
+        let stops = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        if let Some(dir) = orders.stop.parent() {
+            inotify::add_watch(&stops, dir, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
+        }
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        close_fds::set_fds_cloexec(3, &[]);
+        orders.confinement.apply();
+        Ok(Self { parent: parent_fd, signals, stops })
+    }
+
+    fn supervise(&self, orders: &Orders) -> Outcome {
+        let deadline = orders.deadline.map(|deadline| Instant::now() + deadline);
+        let Some((program, args)) = orders.command.split_first() else {
+            return Outcome::NotStarted("no program was named".to_owned());
+        };
+        if orders.stop.exists() {
+            return Outcome::Stopped;
+        }
+        let child = match std::process::Command::new(program).args(args).spawn() {
+            Ok(child) => child,
+            Err(error) => return Outcome::NotStarted(format!("{}: {error}", Path::new(program).display())),
+        };
+        let pid = child.id();
+        let reason = self.wait(orders, pid, deadline).unwrap_or(Reason::Stopped);
+        let grace = if matches!(reason, Reason::Exited) { LEFTOVER_GRACE } else { GRACE };
+        let status = self.end_all(pid, grace);
+        match reason {
+            Reason::Deadline => Outcome::Deadline,
+            Reason::Stopped => Outcome::Stopped,
+            Reason::Exited => match status.map(|status| (status.code(), status.signal())) {
+                Some((Some(code), _)) => Outcome::Exited(code),
+                Some((None, Some(signal))) => Outcome::Signalled(signal),
+                _ => Outcome::Signalled(0),
+            },
+        }
+    }
+
+    /// Waits for the provider's end, or for a reason to end it.
+    fn wait(&self, orders: &Orders, pid: u32, deadline: Option<Instant>) -> std::io::Result<Reason> {
+        let child = Pid::from_raw(pid.cast_signed()).ok_or_else(|| std::io::Error::other("no child"))?;
+        let child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
+        loop {
+            let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+            let ready = {
+                let mut fds = [child.as_fd(), self.parent.as_fd(), self.signals.as_fd(), self.stops.as_fd()]
+                    .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+                match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(errno) => return Err(errno.into()),
+                }
+                fds.map(|fd| !fd.revents().is_empty())
+            };
+            let [exited, parent_died, signalled, stop_seen] = ready;
+            if exited {
+                return Ok(Reason::Exited);
+            }
+            if parent_died || (signalled && self.signal_means_stop(orders)) {
+                return Ok(Reason::Stopped);
+            }
+            if stop_seen {
+                drain(&self.stops);
+                if orders.stop.exists() {
+                    return Ok(Reason::Stopped);
+                }
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(Reason::Deadline);
+            }
+        }
+    }
+
+    /// Empties the pipe of signals. Which signal it was cannot be told from it;
+    /// with the terminal, interrupts are meant for the provider, and a stop is
+    /// requested by file or by the parent's end.
+    fn signal_means_stop(&self, orders: &Orders) -> bool {
+        let mut bytes = [0; 64];
+        let _read = (&self.signals).read(&mut bytes);
+        !orders.terminal
+    }
+
+    /// Ends every descendant: asks, waits, kills, until none is left. Returns
+    /// how the provider itself ended.
+    fn end_all(&self, provider: u32, grace: Duration) -> Option<ExitStatus> {
+        let mut status = None;
+        let mut asked = Vec::new();
+        let killing_from = Instant::now() + grace;
+        loop {
+            if reap(provider, &mut status) {
+                return status;
+            }
+            let killing = Instant::now() >= killing_from;
+            let living = descendants::of(std::process::id());
+            if killing {
+                // Stopped first, so that none of them can start another meanwhile.
+                descendants::signal(&living, Signal::STOP);
+                descendants::signal(&living, Signal::KILL);
+            } else {
+                let new: Vec<u32> = living.into_iter().filter(|pid| !asked.contains(pid)).collect();
+                descendants::signal(&new, Signal::TERM);
+                asked.extend(new);
+            }
+            std::thread::sleep(if killing { Duration::from_millis(1) } else { TICK });
+        }
+    }
+}
+
+/// Collects the ended children. Whether none is left.
+fn reap(provider: u32, status: &mut Option<ExitStatus>) -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, wait_status))) => {
+                if pid.as_raw_nonzero().get().cast_unsigned() == provider {
+                    *status = Some(ExitStatus::from_raw(wait_status.as_raw()));
+                }
+            }
+            Ok(None) => return false,
+            Err(rustix::io::Errno::INTR) => {}
+            // There is no child left.
+            Err(_) => return true,
+        }
+    }
+}
+
+fn drain(fd: &OwnedFd) {
+    let mut buffer = [0_u8; 1024];
+    while rustix::io::read(fd, &mut buffer).is_ok_and(|count| count > 0) {}
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs().cast_signed(), tv_nsec: i64::from(duration.subsec_nanos()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_survive_the_command_line() {
+        let orders = Orders {
+            parent: 7,
+            run_lock: "/r/state/locks/a.run".into(),
+            stop: "/r/state/control/a.stop".into(),
+            deadline: Some(Duration::from_millis(1500)),
+            terminal: false,
+            confinement: Confinement::Off,
+            command: vec!["/bin/x".into(), "--".into(), "".into()],
+        };
+        assert_eq!(Orders::from_args(orders.to_args()), Some(orders));
+        assert_eq!(Orders::from_args(["7".into()]), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! Children: the only place that starts them, and the launcher they run under.
+//!
+//! A child is started in a session's folder, or in the directory that its
+//! owner granted it; there is no way to start one elsewhere.
+
+mod descendants;
+pub mod launcher;
+mod permit;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+
+pub use launcher::{Orders, Outcome};
+pub use permit::Permit;
+
+use crate::config::Environment;
+use crate::confine::Confinement;
+use crate::files;
+use crate::provider::Invocation;
+use crate::session::{Grant, Store, WorkspaceGuard};
+
+/// How long the launcher gets to end everything, over its own grace.
+const LAUNCHER_GRACE: Duration = Duration::from_secs(10);
+
+/// Why a child could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The launcher could not be started.
+    #[error("could not start `{}`", program.display())]
+    Launcher {
+        /// The launcher.
+        program: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The directory that the session works in is not there.
+    #[error("the working directory `{}` is not there", path.display())]
+    WorkingDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A directory of the state could not be made.
+    #[error(transparent)]
+    File(#[from] files::Error),
+}
+
+/// What every child is started with.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The program that is the launcher: this one.
+    pub launcher: &'a Path,
+    /// What the child may see and do.
+    pub confinement: Confinement,
+    /// How long it may run; `None` is for ever.
+    pub deadline: Option<Duration>,
+    /// Its whole environment.
+    pub environment: Environment,
+}
+
+/// A running child, with its launcher.
+#[derive(Debug)]
+pub struct Child {
+    launcher: tokio::process::Child,
+    run_lock: PathBuf,
+    /// Its standard input, where it was piped.
+    pub stdin: Option<ChildStdin>,
+    /// Its standard output, where it was piped.
+    pub stdout: Option<ChildStdout>,
+    /// Its standard error, where it was piped.
+    pub stderr: Option<ChildStderr>,
+}
+
+/// The launchers of this process. Any other child was orphaned by one of them.
+static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
+
+/// The directory that a session's children run in: its own folder, or the one
+/// that was granted to it.
+///
+/// # Errors
+/// Where the granted directory is not there.
+pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
+    match &grant.working_dir {
+        None => Ok(guard.path().to_owned()),
+        Some(path) => std::fs::canonicalize(path)
+            .and_then(|real| if real.is_dir() { Ok(real) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
+            .map_err(|source| SpawnError::WorkingDirectory { path: path.clone(), source }),
+    }
+}
+
+/// Starts a provider for a turn: pipes for all three streams.
+///
+/// # Errors
+/// Where the launcher cannot be started. That the *program* cannot be started
+/// is an [`Outcome`].
+pub fn spawn(
+    guard: &WorkspaceGuard,
+    grant: &Grant,
+    invocation: &Invocation,
+    launch: &Launch<'_>,
+) -> Result<Child, SpawnError> {
+    start(guard, grant, invocation, launch, false)
+}
+
+/// Starts a program that has the terminal.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_in_terminal(
+    guard: &WorkspaceGuard,
+    grant: &Grant,
+    invocation: &Invocation,
+    launch: &Launch<'_>,
+) -> Result<Child, SpawnError> {
+    start(guard, grant, invocation, launch, true)
+}
+
+fn start(
+    guard: &WorkspaceGuard,
+    grant: &Grant,
+    invocation: &Invocation,
+    launch: &Launch<'_>,
+    terminal: bool,
+) -> Result<Child, SpawnError> {
+    let working_dir = working_dir(guard, grant)?;
+    let store = guard.store();
+    let run_lock = store.run_lock_path(guard.folder());
+    let stop = stop_path(store, guard.folder());
+    clear_stop(&stop)?;
+    let mut command = vec![invocation.program.clone().into_os_string()];
+    command.extend(invocation.args.iter().cloned());
+    let orders = Orders {
+        parent: std::process::id(),
+        run_lock: run_lock.clone(),
+        stop,
+        deadline: launch.deadline,
+        terminal,
+        confinement: launch.confinement,
+        command,
+    };
+    // What a killed launcher leaves behind comes to this process.
+    let _adopting = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    let mut process = tokio::process::Command::new(launch.launcher);
+    process.arg("__run").args(orders.to_args()).current_dir(&working_dir).env_clear().envs(launch.environment.iter());
+    if terminal {
+        process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    } else {
+        // A group of its own: keys in the terminal reach only this process,
+        // which then asks the launcher to stop.
+        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    }
+    let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut child =
+        process.spawn().map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
+    launchers.get_or_insert_default().extend(child.id());
+    drop(launchers);
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    Ok(Child { launcher: child, run_lock, stdin, stdout, stderr })
+}
+
+impl Child {
+    /// Asks the launcher to end everything. It is not waited for.
+    pub fn stop(&self) {
+        if let Some(pid) = self.launcher.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            // It is our child and not yet collected, so the number is its own.
+            let _sent = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Waits until the provider and everything it started is gone.
+    pub async fn end(mut self) -> Outcome {
+        let pid = self.launcher.id();
+        let status = self.launcher.wait().await;
+        if let Some(pid) = pid {
+            LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&pid);
+        }
+        match status.map(|status| status.code()) {
+            Ok(Some(0)) => Outcome::Exited(0),
+            Ok(Some(_)) => launcher::read_outcome(&self.run_lock).unwrap_or(Outcome::LauncherKilled),
+            Ok(None) | Err(_) => {
+                end_orphans();
+                Outcome::LauncherKilled
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Where nobody waited for it, it has to end all the same.
+        self.stop();
+    }
+}
+
+/// Ends what a killed launcher left behind: children of this process that it
+/// did not start.
+fn end_orphans() {
+    let launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = std::process::id();
+    loop {
+        let mut orphans = descendants::children(own);
+        orphans.retain(|pid| !launchers.as_ref().is_some_and(|launchers| launchers.contains(pid)));
+        if orphans.is_empty() {
+            return;
+        }
+        let below: Vec<u32> = orphans.iter().flat_map(|pid| descendants::of(*pid)).collect();
+        descendants::signal(&orphans, Signal::KILL);
+        descendants::signal(&below, Signal::KILL);
+        for pid in orphans.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _collected = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// The file whose appearance asks the launcher of a folder to stop.
+#[must_use]
+pub fn stop_path(store: &Store, folder: &str) -> PathBuf {
+    store.state_path("control").join(format!("{folder}.stop"))
+}
+
+/// Asks the running child of a folder to stop, and waits until everything it
+/// started is gone. Blocks the thread. `false` where nothing runs.
+///
+/// # Errors
+/// Where the request cannot be made, or it takes too long.
+pub fn request_stop(store: &Store, folder: &str) -> Result<bool, files::Error> {
+    let run_lock = store.run_lock_path(folder);
+    if !files::is_locked(&run_lock)? {
+        return Ok(false);
+    }
+    let stop = stop_path(store, folder);
+    let io = |source| files::Error::Io { action: "request the stop with", path: stop.clone(), source };
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&stop).map_err(io)?;
+    let deadline = std::time::Instant::now() + LAUNCHER_GRACE;
+    while files::is_locked(&run_lock)? {
+        if std::time::Instant::now() >= deadline {
+            return Err(io(std::io::ErrorKind::TimedOut.into()));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    clear_stop(&stop)?;
+    Ok(true)
+}
+
+fn clear_stop(stop: &Path) -> Result<(), files::Error> {
+    match std::fs::remove_file(stop) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match stop.parent() {
+            Some(dir) if !dir.is_dir() => files::make_private_dir(dir),
+            _ => Ok(()),
+        },
+        Err(source) => Err(files::Error::Io { action: "remove", path: stop.to_owned(), source }),
+    }
+}

@@ -1,0 +1,66 @@
+//! Permits for running turns: how many may run at once, all processes together.
+//!
+//! A permit is a lock on one of `state/permits/<number>`. Who finds none free
+//! stands in line; only the first in line looks again and again.
+
+use std::time::Duration;
+
+use crate::files::{Error, Line, Lock, make_private_dir};
+use crate::session::Store;
+
+/// How often the first in line looks for a free permit.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Permission to run one turn. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    _lock: Lock,
+}
+
+impl Permit {
+    /// Takes a permit, after those who wait already. `tell` is called once
+    /// before waiting.
+    ///
+    /// # Errors
+    /// Where a file of the permits cannot be opened.
+    pub async fn take(store: &Store, turns: u64, tell: &mut dyn FnMut()) -> Result<Self, Error> {
+        let path = store.state_path("permits");
+        let line_path = path.join("line");
+        let waiting = match Line::open_existing(&line_path)? {
+            Some(line) => !line.is_empty()?,
+            None => {
+                make_private_dir(&path)?;
+                false
+            }
+        };
+        if !waiting && let Some(permit) = Self::try_take(store, turns)? {
+            return Ok(permit);
+        }
+        tell();
+        let line = Line::open(&line_path)?;
+        let ticket = line.join()?;
+        while let Some(ahead) = line.ahead_of(&ticket)? {
+            let wait = tokio::task::spawn_blocking(move || Line::wait_for(&ahead));
+            match wait.await {
+                Ok(waited) => waited?,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+        loop {
+            if let Some(permit) = Self::try_take(store, turns)? {
+                return Ok(permit);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn try_take(store: &Store, turns: u64) -> Result<Option<Self>, Error> {
+        let path = store.state_path("permits");
+        for number in 0..turns {
+            if let Some(lock) = Lock::try_take(&path.join(number.to_string()))? {
+                return Ok(Some(Self { _lock: lock }));
+            }
+        }
+        Ok(None)
+    }
+}

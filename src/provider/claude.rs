@@ -1,0 +1,487 @@
+//! Claude Code, as `claude -p`.
+//!
+//! Observed with 2.1.197. Its home is `CLAUDE_CONFIG_DIR`; the conversation
+//! directory in it is a link into the session's folder, which also keeps its
+//! 30-day clean-up away. The login stays where the user has it: an empty
+//! `CLAUDE_SECURESTORAGE_CONFIG_DIR` means the usual place, and the CLI then
+//! rewrites the user's own credentials file, never a copy.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn, User,
+    plain_prompt,
+};
+use crate::session::Usage;
+
+/// The provider.
+#[derive(Debug)]
+pub(super) struct Claude;
+
+impl Provider for Claude {
+    fn name(&self) -> &'static str {
+        "claude"
+    }
+
+    fn program(&self) -> Option<&'static str> {
+        Some("claude")
+    }
+
+    fn variables(&self) -> &'static [&'static str] {
+        &[
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_BASE_URL",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "ANTHROPIC_MODEL",
+            "ANTHROPIC_SMALL_FAST_MODEL",
+            "ANTHROPIC_DEFAULT_*",
+            "API_TIMEOUT_MS",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_MAX_RETRIES",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+            "DISABLE_TELEMETRY",
+            "DISABLE_ERROR_REPORTING",
+        ]
+    }
+
+    fn login_hint(&self) -> &'static str {
+        "run `claude` and `/login` there, or set ANTHROPIC_API_KEY"
+    }
+
+    fn login_files(&self) -> &'static [&'static str] {
+        &[".claude/.credentials.json", ".claude.json"]
+    }
+
+    fn holds(&self, id: &str, file: &Path) -> bool {
+        id.parse::<Uuid>().is_ok() && file == Path::new(&format!("{id}.jsonl"))
+    }
+
+    fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {
+        let conversations = &turn.place.conversations;
+        let project = project_name(&turn.place.working_dir.to_string_lossy());
+        vec![
+            Step::MakeConversationDir("tasks"),
+            Step::Link { at: Path::new("projects").join(project), to: conversations.clone() },
+            Step::Link { at: "tasks".into(), to: conversations.join("tasks") },
+        ]
+    }
+
+    fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        let mut invocation = self.common(turn);
+        invocation.args(["-p", "--output-format", "stream-json", "--verbose"]);
+        if turn.stream {
+            invocation.arg("--include-partial-messages");
+        }
+        add_conversation(&mut invocation, turn);
+        invocation.stdin = plain_prompt(turn);
+        Ok(invocation)
+    }
+
+    fn parser(&self, _turn: &Turn<'_>) -> Box<dyn Parser> {
+        Box::new(ClaudeParser::default())
+    }
+
+    fn attach(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        let mut invocation = self.common(turn);
+        add_conversation(&mut invocation, turn);
+        Ok(invocation)
+    }
+
+    fn compact_prompt(&self) -> Option<&'static str> {
+        Some("/compact")
+    }
+}
+
+impl Claude {
+    /// What a headless turn and the terminal UI have in common.
+    fn common(&self, turn: &Turn<'_>) -> Invocation {
+        let mut invocation = Invocation::of(turn.program);
+        let user = turn.user;
+        invocation
+            .env("CLAUDE_CONFIG_DIR", turn.place.home.as_os_str())
+            .env("CLAUDE_SECURESTORAGE_CONFIG_DIR", user.environment.get_os("CLAUDE_CONFIG_DIR").unwrap_or_default())
+            // `@path` in a message would inline any file of the machine.
+            .env("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1")
+            .env("DISABLE_AUTOUPDATER", "1");
+        invocation
+            // Neither the parents' settings, hooks and MCP servers, nor what the
+            // agent itself plants in its folder.
+            .args(["--strict-mcp-config", "--setting-sources", "", "--settings"])
+            .arg(settings(turn).to_string());
+        if !turn.brief.instructions.is_empty() {
+            invocation.args(["--append-system-prompt", &turn.brief.instructions]);
+        }
+        if let Some(model) = turn.model {
+            invocation.args(["--model", model]);
+        }
+        invocation.args(["--permission-mode", turn.permission_mode.name()]);
+        invocation
+    }
+}
+
+fn add_conversation(invocation: &mut Invocation, turn: &Turn<'_>) {
+    let new_id = turn.new_id.to_string();
+    match turn.continuation {
+        Continuation::Fresh => invocation.args(["--session-id", &new_id]),
+        Continuation::Resume(id) => invocation.args(["-r", id]),
+        Continuation::Fork(id) => invocation.args(["-r", id, "--fork-session", "--session-id", &new_id]),
+    };
+}
+
+/// The inline settings: where memory is, that nothing expires, and the parts of
+/// the user's own settings that make a login, which a home of its own hides.
+fn settings(turn: &Turn<'_>) -> Value {
+    let mut settings = json!({
+        "autoMemoryDirectory": turn.place.memory,
+        "cleanupPeriodDays": 36500,
+    });
+    if let Some(helper) = api_key_helper(turn.user) {
+        settings["apiKeyHelper"] = helper.into();
+    }
+    settings
+}
+
+/// The command that prints the user's API key, where the login is one: the
+/// user's own `apiKeyHelper`, or one for the key that a Console login leaves in
+/// `.claude.json`.
+fn api_key_helper(user: &User<'_>) -> Option<String> {
+    let read = |path: &Path| -> Option<Value> { serde_json::from_slice(&(user.read)(path)?).ok() };
+    let directory = user.directory("CLAUDE_CONFIG_DIR", ".claude")?;
+    let own = read(&directory.join("settings.json"))
+        .and_then(|settings| Some(settings.get("apiKeyHelper")?.as_str()?.to_owned()));
+    let state = match user.environment.get("CLAUDE_CONFIG_DIR") {
+        Some(_) => directory.join(".claude.json"),
+        None => user.at_home(".claude.json")?,
+    };
+    own.or_else(|| {
+        let _key = read(&state)?.get("primaryApiKey")?.as_str()?;
+        let quoted = state.to_string_lossy().replace('\'', r"'\''");
+        Some(format!(r#"sed -n 's/.*"primaryApiKey": *"\([^"]*\)".*/\1/p' '{quoted}'"#))
+    })
+}
+
+/// The name of the directory below `projects/` for a working directory: every
+/// UTF-16 unit outside `[A-Za-z0-9]` becomes `-`; longer than 200, the first
+/// 200 and a hash of the whole.
+fn project_name(path: &str) -> String {
+    let encoded: String = path
+        .encode_utf16()
+        .map(|unit| match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii_alphanumeric() => char::from(byte),
+            _ => '-',
+        })
+        .collect();
+    if encoded.len() <= 200 {
+        return encoded;
+    }
+    let hash = path
+        .encode_utf16()
+        .fold(0_i32, |hash, unit| hash.wrapping_shl(5).wrapping_sub(hash).wrapping_add(i32::from(unit)));
+    format!("{}-{}", &encoded[..200], base36(hash.unsigned_abs()))
+}
+
+fn base36(mut number: u32) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.push(char::from_digit(number % 36, 36).unwrap_or('0'));
+        number /= 36;
+        if number == 0 {
+            return digits.iter().rev().collect();
+        }
+    }
+}
+
+/// Reads `stream-json`.
+#[derive(Default)]
+struct ClaudeParser {
+    texts: usize,
+    finished: bool,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "type")]
+    kind: String,
+    subtype: Option<String>,
+    session_id: Option<String>,
+    parent_tool_use_id: Option<String>,
+    memory_paths: Option<MemoryPaths>,
+    message: Option<Message>,
+    event: Option<Value>,
+    #[serde(default)]
+    is_error: bool,
+    api_error_status: Option<Value>,
+    result: Option<String>,
+    errors: Option<Vec<Value>>,
+    usage: Option<Tokens>,
+    total_cost_usd: Option<f64>,
+    permission_denials: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct MemoryPaths {
+    auto: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    content: Value,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    input_tokens: u64,
+    #[serde(default)]
+    cache_creation_input_tokens: u64,
+    #[serde(default)]
+    cache_read_input_tokens: u64,
+    #[serde(default)]
+    output_tokens: u64,
+}
+
+impl Parser for ClaudeParser {
+    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
+        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+        match (line.kind.as_str(), line.subtype.as_deref()) {
+            ("system", Some("init")) => {
+                events.extend(line.session_id.map(Event::Conversation));
+                if let Some(directory) = line.memory_paths.and_then(|paths| paths.auto) {
+                    events.push(Event::MemoryDirectory(directory.into()));
+                }
+            }
+            // What a sub-agent says is not said to the person.
+            ("assistant", _) if line.parent_tool_use_id.is_none() => {
+                let blocks = line.message.map(|message| message.content);
+                for block in blocks.as_ref().and_then(Value::as_array).into_iter().flatten() {
+                    self.block(block, events);
+                }
+            }
+            ("stream_event", _) if line.parent_tool_use_id.is_none() => {
+                let text = line.event.as_ref().and_then(|event| event.pointer("/delta/text")).and_then(Value::as_str);
+                events.extend(text.map(|text| Event::Delta(text.to_owned())));
+            }
+            ("result", _) => self.result(line, events),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+        if !self.finished {
+            let mut failure = end.failure();
+            failure.kind = kind_of(end.stderr);
+            events.push(Event::Failed(failure));
+        }
+    }
+}
+
+impl ClaudeParser {
+    fn block(&mut self, block: &Value, events: &mut Vec<Event>) {
+        match block.get("type").and_then(Value::as_str) {
+            Some("text") => {
+                let text = block.get("text").and_then(Value::as_str).unwrap_or_default();
+                self.texts += 1;
+                events.push(Event::Text(text.to_owned()));
+            }
+            Some("tool_use") => {
+                let name = block.get("name").and_then(Value::as_str).unwrap_or("tool");
+                let input = block.get("input").unwrap_or(&Value::Null);
+                let detail = ["command", "file_path", "pattern", "url", "query", "description"]
+                    .into_iter()
+                    .find_map(|field| input.get(field)?.as_str());
+                events.push(Event::Activity(
+                    detail.map_or_else(|| name.to_owned(), |detail| format!("{name}: {detail}")),
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn result(&mut self, line: Line, events: &mut Vec<Event>) {
+        self.finished = true;
+        events.extend(line.session_id.filter(|_| !line.is_error).map(Event::Conversation));
+        for denial in line.permission_denials.iter().flatten() {
+            let tool = denial.get("tool_name").and_then(Value::as_str).unwrap_or("a tool");
+            events.push(Event::Notice(format!("the agent was not allowed to use {tool}")));
+        }
+        if let Some(tokens) = line.usage {
+            events.push(Event::Usage(Usage {
+                input_tokens: tokens.input_tokens + tokens.cache_creation_input_tokens + tokens.cache_read_input_tokens,
+                cached_tokens: tokens.cache_read_input_tokens,
+                output_tokens: tokens.output_tokens,
+                cost_usd: line.total_cost_usd,
+            }));
+        }
+        if line.is_error {
+            // `subtype` says "success" also for errors of the API.
+            let errors = line
+                .errors
+                .into_iter()
+                .flatten()
+                .map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned));
+            let mut message = line.result.into_iter().chain(errors).collect::<Vec<_>>().join(" · ");
+            if message.is_empty() {
+                message = line.subtype.unwrap_or_else(|| "an error without words".to_owned());
+            }
+            let limited = line.api_error_status.is_some_and(|status| status == 429);
+            let kind = if limited { FailureKind::RateLimited } else { kind_of(&message) };
+            events.push(Event::Failed(Failure::new(kind, message)));
+            return;
+        }
+        // A command of the CLI itself answers in the result only.
+        if let (0, Some(text)) = (self.texts, line.result) {
+            events.push(Event::Text(text));
+        }
+        events.push(Event::Done);
+    }
+}
+
+fn kind_of(words: &str) -> FailureKind {
+    let has = |needle: &str| words.contains(needle);
+    if has("No conversation found") {
+        FailureKind::ConversationUnknown
+    } else if has("already in use") {
+        FailureKind::ConversationInUse
+    } else if has("Not logged in") || has("Please run /login") || has("Invalid API key") || has("OAuth token") {
+        FailureKind::NotLoggedIn
+    } else if has("usage limit reached") || has("rate_limit_error") || has("hit your limit") {
+        FailureKind::RateLimited
+    } else {
+        FailureKind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::testing::{self, Fixture};
+
+    #[test]
+    fn the_first_turn_names_everything_it_needs() {
+        let fixture = Fixture::default();
+        let invocation = Claude.invocation(&fixture.turn(&Continuation::Fresh, "hello")).expect("an invocation");
+        assert_eq!(
+            testing::args(&invocation),
+            [
+                "--strict-mcp-config",
+                "--setting-sources",
+                "",
+                "--settings",
+                r#"{"autoMemoryDirectory":"/r/sessions/a/memory","cleanupPeriodDays":36500}"#,
+                "--append-system-prompt",
+                "Be kind.",
+                "--permission-mode",
+                "acceptEdits",
+                "-p",
+                "--output-format",
+                "stream-json",
+                "--verbose",
+                "--session-id",
+                testing::NEW_ID,
+            ]
+        );
+        assert_eq!(invocation.stdin, b"hello");
+        assert_eq!(testing::env(&invocation, "CLAUDE_CONFIG_DIR"), Some("/r/state/homes/a/claude"));
+        assert_eq!(testing::env(&invocation, "CLAUDE_SECURESTORAGE_CONFIG_DIR"), Some(""));
+    }
+
+    #[test]
+    fn a_message_is_never_a_command() {
+        let fixture = Fixture::default();
+        let mut turn = fixture.turn(&Continuation::Fresh, "/clear");
+        assert_eq!(Claude.invocation(&turn).expect("an invocation").stdin, b"\n/clear");
+        turn.raw = true;
+        assert_eq!(Claude.invocation(&turn).expect("an invocation").stdin, b"/clear");
+    }
+
+    #[test]
+    fn resume_and_fork() {
+        let fixture = Fixture::default();
+        let tail = |continuation: &Continuation| {
+            let invocation = Claude.invocation(&fixture.turn(continuation, "x")).expect("an invocation");
+            testing::args(&invocation).split_off(13)
+        };
+        assert_eq!(tail(&Continuation::Resume("u".into())), ["-r", "u"]);
+        assert_eq!(
+            tail(&Continuation::Fork("u".into())),
+            ["-r", "u", "--fork-session", "--session-id", testing::NEW_ID]
+        );
+    }
+
+    #[test]
+    fn a_console_login_is_handed_on() {
+        let mut fixture = Fixture::default();
+        fixture.files.insert("/h/.claude.json".into(), br#"{"primaryApiKey": "sk-1"}"#.to_vec());
+        let settings = settings(&fixture.turn(&Continuation::Fresh, "x"));
+        assert_eq!(settings["apiKeyHelper"], r#"sed -n 's/.*"primaryApiKey": *"\([^"]*\)".*/\1/p' '/h/.claude.json'"#);
+    }
+
+    #[test]
+    fn project_names_are_those_of_the_cli() {
+        assert_eq!(project_name("/a/b.c/ü_🙂"), "-a-b-c-----");
+        let long = format!("/{}", "x".repeat(250));
+        assert_eq!(project_name(&long).len(), 200 + 1 + project_name(&long).rsplit('-').next().map_or(0, str::len));
+        assert_eq!(base36(35), "z");
+    }
+
+    #[test]
+    fn a_turn_with_a_tool_keeps_all_its_texts() {
+        let events = testing::events(
+            &mut ClaudeParser::default(),
+            &[
+                r#"{"type":"system","subtype":"init","session_id":"u","memory_paths":{"auto":"/m"}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"text","text":"one"},{"type":"tool_use","name":"Bash","input":{"command":"ls"}}]}}"#,
+                r#"{"type":"assistant","parent_tool_use_id":"t","message":{"content":[{"type":"text","text":"sub"}]}}"#,
+                r#"{"type":"assistant","message":{"content":[{"type":"text","text":"two"}]}}"#,
+                r#"{"type":"result","subtype":"success","is_error":false,"result":"two","session_id":"u","total_cost_usd":0.5,"usage":{"input_tokens":1,"cache_read_input_tokens":2,"output_tokens":3}}"#,
+            ],
+            Some(0),
+            "",
+        );
+        let usage = Usage { input_tokens: 3, cached_tokens: 2, output_tokens: 3, cost_usd: Some(0.5) };
+        assert_eq!(
+            events,
+            [
+                Event::Conversation("u".into()),
+                Event::MemoryDirectory("/m".into()),
+                Event::Text("one".into()),
+                Event::Activity("Bash: ls".into()),
+                Event::Text("two".into()),
+                Event::Conversation("u".into()),
+                Event::Usage(usage),
+                Event::Done,
+            ]
+        );
+    }
+
+    #[test]
+    fn failures_have_their_kind() {
+        let failed = |lines: &[&str], code, stderr: &str| match testing::events(
+            &mut ClaudeParser::default(),
+            lines,
+            code,
+            stderr,
+        )
+        .pop()
+        {
+            Some(Event::Failed(failure)) => failure.kind,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            failed(&[], Some(1), "No conversation found with session ID: u\n"),
+            FailureKind::ConversationUnknown
+        );
+        assert_eq!(failed(&[], Some(1), "Error: Session ID u is already in use.\n"), FailureKind::ConversationInUse);
+        let login =
+            r#"{"type":"result","subtype":"success","is_error":true,"result":"Not logged in · Please run /login"}"#;
+        assert_eq!(failed(&[login], Some(1), ""), FailureKind::NotLoggedIn);
+        assert_eq!(failed(&[], Some(0), ""), FailureKind::Other);
+    }
+}

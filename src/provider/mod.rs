@@ -1,0 +1,480 @@
+//! Providers: one file per agent CLI, each pure.
+//!
+//! A provider answers questions and does nothing: which of its files hold a
+//! conversation, what its home must look like, how a turn is invoked, what a
+//! line of its output means. `rehome` performs the steps, `process` starts the
+//! invocation, `turn` acts on the events.
+//!
+//! To add one: a file here, a `mod` line, an entry in [`PROVIDERS`];
+//! `docs/adding-a-provider.md` walks through it.
+
+mod claude;
+mod codex;
+mod command;
+mod gemini;
+mod notes;
+mod opencode;
+mod options;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::config::Environment;
+use crate::config::keys::KeySpec;
+use crate::session::{Brief, PermissionMode, Usage};
+
+pub use options::{COMMON_KEYS, Options, OptionsError};
+
+/// All built-in providers. A section `[providers.<other name>]` is a `command`.
+pub const PROVIDERS: &[&dyn Provider] =
+    &[&claude::Claude, &codex::Codex, &opencode::OpenCode, &gemini::Gemini, &command::Command, &notes::Notes];
+
+/// The order in which `auto` looks for an installed provider.
+pub const AUTO: &[&str] = &["claude", "codex", "opencode", "gemini"];
+
+/// One agent CLI.
+pub trait Provider: Sync {
+    /// Its name in commands, configuration and records.
+    fn name(&self) -> &'static str;
+
+    /// Its program, looked for in PATH where the configuration names no other.
+    /// `None` where there is no usual one.
+    fn program(&self) -> Option<&'static str>;
+
+    /// The keys of its section beside [`COMMON_KEYS`].
+    fn keys(&self) -> &'static [KeySpec] {
+        &[]
+    }
+
+    /// The environment variables of its login and network, which its child
+    /// inherits beside the basic ones.
+    fn variables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Where a person logs in: a command, or what to set.
+    fn login_hint(&self) -> &'static str;
+
+    /// Files in the user's home that hold its login, for `doctor`, relative to
+    /// the home directory.
+    fn login_files(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether a file, by its path below `provider/<name>/`, is what makes the
+    /// conversation `id` resumable. `id` is untrusted text.
+    fn holds(&self, id: &str, file: &Path) -> bool;
+
+    /// What its home must look like before it is started.
+    fn prepare(&self, turn: &Turn<'_>) -> Vec<Step>;
+
+    /// The program, arguments, environment and input of a turn.
+    ///
+    /// # Errors
+    /// Where something that the invocation needs is missing.
+    fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError>;
+
+    /// What reads the output of that invocation.
+    fn parser(&self, turn: &Turn<'_>) -> Box<dyn Parser>;
+
+    /// The invocation of its own terminal UI on the same conversation, where it
+    /// has one.
+    ///
+    /// # Errors
+    /// Where it has none, or something that it needs is missing.
+    fn attach(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        let _ = turn;
+        Err(ProviderError::NoTerminal(self.name()))
+    }
+
+    /// The prompt that makes it compact the conversation, where it has one.
+    fn compact_prompt(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Reads what a provider prints, line by line.
+pub trait Parser: Send {
+    /// What a line of its standard output means. The line has no newline.
+    fn line(&mut self, line: &str, events: &mut Vec<Event>);
+
+    /// What the end of the process means, after all lines. A turn is answered
+    /// if there was an [`Event::Done`] and no [`Event::Failed`].
+    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>);
+}
+
+/// Everything that a provider may know about the turn it is asked to run.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// The program, absolute.
+    pub program: &'a Path,
+    /// Its section of the configuration.
+    pub options: &'a Options,
+    /// Where things are.
+    pub place: &'a Place,
+    /// The user whose login is used.
+    pub user: &'a User<'a>,
+    /// Which conversation the turn belongs to.
+    pub continuation: &'a Continuation,
+    /// The id for a new conversation, for providers that let us choose.
+    pub new_id: Uuid,
+    /// The message.
+    pub prompt: &'a str,
+    /// Whether the message is a command to the provider itself, such as
+    /// `/compact`; otherwise it may never be taken for one.
+    pub raw: bool,
+    /// What the provider is told beside the message.
+    pub brief: &'a Brief,
+    /// Whether the conversation was told this brief already.
+    pub told: bool,
+    /// The model, by the provider's own name for it.
+    pub model: Option<&'a str>,
+    /// What the agent may do unasked; already under the ceiling.
+    pub permission_mode: PermissionMode,
+    /// Whether somebody watches the reply while it is produced.
+    pub stream: bool,
+}
+
+/// Where the things of a turn are. All paths are absolute and free of links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The session's folder.
+    pub session: PathBuf,
+    /// The name of the session's folder.
+    pub folder: String,
+    /// The provider's conversation files: `<session>/provider/<name>`.
+    pub conversations: PathBuf,
+    /// The provider's home, outside the session's folder.
+    pub home: PathBuf,
+    /// The directory that the child is started in.
+    pub working_dir: PathBuf,
+    /// The memory directory.
+    pub memory: PathBuf,
+    /// Whether the home is new: the folder was made, moved or copied here.
+    pub new_home: bool,
+}
+
+/// The user whose login is used: environment, home, and a way to read a file.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// The environment of the process.
+    pub environment: &'a Environment,
+    /// The home directory.
+    pub home: Option<&'a Path>,
+    /// Reads a file of the user, or nothing where it does not exist.
+    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
+}
+
+impl User<'_> {
+    /// A path below the home directory.
+    #[must_use]
+    pub fn at_home(&self, path: &str) -> Option<PathBuf> {
+        self.home.map(|home| home.join(path))
+    }
+
+    /// The directory named by a variable, else one below the home directory.
+    #[must_use]
+    pub fn directory(&self, variable: &str, path: &str) -> Option<PathBuf> {
+        self.environment.get(variable).map(PathBuf::from).or_else(|| self.at_home(path))
+    }
+}
+
+/// Which conversation a turn belongs to: decided once, under the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continuation {
+    /// A fresh one.
+    Fresh,
+    /// The one with this id.
+    Resume(String),
+    /// A new one that starts as a copy of the one with this id.
+    Fork(String),
+}
+
+impl Continuation {
+    /// The id that the provider is asked to continue.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Fresh => None,
+            Self::Resume(id) | Self::Fork(id) => Some(id),
+        }
+    }
+}
+
+/// One thing that a provider's home needs. Paths in the home are relative to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A directory, with its parents.
+    MakeDir(PathBuf),
+    /// A symbolic link; whatever else stands there is replaced.
+    Link {
+        /// Where the link is, in the home.
+        at: PathBuf,
+        /// What it points to, absolute.
+        to: PathBuf,
+    },
+    /// A file with this content.
+    Write {
+        /// Where the file is, in the home.
+        at: PathBuf,
+        /// Its content.
+        content: Vec<u8>,
+    },
+    /// A directory below `provider/<name>/` in the session's folder.
+    MakeConversationDir(&'static str),
+    /// A program that has to run first, if the file below `provider/<name>/` exists.
+    Run {
+        /// The program.
+        invocation: Invocation,
+        /// The file.
+        if_exists: &'static str,
+    },
+}
+
+/// A child process to be: all but the directory it runs in, which only
+/// `process::spawn` decides.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Invocation {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its environment, beside what every provider inherits.
+    pub env: Vec<(String, OsString)>,
+    /// What it reads on standard input.
+    pub stdin: Vec<u8>,
+}
+
+impl fmt::Debug for Invocation {
+    /// Without the values of the environment and the input: both may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("stdin", &format_args!("{} bytes", self.stdin.len()))
+            .finish()
+    }
+}
+
+impl Invocation {
+    /// An invocation of a program without arguments.
+    #[must_use]
+    pub fn of(program: &Path) -> Self {
+        Self { program: program.to_owned(), ..Self::default() }
+    }
+
+    /// Adds an argument.
+    pub fn arg(&mut self, arg: impl Into<OsString>) -> &mut Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<I: IntoIterator<Item: Into<OsString>>>(&mut self, args: I) -> &mut Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(&mut self, name: &str, value: impl Into<OsString>) -> &mut Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// What a line of output means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The conversation's id, as soon as it is known.
+    Conversation(String),
+    /// A part of a text while it is produced; the whole follows as `Text`.
+    Delta(String),
+    /// A whole text of the reply. A reply may have several, around tools.
+    Text(String),
+    /// What the agent is doing, in a few words.
+    Activity(String),
+    /// Something the person should know.
+    Notice(String),
+    /// Which memory directory the provider says is in force.
+    MemoryDirectory(PathBuf),
+    /// What this turn used.
+    Usage(Usage),
+    /// What the conversation used so far, all turns together.
+    TotalUsage(Usage),
+    /// The provider's own word that the turn is complete.
+    Done,
+    /// The turn failed.
+    Failed(Failure),
+}
+
+/// Why a turn failed at the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What sort of failure.
+    pub kind: FailureKind,
+    /// The provider's own words, or ours.
+    pub message: String,
+}
+
+/// The sorts of failure that are handled differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// There is no conversation of that id.
+    ConversationUnknown,
+    /// The id that was to be new is taken.
+    ConversationInUse,
+    /// The provider continued another conversation than the one asked for.
+    ConversationOther,
+    /// The account has to wait.
+    RateLimited,
+    /// Nobody is logged in, or the login is not accepted.
+    NotLoggedIn,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    /// A failure of a kind, with a message.
+    #[must_use]
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// How a provider's process ended.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// The end of what it printed on standard error.
+    pub stderr: &'a str,
+}
+
+impl End<'_> {
+    /// The failure of a process that ended without a final word: its last lines
+    /// on standard error, else how it ended.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let said = last_words(self.stderr);
+        let message = match (said.is_empty(), self.code) {
+            (false, _) => said,
+            (true, Some(code)) => format!("it ended with exit code {code} and without a final event"),
+            (true, None) => "a signal ended it".to_owned(),
+        };
+        Failure::new(FailureKind::Other, message)
+    }
+}
+
+/// The last few lines of a text, on one, without colours.
+fn last_words(text: &str) -> String {
+    let plain = without_escapes(text);
+    let lines: Vec<&str> = plain.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words = lines[lines.len().saturating_sub(3)..].join(" · ");
+    match words.char_indices().nth(500) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words,
+    }
+}
+
+/// The text without terminal escape sequences.
+fn without_escapes(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+/// Why there is no invocation.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProviderError {
+    /// The provider has no terminal UI of its own.
+    #[error("the provider `{0}` has no terminal of its own")]
+    NoTerminal(&'static str),
+    /// The configuration lacks something.
+    #[error("{0}")]
+    Missing(String),
+}
+
+/// The built-in provider of that name.
+#[must_use]
+pub fn built_in(name: &str) -> Option<&'static dyn Provider> {
+    PROVIDERS.iter().find(|provider| provider.name() == name).copied()
+}
+
+/// The variables that every child inherits: who and where it is, how to speak
+/// and to whom. `LC_*` is a prefix.
+pub const BASIC_VARIABLES: &[&str] = &[
+    "HOME",
+    "PATH",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+];
+
+/// The environment of a provider's child: the basic variables, the provider's
+/// own, those that the configuration adds, and what the invocation sets.
+#[must_use]
+pub fn child_environment(
+    environment: &Environment,
+    provider: &dyn Provider,
+    options: &Options,
+    invocation: &Invocation,
+) -> Environment {
+    let allowed = |name: &str| {
+        let listed = |list: &[&str]| {
+            list.iter().any(|allowed| match allowed.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => *allowed == name,
+            })
+        };
+        listed(BASIC_VARIABLES) || listed(provider.variables()) || options.env.iter().any(|allowed| allowed == name)
+    };
+    let inherited = environment.iter().filter(|(name, _)| name.to_str().is_some_and(allowed));
+    let mut child: Environment = inherited.collect();
+    for (name, value) in &invocation.env {
+        child.set(name.clone(), value.clone());
+    }
+    child
+}
+
+/// A prompt that starts with a slash, made ordinary text by a leading newline:
+/// the CLIs take a message that starts with `/` for a command of their own
+/// (Claude Code 2.1.197, Gemini CLI 0.61.0).
+fn plain_prompt(turn: &Turn<'_>) -> Vec<u8> {
+    if turn.raw || !turn.prompt.starts_with('/') {
+        turn.prompt.as_bytes().to_vec()
+    } else {
+        format!("\n{}", turn.prompt).into_bytes()
+    }
+}
+
+/// The prompt with the brief before it as a marked block, for providers that
+/// have no place for instructions; left out where the conversation was told it.
+fn briefed_prompt(turn: &Turn<'_>) -> Vec<u8> {
+    if turn.told {
+        return turn.prompt.as_bytes().to_vec();
+    }
+    format!("<brief>\n{}</brief>\n\n{}", turn.brief.whole(), turn.prompt).into_bytes()
+}
+
+#[cfg(test)]
+pub(crate) mod testing;

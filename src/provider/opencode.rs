@@ -1,0 +1,28 @@
+//! Being written.
+use super::*;
+/// The provider.
+#[derive(Debug)]
+pub(super) struct OpenCode;
+impl Provider for OpenCode {
+    fn name(&self) -> &'static str {
+        "opencode"
+    }
+    fn program(&self) -> Option<&'static str> {
+        Some("opencode")
+    }
+    fn login_hint(&self) -> &'static str {
+        ""
+    }
+    fn holds(&self, _id: &str, _file: &Path) -> bool {
+        false
+    }
+    fn prepare(&self, _turn: &Turn<'_>) -> Vec<Step> {
+        Vec::new()
+    }
+    fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        Ok(Invocation::of(turn.program))
+    }
+    fn parser(&self, _turn: &Turn<'_>) -> Box<dyn Parser> {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,108 @@
+//! `[providers.<name>]`: the section of one provider, read by its owner.
+
+use crate::config::keys::{KeySpec, Kind, nearest};
+use crate::config::value::Value;
+use crate::session::PermissionMode;
+
+use super::Provider;
+
+/// The keys that every provider's section may have.
+pub const COMMON_KEYS: &[KeySpec] = &[
+    KeySpec {
+        name: "program",
+        kind: Kind::Text,
+        default: "",
+        help: "The program: a name that is looked for in PATH, or an absolute path.",
+    },
+    KeySpec { name: "model", kind: Kind::Text, default: "", help: "The model of sessions that set none." },
+    KeySpec {
+        name: "permission_mode",
+        kind: Kind::Choice(&["plan", "default", "acceptEdits", "bypassPermissions"]),
+        default: "acceptEdits",
+        help: "What agents may do unasked. It is the ceiling: a session may lower it, never raise it.",
+    },
+    KeySpec {
+        name: "env",
+        kind: Kind::Texts,
+        default: "[]",
+        help: "Names of environment variables that the program inherits beyond the basics and its login.",
+    },
+];
+
+/// The section of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The section's name.
+    pub name: String,
+    /// The program, as written.
+    pub program: Option<String>,
+    /// The model of sessions that set none.
+    pub model: Option<String>,
+    /// What agents may do unasked, at most.
+    pub permission_mode: PermissionMode,
+    /// Names of variables that the program inherits.
+    pub env: Vec<String>,
+    /// The arguments of a `command`.
+    pub args: Vec<String>,
+}
+
+/// Why a section is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// There is no such key in this provider's section.
+    #[error("there is no key `providers.{section}.{key}`{}", nearest.as_ref().map_or_else(String::new, |key| format!(", did you mean `{key}`?")))]
+    UnknownKey {
+        /// The section.
+        section: String,
+        /// The key as written.
+        key: String,
+        /// The key that is spelt most like it.
+        nearest: Option<String>,
+    },
+    /// A value does not fit its key.
+    #[error("providers.{section}.{key}: {reason}")]
+    Value {
+        /// The section.
+        section: String,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Options {
+    /// The options of a section that is not there.
+    #[must_use]
+    pub fn none(name: &str) -> Self {
+        let (program, model, env, args) = (None, None, Vec::new(), Vec::new());
+        Self { name: name.to_owned(), program, model, permission_mode: PermissionMode::AcceptEdits, env, args }
+    }
+
+    /// Reads a section.
+    ///
+    /// # Errors
+    /// Where a key is unknown or a value does not fit.
+    pub fn read(name: &str, table: Option<&toml::Table>, provider: &dyn Provider) -> Result<Self, OptionsError> {
+        let mut options = Self::none(name);
+        for (key, value) in table.into_iter().flatten() {
+            let specs = || COMMON_KEYS.iter().chain(provider.keys());
+            let spec = specs().find(|spec| spec.name == key).ok_or_else(|| OptionsError::UnknownKey {
+                section: name.to_owned(),
+                key: key.clone(),
+                nearest: nearest(key, specs().map(|spec| spec.name)).map(str::to_owned),
+            })?;
+            let wrong = |reason| OptionsError::Value { section: name.to_owned(), key: key.clone(), reason };
+            let value = Value::from_toml(value, spec.kind).map_err(wrong)?;
+            match (spec.name, value) {
+                ("program", Value::Text(text)) => options.program = Some(text),
+                ("model", Value::Text(text)) => options.model = Some(text),
+                ("permission_mode", Value::Text(text)) => options.permission_mode = text.parse().map_err(wrong)?,
+                ("env", Value::Texts(items)) => options.env = items,
+                ("args", Value::Texts(items)) => options.args = items,
+                _ => return Err(wrong("it is not supported here".to_owned())),
+            }
+        }
+        Ok(options)
+    }
+}
