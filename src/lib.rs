@@ -23,3 +23,12 @@ pub mod confine;
 
 /// The only place that starts children, and the launcher.
 pub mod process;
+
+/// Performing a provider's steps, so that its conversation is found where the session is.
+pub mod rehome;
+
+/// What comes in from a channel, and what goes back.
+pub mod message;
+
+/// One turn: a prompt in, a reply out, the record saved.
+pub mod turn;

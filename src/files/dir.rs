@@ -224,6 +224,38 @@ impl Dir {
         }
     }
 
+    /// Makes a directory and its missing parents below this one, and opens it.
+    ///
+    /// # Errors
+    /// Where a component is a link or no directory, or cannot be made.
+    pub fn make_dirs(&self, name: &Path) -> Result<Self, Error> {
+        match self.open_dir(name) {
+            Err(error) if error.is_not_found() => {}
+            opened => return opened,
+        }
+        let mut below = PathBuf::new();
+        for component in name.components() {
+            below.push(component);
+            self.make_dir(&below)?;
+        }
+        self.open_dir(name)
+    }
+
+    /// Makes `name` a symbolic link to `target`. Another link or a file in its
+    /// place is removed first; one that is right already stays.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or a directory stands there.
+    pub fn link(&self, name: &Path, target: &Path) -> Result<(), Error> {
+        if rustix::fs::readlinkat(&self.fd, name, Vec::new())
+            .is_ok_and(|found| found.to_bytes() == target.as_os_str().as_bytes())
+        {
+            return Ok(());
+        }
+        self.remove_file(name)?;
+        rustix::fs::symlinkat(target, &self.fd, name).map_err(|errno| Error::io("link", &self.path.join(name), errno))
+    }
+
     /// The stamp of an entry, or `None` where there is none. A link is not followed.
     ///
     /// # Errors

@@ -206,6 +206,12 @@ impl Ticket {
         self.number
     }
 
+    /// Whether there is an entry in hand.
+    #[must_use]
+    pub fn is_entry(&self) -> bool {
+        self.kept
+    }
+
     /// Adds a note to the entry in hand.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ mod permit;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -69,6 +70,7 @@ pub struct Launch<'a> {
 #[derive(Debug)]
 pub struct Child {
     launcher: tokio::process::Child,
+    stopper: Stopper,
     run_lock: PathBuf,
     /// Its standard input, where it was piped.
     pub stdin: Option<ChildStdin>,
@@ -76,6 +78,22 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// Its standard error, where it was piped.
     pub stderr: Option<ChildStderr>,
+}
+
+/// Asks the launcher of one child to end everything.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    /// The launcher's number, and 0 once it was collected.
+    launcher: Arc<AtomicU32>,
+}
+
+impl Stopper {
+    /// Makes the request. It is not waited for; after the child's end it is nothing.
+    pub fn stop(&self) {
+        if let Some(pid) = Pid::from_raw(self.launcher.load(Ordering::Acquire).cast_signed()) {
+            let _sent = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
 }
 
 /// The launchers of this process. Any other child was orphaned by one of them.
@@ -162,22 +180,22 @@ fn start(
     launchers.get_or_insert_default().extend(child.id());
     drop(launchers);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    Ok(Child { launcher: child, run_lock, stdin, stdout, stderr })
+    let stopper = Stopper { launcher: Arc::new(AtomicU32::new(child.id().unwrap_or(0))) };
+    Ok(Child { launcher: child, stopper, run_lock, stdin, stdout, stderr })
 }
 
 impl Child {
-    /// Asks the launcher to end everything. It is not waited for.
-    pub fn stop(&self) {
-        if let Some(pid) = self.launcher.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-            // It is our child and not yet collected, so the number is its own.
-            let _sent = rustix::process::kill_process(pid, Signal::TERM);
-        }
+    /// What asks this child to stop.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
     }
 
     /// Waits until the provider and everything it started is gone.
     pub async fn end(mut self) -> Outcome {
         let pid = self.launcher.id();
         let status = self.launcher.wait().await;
+        self.stopper.launcher.store(0, Ordering::Release);
         if let Some(pid) = pid {
             LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&pid);
         }
@@ -195,7 +213,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         // Where nobody waited for it, it has to end all the same.
-        self.stop();
+        self.stopper.stop();
     }
 }
 

@@ -45,6 +45,10 @@ impl Provider for Command {
         "see the program's own documentation, and name its variables in `env`"
     }
 
+    fn keeps_files(&self) -> bool {
+        false
+    }
+
     /// What the program keeps is its own affair, so an id that Denizen made is
     /// as good as a file.
     fn holds(&self, id: &str, _file: &Path) -> bool {

@@ -64,6 +64,12 @@ pub trait Provider: Sync {
         &[]
     }
 
+    /// Whether it keeps its conversations in files below `provider/<name>/`. One
+    /// that does not is trusted to know the ids that it was given.
+    fn keeps_files(&self) -> bool {
+        true
+    }
+
     /// Whether a file, by its path below `provider/<name>/`, is what makes the
     /// conversation `id` resumable. `id` is untrusted text.
     fn holds(&self, id: &str, file: &Path) -> bool;

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::{Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn};
@@ -63,7 +64,7 @@ struct NotesParser {
 enum Line {
     Conversation(String),
     Text(String),
-    Done(bool),
+    Done(IgnoredAny),
     Failed(String),
 }
 

@@ -98,8 +98,8 @@ impl Claim {
 
     /// The number of the message in hand.
     #[must_use]
-    pub fn entry(&self) -> Option<u64> {
-        self.ticket.as_ref().map(Ticket::number)
+    pub fn message_entry(&self) -> Option<u64> {
+        self.ticket.as_ref().filter(|ticket| ticket.is_entry()).map(Ticket::number)
     }
 
     /// The attachments of the message in hand, and the directory they are in.
@@ -145,7 +145,10 @@ impl Claim {
     /// # Errors
     /// Where the note cannot be written.
     pub fn start(&mut self) -> Result<(), SessionError> {
-        self.ticket.as_mut().map_or(Ok(()), |ticket| self.queue.start(ticket))
+        match &mut self.ticket {
+            Some(ticket) if ticket.is_entry() => self.queue.start(ticket),
+            _ => Ok(()),
+        }
     }
 
     /// Removes another entry of this session, whose turn turned out to be recorded.
@@ -153,7 +156,7 @@ impl Claim {
     /// # Errors
     /// Where the queue cannot be read.
     pub fn discard(&self, entry: u64) -> Result<(), SessionError> {
-        if Some(entry) == self.entry() {
+        if Some(entry) == self.message_entry() {
             return Ok(());
         }
         let Some(ticket) = self.queue.line().take_over(entry)? else { return Ok(()) };

@@ -1,0 +1,199 @@
+//! Performing a provider's steps, so that its conversation is found where the
+//! session now is.
+//!
+//! A provider's home is disposable: it lies outside the session's folder, holds
+//! links into it, and states in its stamp which folder and working directory it
+//! was made for. Any other home is thrown away and made anew, so a moved or
+//! copied session needs no case of its own.
+
+use std::path::{Path, PathBuf};
+
+use crate::files::{self, Dir, make_private_dir};
+use crate::process::{self, Launch, Outcome, SpawnError};
+use crate::provider::{Options, Place, Provider, Step, Turn, child_environment};
+use crate::session::{Grant, SessionError, Settings, WorkspaceGuard};
+
+/// The file in a home that states what the home was made for.
+const STAMP: &str = ".for";
+
+/// Why a provider's home could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum RehomeError {
+    /// A file of the home could not be made.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The session's folder is not as it should be.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A program could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A program that re-homes the conversation failed.
+    #[error("`{program}` could not bring the conversation to its new place: {reason}", program = program.display())]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// How it ended, or what it said.
+        reason: String,
+    },
+}
+
+/// Where the things of a turn are, after making what has to be there first: a
+/// link to a directory that is not there would lose turns in silence.
+///
+/// # Errors
+/// Where the session's folder or the granted directory is not as it should be.
+pub fn place(
+    guard: &mut WorkspaceGuard,
+    grant: &Grant,
+    provider: &str,
+    settings: &Settings,
+) -> Result<Place, RehomeError> {
+    let working_dir = process::working_dir(guard, grant)?;
+    let conversations = guard.own_dir(&["provider", provider])?;
+    let home = guard.store().homes_path(guard.folder()).join(provider);
+    let mut place = Place {
+        session: guard.path().to_owned(),
+        folder: guard.folder().to_owned(),
+        conversations,
+        home,
+        working_dir,
+        memory: guard.workspace().memory_path(settings)?,
+        new_home: false,
+    };
+    place.new_home = read_stamp(&place.home) != stamp(&place);
+    Ok(place)
+}
+
+/// Performs a provider's steps.
+///
+/// # Errors
+/// Where a step fails; the home is then made anew at the next turn.
+pub async fn prepare(
+    guard: &mut WorkspaceGuard,
+    grant: &Grant,
+    provider: &dyn Provider,
+    options: &Options,
+    turn: &Turn<'_>,
+    launch: &Launch<'_>,
+) -> Result<(), RehomeError> {
+    let steps = provider.prepare(turn);
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let place = turn.place;
+    if let Err(first) = perform(guard, place, &steps) {
+        // The child can write its home, so a step may find anything there.
+        throw_away(&place.home)?;
+        perform(guard, place, &steps).map_err(|_| first)?;
+    }
+    for step in &steps {
+        if let Step::Run { invocation, if_exists } = step
+            && place.conversations.join(if_exists).is_file()
+        {
+            let environment = child_environment(turn.user.environment, provider, options, invocation);
+            let launch = Launch { environment, ..launch.clone() };
+            run(guard, grant, invocation, &launch).await?;
+        }
+    }
+    if place.new_home {
+        let home = Dir::open(&place.home)?;
+        home.replace(Path::new(STAMP), &stamp(place), guard.store().staging()?)?;
+    }
+    Ok(())
+}
+
+fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<(), RehomeError> {
+    if place.new_home && read_stamp(&place.home) != stamp(place) {
+        throw_away(&place.home)?;
+    }
+    let home = match Dir::open(&place.home) {
+        Ok(home) => home,
+        Err(_) => {
+            throw_away(&place.home)?;
+            make_private_dir(&place.home)?;
+            Dir::open(&place.home)?
+        }
+    };
+    let store = guard.store().clone();
+    for step in steps {
+        match step {
+            Step::MakeDir(path) => {
+                let _made = home.make_dirs(path)?;
+            }
+            Step::Link { at, to } => in_parent(&home, at, |dir, name| Ok(dir.link(name, to)?))?,
+            Step::Write { at, content } => in_parent(&home, at, |dir, name| {
+                let same = dir.read(name, content.len() as u64).is_ok_and(|found| found == *content);
+                if same { Ok(()) } else { Ok(dir.replace(name, content, store.staging()?).map(|_| ())?) }
+            })?,
+            Step::MakeConversationDir(name) => {
+                let provider = place.conversations.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let _made = guard.own_dir(&["provider", provider, name])?;
+            }
+            Step::Run { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Does something with an entry of the home, in the directory that holds it.
+fn in_parent(
+    home: &Dir,
+    at: &Path,
+    act: impl FnOnce(&Dir, &Path) -> Result<(), RehomeError>,
+) -> Result<(), RehomeError> {
+    let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { return Ok(()) };
+    if parent.as_os_str().is_empty() {
+        act(home, Path::new(name))
+    } else {
+        act(&home.make_dirs(parent)?, Path::new(name))
+    }
+}
+
+async fn run(
+    guard: &WorkspaceGuard,
+    grant: &Grant,
+    invocation: &crate::provider::Invocation,
+    launch: &Launch<'_>,
+) -> Result<(), RehomeError> {
+    use tokio::io::AsyncReadExt;
+    let mut child = process::spawn(guard, grant, invocation, launch)?;
+    drop(child.stdin.take());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let read_out = async {
+        if let Some(mut stdout) = stdout {
+            let _count = stdout.read_to_end(&mut out).await;
+        }
+    };
+    let read_err = async {
+        if let Some(mut stderr) = stderr {
+            let _count = stderr.read_to_end(&mut err).await;
+        }
+    };
+    let ((), (), outcome) = tokio::join!(read_out, read_err, child.end());
+    if outcome == Outcome::Exited(0) {
+        return Ok(());
+    }
+    let end = crate::provider::End { code: Some(1), stderr: &String::from_utf8_lossy(&err) };
+    Err(RehomeError::Program { program: invocation.program.clone(), reason: end.failure().message })
+}
+
+fn stamp(place: &Place) -> Vec<u8> {
+    format!("{}\n{}\n", place.session.display(), place.working_dir.display()).into_bytes()
+}
+
+fn read_stamp(home: &Path) -> Vec<u8> {
+    let read = Dir::open(home).and_then(|home| home.read(Path::new(STAMP), 64 * 1024));
+    read.unwrap_or_default()
+}
+
+/// Removes a home, whatever the child made of it. Links in it are not followed.
+fn throw_away(home: &Path) -> Result<(), files::Error> {
+    let removed = match std::fs::symlink_metadata(home) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(metadata) if !metadata.is_dir() => std::fs::remove_file(home),
+        _ => std::fs::remove_dir_all(home),
+    };
+    removed.map_err(|source| files::Error::Io { action: "remove", path: home.to_owned(), source })
+}

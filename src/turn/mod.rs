@@ -1,0 +1,392 @@
+//! One turn: a prompt in, a reply out, the record saved. Shared by the command
+//! line and everything else that talks to a session.
+//!
+//! The caller holds the session's guard. Which conversation the turn belongs to
+//! is decided once, under that lock, and carried to the end.
+
+mod choose;
+mod prompt;
+mod run;
+mod settle;
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use choose::{Chosen, choose, find_program, provider_of};
+pub use run::{MAX_LINE_BYTES, MAX_REPLY_BYTES};
+
+use crate::config::{Config, Environment};
+use crate::confine::Confinement;
+use crate::files::{self, Durability};
+use crate::process::{Launch, Permit, SpawnError};
+use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
+use crate::rehome::{self, RehomeError};
+use crate::session::{
+    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, SessionError, Usage, Waiting, Who,
+    WorkspaceGuard,
+};
+
+/// Everything that turns need and sessions do not hold.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The configuration.
+    pub config: Config,
+    /// The environment of this process.
+    pub environment: Environment,
+    /// The user's home directory.
+    pub home: Option<PathBuf>,
+    /// This program, which is also the launcher.
+    pub launcher: PathBuf,
+}
+
+impl Setup {
+    /// Runs something with the user whose login is used.
+    pub fn with_user<T>(&self, act: impl FnOnce(&User<'_>) -> T) -> T {
+        let read = |path: &Path| std::fs::read(path).ok();
+        act(&User { environment: &self.environment, home: self.home.as_deref(), read: &read })
+    }
+}
+
+/// What is asked of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// Whether the text is a command to the provider itself.
+    pub raw: bool,
+    /// Whether somebody watches the reply while it is produced.
+    pub stream: bool,
+    /// Rung when the turn is to be stopped.
+    pub interrupt: &'a Notify,
+}
+
+/// What happens during a turn, for whoever watches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Progress<'a> {
+    /// The session is busy.
+    Waiting(Waiting),
+    /// As many turns as may run are running.
+    WaitingForPermit,
+    /// The provider is being started.
+    Started {
+        /// Its name.
+        provider: &'a str,
+        /// Its program.
+        program: &'a Path,
+    },
+    /// A part of a text, while it is produced.
+    Delta(&'a str),
+    /// A whole text.
+    Text(&'a str),
+    /// What the agent is doing.
+    Activity(&'a str),
+    /// Something the person should know.
+    Notice(&'a str),
+}
+
+/// A turn that was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// What the agent said: all its texts, with an empty line between two.
+    pub text: String,
+    /// The number of the turn.
+    pub turn: u64,
+    /// The provider.
+    pub provider: String,
+    /// The provider's id of the conversation.
+    pub conversation: Option<String>,
+    /// What the turn used.
+    pub usage: Usage,
+    /// What the person should know beside the reply.
+    pub notices: Vec<String>,
+    /// Files that the agent left in `outbox/`.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why a turn was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError {
+    /// The provider did not answer.
+    #[error("{provider}: {}", failure.message)]
+    Provider {
+        /// The provider.
+        provider: String,
+        /// What it said.
+        failure: Failure,
+    },
+    /// The provider's section of the configuration is wrong, or names nothing.
+    #[error("{0}")]
+    Choice(#[from] choose::ChoiceError),
+    /// It took longer than the configuration allows.
+    #[error("the turn took longer than {0}, and everything it had started was ended")]
+    Timeout(String),
+    /// It was asked to stop.
+    #[error("the turn was stopped")]
+    Stopped,
+    /// The session's folder is not as it should be.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The provider's home could not be prepared.
+    #[error(transparent)]
+    Rehome(#[from] RehomeError),
+    /// A child could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// There is no invocation.
+    #[error(transparent)]
+    Invocation(#[from] ProviderError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The provider answered, and the answer could not be recorded.
+    #[error("the reply could not be recorded: {source}")]
+    NotRecorded {
+        /// The reply, which is not lost.
+        reply: Box<Reply>,
+        /// Why.
+        source: SessionError,
+    },
+}
+
+impl TurnError {
+    /// Whether the provider was asked, so that the failure is part of the
+    /// session's history.
+    fn is_history(&self) -> bool {
+        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Stopped)
+    }
+}
+
+/// Takes one turn. The guard is returned so that the caller can deliver the
+/// reply before the queue entry is let go.
+pub async fn take(
+    setup: &Setup,
+    mut guard: WorkspaceGuard,
+    request: Request<'_>,
+    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> (WorkspaceGuard, Result<Reply, TurnError>) {
+    let mut heard = run::Heard::default();
+    let result = ask(setup, &mut guard, request, tell, &mut heard).await;
+    let result = match result {
+        Err(error) if !error.is_history() => return (guard, Err(error)),
+        result => result,
+    };
+    record(guard, request, heard, result).await
+}
+
+/// Everything up to the provider's last word.
+async fn ask(
+    setup: &Setup,
+    guard: &mut WorkspaceGuard,
+    request: Request<'_>,
+    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+    heard: &mut run::Heard,
+) -> Result<(), TurnError> {
+    let store = guard.store().clone();
+    let settings = guard.workspace().settings()?;
+    let grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
+    let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
+    heard.provider.clone_from(&chosen.name);
+    let _permit = Permit::take(&store, setup.config.limits.turns, &mut || tell(Progress::WaitingForPermit)).await?;
+    let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
+    let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;
+    heard.notices.extend(left_out);
+    heard.notices.extend(chosen.notices.iter().cloned());
+    let (mut continuation, lost) = choose::continuation(guard, &chosen, &place, request.message.options.new)?;
+    if let Some(notice) = lost {
+        heard.notices.push(notice);
+        heard.replay = true;
+    }
+    let launch = Launch {
+        launcher: &setup.launcher,
+        confinement: Confinement::Off,
+        deadline: Some(setup.config.limits.turn_timeout),
+        environment: Environment::default(),
+    };
+    let text = prompt::compose(guard, request.message)?;
+    guard.claim_mut().start()?;
+    tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
+    let mut new_id = Uuid::new_v4();
+    let mut flipped = false;
+    loop {
+        let replayed = prompt::with_replay(guard, &text, heard.replay)?;
+        let told = match &continuation {
+            Continuation::Fresh => false,
+            _ => guard.record().conversation.as_ref().is_some_and(|current| current.told == Some(brief.hash())),
+        };
+        let read = |path: &Path| std::fs::read(path).ok();
+        let user = User { environment: &setup.environment, home: setup.home.as_deref(), read: &read };
+        let turn = Turn {
+            program: &chosen.program,
+            options: &chosen.options,
+            place: &place,
+            user: &user,
+            continuation: &continuation,
+            new_id,
+            prompt: &replayed,
+            raw: request.raw,
+            brief: &brief,
+            told,
+            model: chosen.model.as_deref(),
+            permission_mode: chosen.permission_mode,
+            stream: request.stream,
+        };
+        let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
+        let failure = match run.attempt(guard, heard, tell).await? {
+            None => {
+                heard.told = Some(brief.hash());
+                choose::check_kept(&chosen, &place, heard);
+                return Ok(());
+            }
+            Some(failure) => failure,
+        };
+        // Between creating and resuming the wrong choice is corrected once;
+        // after that the conversation is given up, and the person is told.
+        let given_up = match (failure.kind, &continuation) {
+            (FailureKind::ConversationInUse, Continuation::Fresh) if !flipped => {
+                continuation = Continuation::Resume(new_id.to_string());
+                false
+            }
+            (FailureKind::ConversationUnknown, Continuation::Resume(id)) if !flipped => {
+                new_id = id.parse().unwrap_or(new_id);
+                continuation = Continuation::Fresh;
+                true
+            }
+            (FailureKind::ConversationUnknown | FailureKind::ConversationInUse | FailureKind::ConversationOther, _)
+                if !heard.gave_up =>
+            {
+                new_id = Uuid::new_v4();
+                continuation = Continuation::Fresh;
+                heard.gave_up = true;
+                true
+            }
+            _ => return Err(TurnError::Provider { provider: chosen.name.clone(), failure }),
+        };
+        flipped = true;
+        if given_up && !heard.replay && guard.record().conversation.as_ref().is_some_and(|current| current.turns > 0) {
+            heard.replay = true;
+            let notice = format!(
+                "{} no longer knows this conversation ({}), so a fresh one was started with the last turns as context",
+                chosen.name, failure.message
+            );
+            tell(Progress::Notice(&notice));
+            heard.notices.push(notice);
+        }
+        heard.begin_again();
+    }
+}
+
+/// Writes down what became of the turn: the transcript, then the record.
+async fn record(
+    guard: WorkspaceGuard,
+    request: Request<'_>,
+    heard: run::Heard,
+    result: Result<(), TurnError>,
+) -> (WorkspaceGuard, Result<Reply, TurnError>) {
+    let message = request.message.clone();
+    let durability = guard.store().durability();
+    let write = move |mut guard: WorkspaceGuard| {
+        let mut heard = heard;
+        let files = prompt::outbox(&mut guard);
+        let written = write_down(&mut guard, &message, &heard, result.as_ref().err());
+        let kept = guard.take_conflicts();
+        heard.notices.extend(kept.iter().map(|path| {
+            format!(
+                "something else had changed a file of the session meanwhile: what it wrote is kept in `{}`",
+                path.display()
+            )
+        }));
+        let reply = Reply {
+            text: heard.text(),
+            turn: guard.record().turns,
+            provider: heard.provider,
+            conversation: guard.record().conversation.as_ref().map(|current| current.id.clone()),
+            usage: heard.usage.unwrap_or_default(),
+            notices: heard.notices,
+            files,
+        };
+        let result = match (result, written) {
+            (Ok(()), Ok(())) => Ok(reply),
+            (Ok(()), Err(source)) => Err(TurnError::NotRecorded { reply: Box::new(reply), source }),
+            (Err(error), _) => Err(error),
+        };
+        (guard, result)
+    };
+    if durability == Durability::Process {
+        return write(guard);
+    }
+    // Syncing may take long when the disk is busy.
+    match tokio::task::spawn_blocking(move || write(guard)).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+fn write_down(
+    guard: &mut WorkspaceGuard,
+    message: &Message,
+    heard: &run::Heard,
+    failed: Option<&TurnError>,
+) -> Result<(), SessionError> {
+    let now = crate::session::now();
+    let turn = guard.record().turns + 1;
+    let conversation = guard.record().conversation.as_ref().map(|current| current.id.clone());
+    let entry = guard.claim().message_entry();
+    let line = |at, who, text: String| Line {
+        at,
+        who,
+        text,
+        turn,
+        author: None,
+        provider: Some(heard.provider.clone()),
+        conversation: conversation.clone(),
+        entry,
+        usage: None,
+    };
+    let mut lines = vec![Line { author: message.author.clone(), ..line(message.at, Who::User, message.text.clone()) }];
+    let text = heard.text();
+    if failed.is_none() || !text.is_empty() {
+        lines.push(Line { usage: heard.usage, ..line(now, Who::Agent, text) });
+    }
+    if let Some(error) = failed {
+        lines.push(line(now, Who::Denizen, error.to_string()));
+    }
+    guard.append(&lines)?;
+    let record = guard.record_mut();
+    record.turns = turn;
+    record.last_used_at = now;
+    record.archived_at = None;
+    record.usage.add(heard.usage.unwrap_or_default());
+    record.last_turn = Some(LastTurn {
+        at: now,
+        outcome: if failed.is_none() { TurnOutcome::Answered } else { TurnOutcome::Failed },
+        reason: failed.map(ToString::to_string),
+    });
+    if let Some(current) = &mut record.conversation {
+        current.last_used_at = now;
+        current.reported = heard.reported.or(current.reported);
+        if failed.is_none() {
+            current.turns += 1;
+            current.told.clone_from(&heard.told);
+        }
+    }
+    guard.save()
+}
+
+/// Makes `id` the current conversation, and saves that at once.
+fn remember(guard: &mut WorkspaceGuard, provider: &str, id: &str, about: &str) -> Result<(), SessionError> {
+    let record = guard.record_mut();
+    match &mut record.conversation {
+        Some(current) if current.is(provider, id) => {
+            if !std::mem::take(&mut current.fork) {
+                return Ok(());
+            }
+        }
+        _ => {
+            record.retire_conversation();
+            record.conversation = Some(Conversation::new(provider, id, about));
+        }
+    }
+    guard.save()
+}

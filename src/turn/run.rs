@@ -1,0 +1,308 @@
+//! One attempt of a turn: the child, its output, and what came of it.
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::choose::Chosen;
+use super::{Progress, Request, Setup, TurnError, settle};
+use crate::config::value::written_span;
+use crate::process::{self, Launch, Outcome, Stopper};
+use crate::provider::{End, Event, Failure, FailureKind, Parser, Turn, child_environment};
+use crate::rehome;
+use crate::session::{Grant, Usage, WorkspaceGuard};
+
+/// The longest line of output that is read, in bytes.
+pub const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The longest reply, in bytes. What a turn printed beyond it ends the turn.
+pub const MAX_REPLY_BYTES: usize = 10 * 1024 * 1024;
+
+/// How much of the end of standard error is kept, in bytes.
+const STDERR_BYTES: usize = 64 * 1024;
+
+/// What was heard from the provider, over all attempts of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) provider: String,
+    pub(super) conversation: Option<String>,
+    pub(super) texts: Vec<String>,
+    pub(super) usage: Option<Usage>,
+    pub(super) reported: Option<Usage>,
+    pub(super) notices: Vec<String>,
+    /// The hash of the brief, once the conversation was told it.
+    pub(super) told: Option<String>,
+    /// Whether the prompt carries the last turns.
+    pub(super) replay: bool,
+    /// Whether the conversation was given up for a fresh one.
+    pub(super) gave_up: bool,
+}
+
+impl Heard {
+    /// The reply so far.
+    pub(super) fn text(&self) -> String {
+        let texts: Vec<&str> = self.texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
+        texts.join("\n\n")
+    }
+
+    /// Forgets what a failed attempt said.
+    pub(super) fn begin_again(&mut self) {
+        self.texts.clear();
+        self.usage = None;
+        self.conversation = None;
+    }
+}
+
+/// What an attempt is made with.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) chosen: &'a Chosen,
+    pub(super) grant: &'a Grant,
+    pub(super) turn: &'a Turn<'a>,
+    pub(super) launch: &'a Launch<'a>,
+    pub(super) request: Request<'a>,
+}
+
+impl Run<'_> {
+    /// Makes the attempt. `None` is an answer, `Some` a failure that the
+    /// provider itself stated.
+    pub(super) async fn attempt(
+        &self,
+        guard: &mut WorkspaceGuard,
+        heard: &mut Heard,
+        tell: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Option<Failure>, TurnError> {
+        let (chosen, turn) = (self.chosen, self.turn);
+        rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch).await?;
+        let before = settle::look(&turn.place.conversations);
+        let invocation = chosen.provider.invocation(turn)?;
+        let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
+        let launch = Launch { environment, ..self.launch.clone() };
+        let mut child = process::spawn(guard, self.grant, &invocation, &launch)?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let mut listener = Listener {
+            parser: chosen.provider.parser(turn),
+            stopper: child.stopper(),
+            turn,
+            guard,
+            heard,
+            tell,
+            done: false,
+            failure: None,
+            error: None,
+        };
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // A program that does not read its input is judged by its output.
+                let _written = stdin.write_all(&invocation.stdin).await;
+            }
+        };
+        let listen = async {
+            if let Some(stdout) = stdout {
+                listener.listen(stdout, self.request.interrupt).await;
+            }
+        };
+        let mut tail = Vec::new();
+        let read_errors = async {
+            if let Some(stderr) = stderr {
+                read_tail(stderr, &mut tail).await;
+            }
+        };
+        let ((), (), (), outcome) = tokio::join!(write, listen, read_errors, child.end());
+        let stderr = String::from_utf8_lossy(&tail).into_owned();
+        let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
+        settle::settle(guard, &turn.place.conversations, &before)?;
+        result
+    }
+}
+
+/// Turns the lines of output into what happens.
+struct Listener<'a> {
+    parser: Box<dyn Parser>,
+    stopper: Stopper,
+    turn: &'a Turn<'a>,
+    guard: &'a mut WorkspaceGuard,
+    heard: &'a mut Heard,
+    tell: &'a mut (dyn FnMut(Progress<'_>) + Send),
+    done: bool,
+    failure: Option<Failure>,
+    error: Option<TurnError>,
+}
+
+impl Listener<'_> {
+    async fn listen(&mut self, stdout: impl AsyncRead + Unpin, interrupt: &tokio::sync::Notify) {
+        let mut reader = BufReader::with_capacity(64 * 1024, stdout);
+        let mut line = Vec::new();
+        let mut stopping = false;
+        let mut printed = 0_usize;
+        loop {
+            let filled = tokio::select! {
+                biased;
+                filled = reader.fill_buf() => filled,
+                () = interrupt.notified(), if !stopping => {
+                    stopping = true;
+                    self.stopper.stop();
+                    continue;
+                }
+            };
+            // A pipe that breaks is one that ended.
+            let Ok(bytes) = filled else { break };
+            if bytes.is_empty() {
+                break;
+            }
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(bytes.len(), |end| end + 1);
+            let text = &bytes[..end.unwrap_or(taken)];
+            printed += taken;
+            // What comes after an error is read, so that the child can end, and dropped.
+            if self.over().is_none() {
+                line.extend_from_slice(text);
+            }
+            reader.consume(taken);
+            if line.len() > MAX_LINE_BYTES {
+                self.refuse(format!("it printed a line of more than {MAX_LINE_BYTES} bytes"));
+                line.clear();
+            }
+            if end.is_some() && self.over().is_none() {
+                self.line(&line);
+                line.clear();
+            }
+            if printed > MAX_LINE_BYTES * 8 {
+                self.refuse(format!("it printed more than {} bytes", MAX_LINE_BYTES * 8));
+            }
+        }
+        if !line.is_empty() {
+            self.line(&line);
+        }
+    }
+
+    /// Whether the turn has failed already, for a reason of ours.
+    fn over(&self) -> Option<()> {
+        (self.failure.is_some() || self.error.is_some()).then_some(())
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let mut events = Vec::new();
+        self.parser.line(line.trim_end_matches('\r'), &mut events);
+        self.take(events);
+    }
+
+    fn take(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Conversation(id) => {
+                let about = self.turn.prompt;
+                if self.heard.conversation.as_ref() != Some(&id) {
+                    if let Err(error) = super::remember(self.guard, &self.heard.provider, &id, about) {
+                        self.fail(error.into());
+                    }
+                    self.heard.conversation = Some(id);
+                }
+            }
+            Event::Delta(text) => (self.tell)(Progress::Delta(&text)),
+            Event::Text(text) => {
+                (self.tell)(Progress::Text(&text));
+                self.heard.texts.push(text);
+                let length: usize = self.heard.texts.iter().map(String::len).sum();
+                if length > MAX_REPLY_BYTES {
+                    self.heard.texts.clear();
+                    self.refuse(format!("its reply is longer than {MAX_REPLY_BYTES} bytes"));
+                }
+            }
+            Event::Activity(text) => (self.tell)(Progress::Activity(&text)),
+            Event::Notice(text) => {
+                (self.tell)(Progress::Notice(&text));
+                self.heard.notices.push(text);
+            }
+            Event::MemoryDirectory(found) => {
+                let expected = &self.turn.place.memory;
+                // Components, because the CLI may add a slash at the end.
+                if !found.components().eq(expected.components()) {
+                    self.refuse(format!(
+                        "it uses the memory directory `{}` instead of `{}`, so the turn was stopped",
+                        found.display(),
+                        expected.display()
+                    ));
+                }
+            }
+            Event::Usage(usage) => self.heard.usage = Some(usage),
+            Event::TotalUsage(total) => {
+                let current = self.guard.record().conversation.as_ref();
+                let earlier = current.and_then(|current| current.reported).unwrap_or_default();
+                self.heard.usage = Some(total.since(earlier));
+                self.heard.reported = Some(total);
+            }
+            Event::Done => self.done = true,
+            Event::Failed(failure) => {
+                self.failure.get_or_insert(failure);
+            }
+        }
+    }
+
+    /// Ends the turn for a reason of ours.
+    fn refuse(&mut self, message: String) {
+        self.failure = Some(Failure::new(FailureKind::Other, message));
+        self.stopper.stop();
+    }
+
+    fn fail(&mut self, error: TurnError) {
+        self.error.get_or_insert(error);
+        self.stopper.stop();
+    }
+
+    /// What the child's end makes of it all.
+    fn finish(
+        mut self,
+        outcome: &Outcome,
+        stderr: &str,
+        timeout: std::time::Duration,
+    ) -> Result<Option<Failure>, TurnError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.failure.is_none() && !self.done {
+            match outcome {
+                Outcome::Deadline => return Err(TurnError::Timeout(written_span(timeout))),
+                Outcome::Stopped => return Err(TurnError::Stopped),
+                Outcome::NotStarted(reason) => {
+                    return Ok(Some(Failure::new(FailureKind::Other, format!("could not be started: {reason}"))));
+                }
+                Outcome::LauncherKilled => {
+                    return Ok(Some(Failure::new(FailureKind::Other, "its launcher was killed")));
+                }
+                Outcome::Exited(_) | Outcome::Signalled(_) => {}
+            }
+        }
+        let code = match outcome {
+            Outcome::Exited(code) => Some(*code),
+            _ => None,
+        };
+        let mut events = Vec::new();
+        self.parser.end(&End { code, stderr }, &mut events);
+        if self.failure.is_none() {
+            self.take(events);
+        }
+        match (self.failure, self.error, self.done) {
+            (_, Some(error), _) => Err(error),
+            (Some(failure), ..) => Ok(Some(failure)),
+            (None, None, true) => Ok(None),
+            (None, None, false) => Ok(Some(End { code, stderr }.failure())),
+        }
+    }
+}
+
+/// Reads to the end and keeps the last part.
+async fn read_tail(mut stderr: impl AsyncRead + Unpin, tail: &mut Vec<u8>) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        tail.extend_from_slice(&buffer[..count]);
+        if tail.len() > 2 * STDERR_BYTES {
+            tail.drain(..tail.len() - STDERR_BYTES);
+        }
+    }
+}
