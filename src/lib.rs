@@ -32,3 +32,9 @@ pub mod message;
 
 /// One turn: a prompt in, a reply out, the record saved.
 pub mod turn;
+
+/// The operations on sessions, once, for every way of asking for them.
+pub mod control;
+
+/// Arguments, environment, words, exit codes; one file per command.
+pub mod cli;

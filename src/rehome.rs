@@ -65,7 +65,7 @@ pub fn place(
     Ok(place)
 }
 
-/// Performs a provider's steps.
+/// Performs a provider's steps, and `more`.
 ///
 /// # Errors
 /// Where a step fails; the home is then made anew at the next turn.
@@ -76,8 +76,10 @@ pub async fn prepare(
     options: &Options,
     turn: &Turn<'_>,
     launch: &Launch<'_>,
+    more: &[Step],
 ) -> Result<(), RehomeError> {
-    let steps = provider.prepare(turn);
+    let mut steps = provider.prepare(turn);
+    steps.extend_from_slice(more);
     if steps.is_empty() {
         return Ok(());
     }

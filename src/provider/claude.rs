@@ -93,6 +93,16 @@ impl Provider for Claude {
         Ok(invocation)
     }
 
+    /// Without these two facts a new home greets with its onboarding and asks
+    /// whether the folder is trusted.
+    fn prepare_terminal(&self, turn: &Turn<'_>) -> Vec<Step> {
+        let trusted = json!({"hasTrustDialogAccepted": true, "hasCompletedProjectOnboarding": true});
+        let mut projects = serde_json::Map::new();
+        projects.insert(turn.place.working_dir.to_string_lossy().into_owned(), trusted);
+        let state = json!({"hasCompletedOnboarding": true, "projects": projects});
+        vec![Step::Write { at: ".claude.json".into(), content: state.to_string().into_bytes() }]
+    }
+
     fn compact_prompt(&self) -> Option<&'static str> {
         Some("/compact")
     }

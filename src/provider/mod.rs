@@ -96,6 +96,19 @@ pub trait Provider: Sync {
         Err(ProviderError::NoTerminal(self.name()))
     }
 
+    /// What its home needs beside [`Provider::prepare`] for the terminal UI.
+    fn prepare_terminal(&self, turn: &Turn<'_>) -> Vec<Step> {
+        let _ = turn;
+        Vec::new()
+    }
+
+    /// The id of the conversation that a file below `provider/<name>/` holds,
+    /// where its name tells.
+    fn id_in(&self, file: &Path) -> Option<String> {
+        let _ = file;
+        None
+    }
+
     /// The prompt that makes it compact the conversation, where it has one.
     fn compact_prompt(&self) -> Option<&'static str> {
         None

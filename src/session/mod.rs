@@ -6,6 +6,7 @@
 mod access;
 mod brief;
 mod claim;
+mod copy;
 mod names;
 mod queue;
 mod record;

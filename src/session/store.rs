@@ -373,7 +373,8 @@ impl Store {
         self.install(lock, claim, &built, record)
     }
 
-    /// Gives a folder that was built aside the name of the claimed one.
+    /// Gives a folder that was built aside the name of the claimed one, by one
+    /// rename.
     ///
     /// # Errors
     /// Where something stands under its name; what was built is then removed.

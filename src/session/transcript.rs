@@ -105,6 +105,17 @@ impl Transcript {
         }
     }
 
+    /// The lines that parse and begin at or after a place, in bytes.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn from(&mut self, place: u64) -> io::Result<Vec<Line>> {
+        let mut tail = Vec::new();
+        self.file.seek(SeekFrom::Start(place))?;
+        self.file.by_ref().take(MAX_TAIL).read_to_end(&mut tail)?;
+        Ok(parse_lines(&tail))
+    }
+
     /// Goes through the lines that parse, from the start, one at a time.
     ///
     /// # Errors

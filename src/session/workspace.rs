@@ -104,6 +104,15 @@ impl Workspace {
         Ok(transcript.last(count).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
     }
 
+    /// The lines of the transcript that begin at or after a place in it, in bytes.
+    ///
+    /// # Errors
+    /// Where the file is unreadable.
+    pub fn lines_from(&self, place: u64) -> Result<Vec<Line>, SessionError> {
+        let Some(mut transcript) = self.transcript()? else { return Ok(Vec::new()) };
+        Ok(transcript.from(place).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
+    }
+
     /// Where the memory directory is, after a check that it is a directory
     /// inside the folder. It is made where it is missing.
     ///

@@ -8,14 +8,17 @@ mod choose;
 mod prompt;
 mod run;
 mod settle;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub use choose::{Chosen, choose, find_program, provider_of};
+pub(crate) use choose::agent_of;
+pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
 pub use run::{MAX_LINE_BYTES, MAX_REPLY_BYTES};
+pub use terminal::{attach, exec};
 
 use crate::config::{Config, Environment};
 use crate::confine::Confinement;
@@ -118,7 +121,7 @@ pub enum TurnError {
     },
     /// The provider's section of the configuration is wrong, or names nothing.
     #[error("{0}")]
-    Choice(#[from] choose::ChoiceError),
+    Choice(#[from] ChoiceError),
     /// It took longer than the configuration allows.
     #[error("the turn took longer than {0}, and everything it had started was ended")]
     Timeout(String),

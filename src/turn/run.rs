@@ -72,7 +72,7 @@ impl Run<'_> {
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Failure>, TurnError> {
         let (chosen, turn) = (self.chosen, self.turn);
-        rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch).await?;
+        rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
         let before = settle::look(&turn.place.conversations);
         let invocation = chosen.provider.invocation(turn)?;
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);

@@ -1,0 +1,259 @@
+//! `denizen doctor`: what is right, what is not, and what to do.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::App;
+use super::error::CliError;
+use super::output::{GREEN, RED, RESET, YELLOW, escape};
+use crate::config::Environment;
+use crate::provider::{AUTO, Provider};
+use crate::session::SessionError;
+use crate::turn::{find_program, provider_of};
+
+/// Check the installation, and say what to do about what is not right
+///
+/// The exit code is 1 where something does not work.
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Note,
+    Bad,
+}
+
+/// One thing that was looked at.
+struct Finding {
+    verdict: Verdict,
+    about: String,
+    found: String,
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn new(verdict: Verdict, about: &str, found: impl Into<String>, remedy: Option<String>) -> Self {
+        Self { verdict, about: about.to_owned(), found: found.into(), remedy }
+    }
+}
+
+pub(super) fn run(app: &App, _args: &DoctorArgs) -> Result<ExitCode, CliError> {
+    let mut findings = Vec::new();
+    root(app, &mut findings);
+    providers(app, &mut findings);
+    sessions(app, &mut findings)?;
+    leftovers(app, &mut findings);
+    let walls = "off: an agent can read and write whatever you can, other sessions too";
+    findings.push(Finding::new(Verdict::Note, "walls", walls, None));
+    for finding in &findings {
+        show(app, finding);
+    }
+    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
+    if bad > 0 {
+        app.out.note(format_args!("{bad} of {} checks failed", findings.len()));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(app: &App, finding: &Finding) {
+    let word = match finding.verdict {
+        Verdict::Good => "ok",
+        Verdict::Note => "note",
+        Verdict::Bad => "bad",
+    };
+    if app.out.json {
+        app.out
+            .json(&json!({"verdict": word, "about": finding.about, "found": finding.found, "remedy": finding.remedy}));
+        return;
+    }
+    let color = match finding.verdict {
+        Verdict::Good => GREEN,
+        Verdict::Note => YELLOW,
+        Verdict::Bad => RED,
+    };
+    app.out.data(format_args!("{color}{word:<5}{RESET}{:<16} {}", escape(&finding.about), escape(&finding.found)));
+    if let Some(remedy) = &finding.remedy {
+        app.out.data(format_args!("     hint: {}", escape(remedy)));
+    }
+}
+
+fn root(app: &App, findings: &mut Vec<Finding>) {
+    use std::os::unix::fs::PermissionsExt;
+    let root = app.control.store.root();
+    let setup = &app.control.setup;
+    match std::fs::metadata(root) {
+        Err(_) => {
+            let remedy = Some("`denizen init`, or the first message, makes it".to_owned());
+            findings.push(Finding::new(
+                Verdict::Note,
+                "root",
+                format!("{} does not exist yet", root.display()),
+                remedy,
+            ));
+        }
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode() & 0o777;
+            if mode & 0o077 == 0 {
+                findings.push(Finding::new(Verdict::Good, "root", root.display().to_string(), None));
+            } else {
+                let found = format!("{} can be entered by others (mode {mode:o})", root.display());
+                findings.push(Finding::new(
+                    Verdict::Note,
+                    "root",
+                    found,
+                    Some(format!("chmod 700 {}", root.display())),
+                ));
+            }
+            if let Err(error) = app.control.store.staging() {
+                findings.push(Finding::new(Verdict::Bad, "root", CliError::from(error).message, None));
+            }
+        }
+    }
+    for warning in bad_places(root, &setup.environment, setup.home.as_deref()) {
+        findings.push(Finding::new(
+            Verdict::Bad,
+            "root",
+            warning,
+            Some("move it, or choose another with `--root`".to_owned()),
+        ));
+    }
+    let found = if app.config_file.exists() {
+        app.config_file.display().to_string()
+    } else {
+        "none, defaults are used".to_owned()
+    };
+    findings.push(Finding::new(Verdict::Good, "configuration", found, None));
+}
+
+/// Why a root is in a bad place, if it is.
+pub(super) fn bad_places(root: &Path, environment: &Environment, home: Option<&Path>) -> Vec<String> {
+    let mut bad = Vec::new();
+    if root.components().any(|component| component.as_os_str() == ".claude") {
+        bad.push(format!("{} is below a directory `.claude`, where Claude Code refuses to edit files", root.display()));
+    }
+    let temporary = environment.get("TMPDIR").map_or_else(|| Path::new("/tmp").to_owned(), Into::into);
+    if [temporary.as_path(), Path::new("/tmp"), Path::new("/var/tmp")].iter().take(2).any(|dir| root.starts_with(dir)) {
+        bad.push(format!(
+            "{} is below a temporary directory: it is cleaned up by the system, and Codex's sandbox breaks there",
+            root.display()
+        ));
+    }
+    let repository = root.ancestors().skip(1).find(|dir| Some(*dir) != home && dir.join(".git").exists());
+    if let Some(repository) = repository {
+        bad.push(format!(
+            "{} is inside the git repository {}, whose instructions and settings the CLIs would read",
+            root.display(),
+            repository.display()
+        ));
+    }
+    bad
+}
+
+fn providers(app: &App, findings: &mut Vec<Finding>) {
+    let setup = &app.control.setup;
+    let names = AUTO
+        .iter()
+        .copied()
+        .chain(setup.config.providers.keys().map(String::as_str).filter(|name| !AUTO.contains(name)));
+    let mut installed = 0;
+    for name in names {
+        let about = format!("provider {name}");
+        let (provider, options) = match provider_of(&setup.config, name) {
+            Ok(found) => found,
+            Err(error) => {
+                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), None));
+                continue;
+            }
+        };
+        match find_program(provider, &options, &setup.environment, &setup.launcher) {
+            Ok(program) => {
+                installed += 1;
+                let login = login(app, provider);
+                let found = format!("{}, {login}", program.display());
+                let remedy = (login == NO_LOGIN).then(|| provider.login_hint().to_owned());
+                let verdict = if remedy.is_some() { Verdict::Note } else { Verdict::Good };
+                findings.push(Finding::new(verdict, &about, found, remedy));
+            }
+            Err(error)
+                if setup.config.provider.as_deref() == Some(name) || setup.config.providers.contains_key(name) =>
+            {
+                let hint = CliError::from(error.clone()).hint;
+                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), hint));
+            }
+            Err(_) => findings.push(Finding::new(Verdict::Note, &about, "not installed", None)),
+        }
+    }
+    if installed == 0 {
+        let remedy = Some("install one, or use `--provider notes`, which needs no account".to_owned());
+        findings.push(Finding::new(Verdict::Note, "providers", "no agent CLI is installed", remedy));
+    }
+}
+
+const NO_LOGIN: &str = "no login was found";
+
+/// Where a provider's login seems to be. Whether it is valid, only it can say.
+fn login(app: &App, provider: &dyn Provider) -> String {
+    let setup = &app.control.setup;
+    let keys = ["_API_KEY", "_TOKEN"];
+    let variable = provider
+        .variables()
+        .iter()
+        .find(|name| keys.iter().any(|key| name.ends_with(key)) && setup.environment.get(name).is_some());
+    if let Some(variable) = variable {
+        return format!("login by {variable}");
+    }
+    let home = setup.home.as_deref();
+    let file = provider.login_files().iter().find(|file| home.is_some_and(|home| home.join(file).exists()));
+    match file {
+        Some(file) => format!("login by ~/{file}"),
+        None if provider.login_files().is_empty() => "no login is known to be needed".to_owned(),
+        None => NO_LOGIN.to_owned(),
+    }
+}
+
+fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+    let listed = app.control.list()?;
+    let mut good = 0;
+    for shown in listed {
+        let Err(error) = shown.record else {
+            good += 1;
+            continue;
+        };
+        let remedy = match &error {
+            SessionError::Stray { remedy, .. } => remedy.clone(),
+            _ => None,
+        };
+        let error = CliError::from(error);
+        let about = format!("session {}", shown.folder);
+        findings.push(Finding::new(Verdict::Bad, &about, error.message, remedy.or(error.hint)));
+    }
+    findings.push(Finding::new(Verdict::Good, "sessions", format!("{good} can be read"), None));
+    Ok(())
+}
+
+/// What earlier crashes left behind.
+fn leftovers(app: &App, findings: &mut Vec<Finding>) {
+    let store = &app.control.store;
+    let count = |name: &str| std::fs::read_dir(store.state_path(name)).map_or(0, Iterator::count);
+    let conflicts = count("conflicts");
+    if conflicts > 0 {
+        let remedy = Some(format!("look at them and remove them: {}", store.conflicts_path().display()));
+        findings.push(Finding::new(Verdict::Note, "conflicts", format!("{conflicts} files were set aside"), remedy));
+    }
+    let temporaries = count("tmp");
+    if temporaries > 0 {
+        let remedy = Some(format!("when nothing runs, remove them: {}", store.state_path("tmp").display()));
+        findings.push(Finding::new(
+            Verdict::Note,
+            "temporaries",
+            format!("{temporaries} were left behind by a crash"),
+            remedy,
+        ));
+    }
+}

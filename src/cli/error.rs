@@ -1,0 +1,227 @@
+//! What a person is told when something fails, and the exit code. The one
+//! place where kinds of error become words, hints and numbers.
+
+use std::error::Error;
+
+use crate::config::ConfigError;
+use crate::control::ControlError;
+use crate::files;
+use crate::key::KeyError;
+use crate::provider::{FailureKind, ProviderError, built_in};
+use crate::session::{ClaimError, SessionError, Waiting};
+use crate::turn::{ChoiceError, TurnError};
+
+/// Exit code: it failed.
+pub(super) const FAILED: u8 = 1;
+/// Exit code: the command line or the configuration is wrong.
+pub(super) const USAGE: u8 = 2;
+/// Exit code: the turn failed at the provider.
+pub(super) const PROVIDER: u8 = 3;
+/// Exit code: the session stayed busy, or the turn ran out of time.
+pub(super) const BUSY: u8 = 4;
+
+/// An error as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CliError {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) code: u8,
+}
+
+impl CliError {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: USAGE }
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: FAILED }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn of(error: &(dyn Error + 'static), code: u8, hint: Option<String>) -> Self {
+        Self { message: chain(error), hint, code }
+    }
+}
+
+/// An error and its causes on one line; a cause that is already said is left out.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        source = cause.source();
+    }
+    message.replace('\n', " ")
+}
+
+impl From<ControlError> for CliError {
+    fn from(error: ControlError) -> Self {
+        let hint = match &error {
+            ControlError::Claim(claim) => return claim_error(claim),
+            ControlError::Session(session) => return session_error(session),
+            ControlError::Turn(turn) => return turn_error(turn),
+            ControlError::Choice(choice) => return choice_error(choice),
+            ControlError::File(file) => return file_error(file),
+            ControlError::QueueFull { key, .. } => {
+                let hint = format!("`denizen pending {key}` lists them, `limits.queued` raises the limit");
+                return Self::of(&error, BUSY, Some(hint));
+            }
+            ControlError::DirectoryNotAllowed(path) => {
+                Some(format!("add it to `working_dirs` in denizen.toml: working_dirs = [\"{}\"]", path.display()))
+            }
+            ControlError::CannotCompact(_) => {
+                Some("`denizen new <key>` starts a fresh conversation; memory stays".to_owned())
+            }
+            ControlError::Message(_) => return Self::of(&error, USAGE, None),
+            ControlError::Nothing(_) => None,
+        };
+        Self::of(&error, FAILED, hint)
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(error: SessionError) -> Self {
+        session_error(&error)
+    }
+}
+
+impl From<files::Error> for CliError {
+    fn from(error: files::Error) -> Self {
+        file_error(&error)
+    }
+}
+
+impl From<ChoiceError> for CliError {
+    fn from(error: ChoiceError) -> Self {
+        choice_error(&error)
+    }
+}
+
+impl From<TurnError> for CliError {
+    fn from(error: TurnError) -> Self {
+        turn_error(&error)
+    }
+}
+
+impl From<KeyError> for CliError {
+    fn from(error: KeyError) -> Self {
+        Self::of(&error, USAGE, Some("a key is 1 to 256 bytes of text, such as `default` or `discord-1484`".to_owned()))
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        let hint = match &error {
+            ConfigError::Writable { path, .. } => Some(format!("chmod go-w {}", path.display())),
+            ConfigError::Foreign { path, .. } => Some(format!("chown \"$USER\" {}", path.display())),
+            ConfigError::UnknownKey { .. } => Some("`denizen config` lists every key".to_owned()),
+            ConfigError::Read(_) | ConfigError::Value { .. } => None,
+        };
+        Self::of(&error, USAGE, hint)
+    }
+}
+
+fn claim_error(error: &ClaimError) -> CliError {
+    match error {
+        ClaimError::Busy(waiting) => {
+            let hint = match waiting {
+                Waiting::Ending => "try again in a few seconds",
+                Waiting::Line | Waiting::Lock => {
+                    "`--wait 10m` waits longer, `denizen stop <key>` ends the running turn"
+                }
+            };
+            CliError::of(error, BUSY, Some(hint.to_owned()))
+        }
+        ClaimError::Session(session) => session_error(session),
+    }
+}
+
+fn session_error(error: &SessionError) -> CliError {
+    let hint = match error {
+        SessionError::File(file) => return file_error(file),
+        SessionError::Json { .. } => {
+            Some("correct it by hand, or take the file from a backup; it was left as it is".to_owned())
+        }
+        SessionError::Newer { .. } => Some("update denizen; the file was left as it is".to_owned()),
+        SessionError::NoSuchSession(_) => Some("`denizen ls` lists the sessions".to_owned()),
+        SessionError::Ambiguous { .. } => Some("give the whole key".to_owned()),
+        SessionError::Exists(key) => Some(format!("choose another key, or remove it with `denizen rm {key}`")),
+        SessionError::Stray { remedy, .. } => remedy.clone(),
+        SessionError::MemoryOutside { .. } => {
+            Some("remove what stands there, or point `memory_directory` in settings.json elsewhere".to_owned())
+        }
+        SessionError::Setting { .. } => return CliError::of(error, USAGE, None),
+        SessionError::Vanished(_) => Some("a new message makes the session anew".to_owned()),
+    };
+    CliError::of(error, FAILED, hint)
+}
+
+fn turn_error(error: &TurnError) -> CliError {
+    match error {
+        TurnError::Provider { provider, failure } => {
+            let hint = match failure.kind {
+                FailureKind::NotLoggedIn => built_in(provider).map(|provider| provider.login_hint().to_owned()),
+                FailureKind::RateLimited => Some("`denizen retry <key>` sends the message again later".to_owned()),
+                _ => None,
+            };
+            CliError::of(error, PROVIDER, hint)
+        }
+        TurnError::Choice(choice) => choice_error(choice),
+        TurnError::Timeout(_) => {
+            CliError::of(error, BUSY, Some("`--timeout` or `limits.turn_timeout` allows more".to_owned()))
+        }
+        TurnError::Session(session) => session_error(session),
+        TurnError::File(file) => file_error(file),
+        TurnError::Invocation(ProviderError::NoTerminal(_)) => {
+            CliError::of(error, FAILED, Some("`denizen send` talks to it".to_owned()))
+        }
+        TurnError::Stopped
+        | TurnError::Rehome(_)
+        | TurnError::Spawn(_)
+        | TurnError::Invocation(_)
+        | TurnError::NotRecorded { .. } => CliError::of(error, FAILED, None),
+    }
+}
+
+fn choice_error(error: &ChoiceError) -> CliError {
+    let hint = match error {
+        ChoiceError::NotInstalled { name, .. } => {
+            format!("install it, or set `providers.{name}.program` in denizen.toml to where it is")
+        }
+        ChoiceError::NoneInstalled => "install one, or use `--provider notes`, which needs no account".to_owned(),
+        ChoiceError::Unknown { .. } | ChoiceError::NoProgram(_) => {
+            "there are claude, codex, opencode, gemini, notes, and each `[providers.<name>]` of denizen.toml".to_owned()
+        }
+        ChoiceError::UnknownAgent { .. } => "agents are the sections `[agents.<name>]` of denizen.toml".to_owned(),
+        ChoiceError::Options(_) | ChoiceError::AgentMode { .. } => "`denizen config` lists every key".to_owned(),
+    };
+    CliError::of(error, USAGE, Some(hint))
+}
+
+fn file_error(error: &files::Error) -> CliError {
+    let hint = match error {
+        files::Error::Io { source, path, .. } => match source.kind() {
+            std::io::ErrorKind::StorageFull => Some("free some space; what was there before is still there".to_owned()),
+            std::io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only".to_owned()),
+            std::io::ErrorKind::PermissionDenied => Some(format!("check who owns it: ls -ld {}", path.display())),
+            std::io::ErrorKind::CrossesDevices => Some("sessions/ and state/ have to be on one file system".to_owned()),
+            _ => None,
+        },
+        files::Error::Link { path } => Some(format!("put a real file or directory there: ls -l {}", path.display())),
+        files::Error::NotRegular { path, .. } => Some(format!("move it away: ls -ld {}", path.display())),
+        files::Error::HardLinks { path, .. } => Some(format!(
+            "make it a file of its own: cp --remove-destination {0} {0}.new && mv {0}.new {0}",
+            path.display()
+        )),
+        files::Error::TooLarge { .. } => None,
+    };
+    CliError::of(error, FAILED, hint)
+}

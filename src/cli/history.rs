@@ -1,0 +1,80 @@
+//! `denizen history`: the transcript, for people.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::App;
+use super::error::CliError;
+use super::output::{BOLD, DIM, RED, RESET, escape};
+use crate::session::{Line, Who, Workspace};
+
+/// Show what was said in a session
+#[derive(Debug, Args)]
+pub(super) struct HistoryArgs {
+    /// The session: its key, or a unique title or start of either
+    key: String,
+    /// How many lines, counted from the end
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 50)]
+    lines: usize,
+    /// Show everything
+    #[arg(long, short, conflicts_with = "lines")]
+    all: bool,
+    /// Wait for more
+    #[arg(long, short)]
+    follow: bool,
+}
+
+/// How often the transcript is looked at while it is followed.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
+    let key = app.resolve(&args.key)?;
+    let Some(workspace) = app.control.store.find(&key)? else {
+        return Err(CliError::failed(format!("there is no session `{key}`")));
+    };
+    let mut seen = size(&workspace)?;
+    if args.all {
+        if let Some(mut transcript) = workspace.transcript()? {
+            let read = transcript.for_each(|line| show(app, &line));
+            read.map_err(|error| CliError::failed(format!("could not read the transcript of `{key}`: {error}")))?;
+        }
+    } else {
+        for line in workspace.last_lines(args.lines)? {
+            show(app, &line);
+        }
+    }
+    while args.follow {
+        std::thread::sleep(LOOK);
+        let now = size(&workspace)?;
+        if now > seen {
+            for line in workspace.lines_from(seen)? {
+                show(app, &line);
+            }
+            seen = now;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn size(workspace: &Workspace) -> Result<u64, CliError> {
+    let stamp = workspace.dir().stamp(std::path::Path::new("transcript.jsonl"))?;
+    Ok(stamp.map_or(0, |stamp| stamp.size))
+}
+
+fn show(app: &App, line: &Line) {
+    if app.out.json {
+        app.out.json(&json!(line));
+        return;
+    }
+    let who = match (line.who, &line.author) {
+        (Who::User, Some(author)) => escape(&author.name),
+        (Who::User, None) => "you".to_owned(),
+        (Who::Agent, _) => line.provider.clone().unwrap_or_else(|| "agent".to_owned()),
+        (Who::Denizen, _) => format!("{RED}failed{RESET}"),
+    };
+    let time = line.at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    app.out.data(format_args!("{DIM}{time}{RESET} {BOLD}{who}{RESET}\n{}\n", app.out.foreign(&line.text)));
+}

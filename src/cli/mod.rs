@@ -1,0 +1,336 @@
+//! The command line: arguments, environment, words, exit codes. One command,
+//! one file; the comment on a command's arguments is its help text.
+
+mod archive;
+mod attach;
+mod cd;
+mod cleanup;
+mod compact;
+mod completions;
+mod config;
+mod doctor;
+mod error;
+mod exec;
+mod fork;
+mod history;
+mod init;
+mod ls;
+mod man;
+mod new;
+mod notes;
+mod output;
+mod path;
+mod pending;
+mod rename;
+mod resume;
+mod retry;
+mod rm;
+mod send;
+mod set;
+mod status;
+mod stop;
+mod terminal;
+mod trash;
+mod usage;
+mod watch;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, Environment, Inputs};
+use crate::control::Control;
+use crate::key::Key;
+use crate::process::launcher;
+use crate::provider::PROVIDERS;
+use crate::session::Store;
+use crate::turn::Setup;
+use error::CliError;
+use output::{Color, Output, RED, RESET};
+
+/// Every conversation with an agent CLI has a home of its own: one folder with
+/// its memory, its transcript and the provider's own files.
+#[derive(Debug, Parser)]
+#[command(
+    name = "denizen",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Where everything is kept [default: DENIZEN_ROOT, else the platform's data directory + /denizen]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    root: Option<PathBuf>,
+    /// The configuration file [default: denizen.toml in the root]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Set a configuration key for this call, such as `-c limits.turns=1`
+    #[arg(short = 'c', long = "override", global = true, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Global options")]
+    overrides: Vec<(String, String)>,
+    /// Print data as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Print nothing but data and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    quiet: bool,
+    /// Say more about what is done
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    verbose: bool,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    color: Color,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Send(send::SendArgs),
+    Attach(attach::AttachArgs),
+    Exec(exec::ExecArgs),
+    Ls(ls::LsArgs),
+    Status(status::StatusArgs),
+    History(history::HistoryArgs),
+    Path(path::PathArgs),
+    Usage(usage::UsageArgs),
+    Pending(pending::PendingArgs),
+    #[command(visible_alias = "reset")]
+    New(new::NewArgs),
+    Resume(resume::ResumeArgs),
+    Fork(fork::ForkArgs),
+    Rename(rename::RenameArgs),
+    Compact(compact::CompactArgs),
+    Cd(cd::CdArgs),
+    Set(set::SetArgs),
+    Stop(stop::StopArgs),
+    Retry(retry::RetryArgs),
+    Archive(archive::ArchiveArgs),
+    Unarchive(archive::UnarchiveArgs),
+    Rm(rm::RmArgs),
+    Trash(trash::TrashArgs),
+    Cleanup(cleanup::CleanupArgs),
+    Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
+    Config(config::ConfigArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// What every command works with.
+struct App {
+    out: Output,
+    control: Control,
+    config_file: PathBuf,
+}
+
+impl App {
+    /// The key that a person means, and a word about it where it was not the
+    /// key itself.
+    fn resolve(&self, text: &str) -> Result<Key, CliError> {
+        let key = self.control.store.resolve(text).map_err(|error| match text.parse::<Key>() {
+            // A text that can be no key at all is wrong in itself.
+            Err(wrong) => CliError::from(wrong),
+            Ok(_) => CliError::from(error),
+        })?;
+        if key.as_str() != text {
+            self.out.note(format_args!("session `{}`", output::escape(key.as_str())));
+        }
+        Ok(key)
+    }
+
+    /// Runs a future to its end, on this thread.
+    fn wait_for<T>(&self, future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| CliError::failed(format!("could not start: {error}")))?;
+        let result = runtime.block_on(future);
+        // A wait that was given up may still stand in its thread.
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// The program. Reads arguments and environment once and passes them down.
+#[expect(clippy::disallowed_methods, reason = "this is the one snapshot of the environment")]
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    // The two programs that are only ever started by this one.
+    match args.get(1).and_then(|arg| arg.to_str()) {
+        Some("__run") => return launcher::run(args.drain(2..)).into(),
+        Some("__notes") => return notes::run(args.drain(2..)),
+        _ => {}
+    }
+    let environment: Environment = std::env::vars_os().collect();
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; `exit_code` is 0 for them.
+            let _printed = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(error::USAGE));
+        }
+    };
+    let out =
+        Output { json: cli.global.json, quiet: cli.global.quiet, verbose: cli.global.verbose, color: cli.global.color };
+    match run(cli, out, environment, &here) {
+        Ok(code) => code,
+        Err(error) => {
+            show_error(out, &error);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+fn show_error(out: Output, error: &CliError) {
+    if out.json {
+        out.error_line(serde_json::json!({"error": error.message, "hint": error.hint, "code": error.code}));
+        return;
+    }
+    out.error_line(format_args!("{RED}error:{RESET} {}", output::escape(&error.message)));
+    if let Some(hint) = &error.hint {
+        out.error_line(format_args!("hint: {}", output::escape(hint)));
+    }
+}
+
+fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<ExitCode, CliError> {
+    // These two need no root.
+    match &cli.command {
+        Command::Completions(args) => return completions::run(args, &mut Cli::command()),
+        Command::Man(args) => return man::run(args, out, Cli::command()),
+        _ => {}
+    }
+    let home = environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let root = root(cli.global.root.as_deref(), &environment, home.as_deref(), here)?;
+    let config_file = match &cli.global.config {
+        Some(file) => here.join(file),
+        None => root.join("denizen.toml"),
+    };
+    if let Command::Init(args) = &cli.command {
+        return init::run(args, out, &root, &config_file, &environment, home.as_deref());
+    }
+    let config = Config::load(Inputs {
+        root: &root,
+        home: home.as_deref(),
+        file: &config_file,
+        required: cli.global.config.is_some(),
+        environment: &environment,
+        overrides: &cli.global.overrides,
+    })?;
+    for (name, _) in
+        config.providers.iter().filter(|(name, _)| !matches!(cli.command, Command::Doctor(_)) && !name.is_empty())
+    {
+        crate::turn::provider_of(&config, name)?;
+    }
+    out.detail(format_args!("root: {}", root.display()));
+    let store = Arc::new(Store::at(&root, config.durability));
+    // The launcher is this very program, also after its file was replaced.
+    let launcher = PathBuf::from("/proc/self/exe");
+    let control = Control { setup: Arc::new(Setup { config, environment, home, launcher }), store };
+    let app = App { out, control, config_file };
+    match cli.command {
+        Command::Send(args) => send::run(&app, &args, here),
+        Command::Attach(args) => attach::run(&app, &args),
+        Command::Exec(args) => exec::run(&app, &args),
+        Command::Ls(args) => ls::run(&app, &args),
+        Command::Status(args) => status::run(&app, &args),
+        Command::History(args) => history::run(&app, &args),
+        Command::Path(args) => path::run(&app, &args),
+        Command::Usage(args) => usage::run(&app, &args),
+        Command::Pending(args) => pending::run(&app, &args),
+        Command::New(args) => new::run(&app, &args),
+        Command::Resume(args) => resume::run(&app, &args),
+        Command::Fork(args) => fork::run(&app, &args),
+        Command::Rename(args) => rename::run(&app, &args),
+        Command::Compact(args) => compact::run(&app, &args),
+        Command::Cd(args) => cd::run(&app, &args, here),
+        Command::Set(args) => set::run(&app, &args),
+        Command::Stop(args) => stop::run(&app, &args),
+        Command::Retry(args) => retry::run(&app, &args),
+        Command::Archive(args) => archive::run(&app, &args),
+        Command::Unarchive(args) => archive::run_unarchive(&app, &args),
+        Command::Rm(args) => rm::run(&app, &args),
+        Command::Trash(args) => trash::run(&app, &args),
+        Command::Cleanup(args) => cleanup::run(&app, &args),
+        Command::Doctor(args) => doctor::run(&app, &args),
+        Command::Config(args) => config::run(&app, &args),
+        Command::Init(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The root, absolute and free of links as far as it exists.
+fn root(
+    given: Option<&Path>,
+    environment: &Environment,
+    home: Option<&Path>,
+    here: &Path,
+) -> Result<PathBuf, CliError> {
+    let root = match (given, environment.get("DENIZEN_ROOT")) {
+        (Some(root), _) => here.join(root),
+        (None, Some(root)) => here.join(root),
+        (None, None) => {
+            let data = environment.get("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            let data = data.or_else(|| home.map(|home| home.join(".local/share"))).ok_or_else(|| {
+                CliError::usage("there is no home directory to keep sessions in: HOME is not set")
+                    .hint("say where with `--root DIR` or DENIZEN_ROOT")
+            })?;
+            data.join("denizen")
+        }
+    };
+    let mut missing = Vec::new();
+    let mut existing = root.as_path();
+    loop {
+        match std::fs::canonicalize(existing) {
+            Ok(mut real) => {
+                real.extend(missing.iter().rev());
+                if real.exists() && !real.is_dir() {
+                    return Err(CliError::usage(format!("the root `{}` is no directory", real.display())));
+                }
+                return Ok(real);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let (Some(name), Some(parent)) = (existing.file_name(), existing.parent()) else {
+                    return Err(CliError::usage(format!("the root `{}` is no path", root.display())));
+                };
+                missing.push(name.to_owned());
+                existing = parent;
+            }
+            Err(error) => {
+                return Err(CliError::usage(format!("the root `{}` cannot be used: {error}", root.display())));
+            }
+        }
+    }
+}
+
+/// The command line as data, from which `docs/cli.md` is made.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The names of all built-in providers.
+#[must_use]
+pub fn provider_names() -> Vec<&'static str> {
+    PROVIDERS.iter().map(|provider| provider.name()).collect()
+}

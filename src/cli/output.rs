@@ -1,0 +1,172 @@
+//! The only place that prints: data on standard output, everything else on
+//! standard error.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use clap::ValueEnum;
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub(super) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How much is said, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    pub(super) json: bool,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+    pub(super) color: Color,
+}
+
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const RED: &str = "\x1b[31m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const GREEN: &str = "\x1b[32m";
+pub(super) const RESET: &str = "\x1b[0m";
+
+impl Output {
+    fn choice(self) -> ColorChoice {
+        match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
+
+    /// A line of data. Where nobody reads it any more, it is dropped.
+    pub(super) fn data(self, line: impl Display) {
+        let mut out = AutoStream::new(std::io::stdout(), self.choice());
+        let _written = writeln!(out, "{line}");
+    }
+
+    /// A part of data, without a newline.
+    pub(super) fn part(self, text: impl Display) {
+        let mut out = AutoStream::new(std::io::stdout(), self.choice());
+        let _written = write!(out, "{text}").and_then(|()| out.flush());
+    }
+
+    /// One JSON value, for `--json`.
+    pub(super) fn json(self, value: &serde_json::Value) {
+        self.data(value);
+    }
+
+    /// What was done, for a person; not with `--quiet` or `--json`.
+    pub(super) fn done(self, line: impl Display) {
+        if !self.quiet && !self.json {
+            self.data(line);
+        }
+    }
+
+    /// A remark for a person.
+    pub(super) fn note(self, line: impl Display) {
+        if !self.quiet {
+            self.error_line(line);
+        }
+    }
+
+    /// A remark that only makes sense to somebody who is watching.
+    pub(super) fn activity(self, line: impl Display) {
+        if !self.quiet && std::io::stderr().is_terminal() {
+            self.error_line(format_args!("{DIM}{line}{RESET}"));
+        }
+    }
+
+    /// A remark for who asked for many.
+    pub(super) fn detail(self, line: impl Display) {
+        if self.verbose {
+            self.error_line(format_args!("{DIM}{line}{RESET}"));
+        }
+    }
+
+    /// A line on standard error, whatever was asked for.
+    pub(super) fn error_line(self, line: impl Display) {
+        let mut err = AutoStream::new(std::io::stderr(), self.choice());
+        let _written = writeln!(err, "{line}");
+    }
+
+    /// Text of somebody else, fit for where it goes: a terminal would act on
+    /// escape sequences, a file or pipe gets every byte as it was said.
+    pub(super) fn foreign(self, text: &str) -> String {
+        if std::io::stdout().is_terminal() { escape(text) } else { text.to_owned() }
+    }
+}
+
+/// The text with control and direction-changing characters made visible;
+/// newlines and tabs stay.
+pub(super) fn escape(text: &str) -> String {
+    let unsafe_char = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    if !text.contains(unsafe_char) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if unsafe_char(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+/// The text on one line, at most `width` columns wide.
+pub(super) fn one_line(text: &str, width: usize) -> String {
+    use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+    let line = escape(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    if line.width() <= width {
+        return line;
+    }
+    let mut cut = String::new();
+    let mut used = 1;
+    for c in line.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        cut.push(c);
+    }
+    cut.push('…');
+    cut
+}
+
+/// How long ago something was, in one unit.
+pub(super) fn ago(at: jiff::Timestamp) -> String {
+    let seconds = jiff::Timestamp::now().duration_since(at).as_secs();
+    match seconds {
+        ..=4 => "now".to_owned(),
+        5..=59 => format!("{seconds}s ago"),
+        60..=3599 => format!("{}m ago", seconds / 60),
+        3600..=86_399 => format!("{}h ago", seconds / 3600),
+        _ => format!("{}d ago", seconds / 86_400),
+    }
+}
+
+/// A number of bytes, in a unit that a person reads.
+pub(super) fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let count_f = count as f64;
+    match count {
+        0..=1023 => format!("{count} B"),
+        1024..=1_048_575 => format!("{:.1} KiB", count_f / 1024.0),
+        1_048_576..=1_073_741_823 => format!("{:.1} MiB", count_f / 1_048_576.0),
+        _ => format!("{:.1} GiB", count_f / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_do_not_reach_a_terminal() {
+        assert_eq!(escape("a\x1b[31mb\nc\u{202e}"), "a\\u{1b}[31mb\nc\\u{202e}");
+        assert_eq!(one_line("héllo   wörld\nagain", 9), "héllo wö…");
+        assert_eq!(bytes(1536), "1.5 KiB");
+    }
+}

@@ -1,0 +1,159 @@
+//! `denizen status`: one session in full, or all in short.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::App;
+use super::error::CliError;
+use super::output::{BOLD, RESET, YELLOW, ago, bytes, escape, one_line};
+use crate::control::SessionStatus;
+use crate::session::{Conversation, Outcome, PendingState, Usage};
+
+/// Show one session in full, or all of them in short
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The session: its key, or a unique title or start of either
+    key: Option<String>,
+}
+
+pub(super) fn run(app: &App, args: &StatusArgs) -> Result<ExitCode, CliError> {
+    match &args.key {
+        Some(key) => one(app, key),
+        None => all(app),
+    }
+}
+
+fn all(app: &App) -> Result<ExitCode, CliError> {
+    let overview = app.control.overview()?;
+    if app.out.json {
+        app.out.json(&json!(overview));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let line = |name: &str, value: String| app.out.data(format_args!("{BOLD}{name:<11}{RESET}{value}"));
+    line("root", app.control.store.root().display().to_string());
+    let archived = if overview.archived > 0 { format!(", {} archived", overview.archived) } else { String::new() };
+    line("sessions", format!("{}{archived}", overview.sessions));
+    line("busy", overview.busy.to_string());
+    line("turns", overview.turns.to_string());
+    line("used", used(overview.usage));
+    line("walls", "off: agents can read whatever you can".to_owned());
+    if overview.pending > 0 {
+        line("pending", format!("{} messages are not answered", overview.pending));
+    }
+    if overview.trashed > 0 {
+        line("trash", format!("{} removed sessions: `denizen trash list`", overview.trashed));
+    }
+    if overview.unreadable > 0 {
+        line("unreadable", format!("{YELLOW}{}{RESET}: `denizen ls` says why", overview.unreadable));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
+    let key = app.resolve(key)?;
+    let status = app.control.status(&key)?;
+    if app.out.json {
+        app.out.json(&as_json(&status));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let record = &status.record;
+    let line = |name: &str, value: String| {
+        app.out.data(format_args!("{BOLD}{name:<14}{RESET}{}", escape(&value)));
+    };
+    line("session", record.key.to_string());
+    if let Some(title) = &record.title {
+        line("title", title.clone());
+    }
+    line("folder", status.path.display().to_string());
+    if status.working_dir != status.path {
+        line("works in", status.working_dir.display().to_string());
+    }
+    line("state", state(&status));
+    if let Some(agent) = &record.agent {
+        line("agent", agent.clone());
+    }
+    line(
+        "provider",
+        record.provider.as_ref().map_or_else(|| "decided at the first message".to_owned(), |p| p.name.clone()),
+    );
+    match &status.settings {
+        Ok(settings) => {
+            if let Some(model) = &settings.model {
+                line("model", model.clone());
+            }
+            if let Some(mode) = settings.permission_mode {
+                line("mode", mode.name().to_owned());
+            }
+            line("memory", format!("{}/", settings.memory_directory));
+        }
+        Err(error) => line("settings", format!("unreadable: {error}")),
+    }
+    line("created", ago(record.created_at));
+    line("turns", format!("{}, last {}", record.turns, ago(record.last_used_at)));
+    line("used", used(record.usage));
+    line("size", bytes(status.bytes));
+    line("walls", "off: the agent can read whatever you can".to_owned());
+    if let Some(fork) = &record.forked_from {
+        line("forked from", fork.key.to_string());
+    }
+    if let Some(last) = record.last_turn.as_ref().filter(|last| last.outcome == Outcome::Failed) {
+        line("last turn", format!("failed: {}", last.reason.as_deref().unwrap_or("no reason was given")));
+    }
+    if let Some(conversation) = &record.conversation {
+        line("conversation", describe(conversation));
+    }
+    for (number, conversation) in record.earlier.iter().rev().enumerate().take(5) {
+        line(&format!("earlier {}", number + 1), describe(conversation));
+    }
+    if record.earlier.len() > 5 {
+        line("", format!("and {} more: `denizen resume {}` lists them", record.earlier.len() - 5, record.key));
+    }
+    for pending in &status.pending {
+        let text = pending.message.as_ref().map_or_else(ToString::to_string, |message| one_line(&message.text, 50));
+        line("pending", format!("{}: {text}", pending_state(pending.state)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn pending_state(state: PendingState) -> &'static str {
+    match state {
+        PendingState::Waiting => "waiting",
+        PendingState::Running => "running",
+        PendingState::Left => "never begun",
+        PendingState::Interrupted => "interrupted",
+    }
+}
+
+fn state(status: &SessionStatus) -> String {
+    match (status.busy, status.record.archived_at) {
+        (true, _) => "busy".to_owned(),
+        (false, Some(at)) => format!("archived {}", ago(at)),
+        (false, None) => "idle".to_owned(),
+    }
+}
+
+pub(super) fn describe(conversation: &Conversation) -> String {
+    let about =
+        if conversation.about.is_empty() { String::new() } else { format!(", {}", one_line(&conversation.about, 50)) };
+    format!("{} {}, {} turns{about}", conversation.provider, conversation.id, conversation.turns)
+}
+
+pub(super) fn used(usage: Usage) -> String {
+    let cost = usage.cost_usd.map_or_else(String::new, |cost| format!(", ${cost:.4}"));
+    format!("{} tokens in ({} cached), {} out{cost}", usage.input_tokens, usage.cached_tokens, usage.output_tokens)
+}
+
+fn as_json(status: &SessionStatus) -> serde_json::Value {
+    json!({
+        "record": status.record,
+        "settings": status.settings.as_ref().ok(),
+        "path": status.path,
+        "working_dir": status.working_dir,
+        "busy": status.busy,
+        "bytes": status.bytes,
+        "pending": status.pending.iter().map(super::pending::as_json).collect::<Vec<_>>(),
+        "walls": "off",
+    })
+}

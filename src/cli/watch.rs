@@ -1,0 +1,194 @@
+//! Watching a turn from a terminal: what is printed while it runs, how it is
+//! interrupted, how its reply is delivered.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::App;
+use super::error::CliError;
+use super::output::{Output, RESET, YELLOW, escape, one_line};
+use crate::config::value::parse_span;
+use crate::control::{ControlError, Delivery, SendOptions, Wait};
+use crate::session::Waiting;
+use crate::turn::{Progress, Reply, TurnError};
+
+/// How long to wait for a busy session.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct WaitArgs {
+    /// How long to wait while the session is busy, such as `30s` or `10m`
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(super) wait: Option<Duration>,
+}
+
+impl WaitArgs {
+    /// Operations that take a moment wait for a moment; a running turn may take
+    /// half an hour.
+    pub(super) fn short(self) -> Duration {
+        self.wait.unwrap_or(Duration::from_secs(10))
+    }
+}
+
+/// Runs an operation that may have to wait for its session.
+pub(super) fn with_wait<T>(
+    app: &App,
+    wait: WaitArgs,
+    act: impl AsyncFnOnce(&mut Wait<'_>) -> Result<T, ControlError>,
+) -> Result<T, CliError> {
+    let out = app.out;
+    let mut watcher = Watcher::new(out, false);
+    let mut tell = |progress: Progress<'_>| watcher.show(progress);
+    app.wait_for(async {
+        let mut wait = Wait { limit: Some(wait.short()), tell: &mut tell };
+        Ok(act(&mut wait).await?)
+    })
+}
+
+/// Runs something that takes a turn. The first interrupt stops the turn, the
+/// second ends this program, and with it the turn.
+pub(super) fn with_turn<T>(
+    app: &App,
+    limit: Option<Duration>,
+    stream: bool,
+    act: impl AsyncFnOnce(SendOptions<'_>, &mut Wait<'_>) -> Result<T, ControlError>,
+) -> Result<T, CliError> {
+    let out = app.out;
+    let streaming = stream && !out.json;
+    let mut watcher = Watcher::new(out, streaming);
+    let mut tell = move |progress: Progress<'_>| watcher.show(progress);
+    app.wait_for(async {
+        let interrupt = Arc::new(Notify::new());
+        let ring = interrupt.clone();
+        let listener = tokio::spawn(async move {
+            while let Ok(()) = any_interrupt().await {
+                ring.notify_one();
+            }
+        });
+        let options = SendOptions { stream: streaming, interrupt: &interrupt };
+        let mut wait = Wait { limit, tell: &mut tell };
+        let result = act(options, &mut wait).await;
+        listener.abort();
+        Ok(result?)
+    })
+}
+
+/// The next interrupt, termination or hang-up.
+async fn any_interrupt() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate, mut hang_up) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
+}
+
+/// Shows what happens to whoever watches.
+struct Watcher {
+    out: Output,
+    /// Whether the reply itself is printed while it is produced.
+    streaming: bool,
+    /// Whether parts of the current text were printed.
+    parts: bool,
+    /// How many texts were begun.
+    texts: usize,
+}
+
+impl Watcher {
+    fn new(out: Output, streaming: bool) -> Self {
+        Self { out, streaming, parts: false, texts: 0 }
+    }
+
+    fn show(&mut self, progress: Progress<'_>) {
+        let out = self.out;
+        match progress {
+            Progress::Waiting(Waiting::Line) => out.activity("waiting: another turn or terminal has this session"),
+            Progress::Waiting(Waiting::Lock) => out.activity("waiting: another process holds this session"),
+            Progress::Waiting(Waiting::Ending) => out.activity("waiting: the last turn's processes are still ending"),
+            Progress::WaitingForPermit => out.activity("waiting: as many turns as `limits.turns` allows are running"),
+            Progress::Started { provider, program } => out.detail(format_args!("{provider}: {}", program.display())),
+            Progress::Delta(text) if self.streaming => {
+                self.begin();
+                self.parts = true;
+                out.part(out.foreign(text));
+            }
+            // Its parts were printed already, where it came in parts.
+            Progress::Text(_) if self.streaming && self.parts => self.parts = false,
+            Progress::Text(text) if self.streaming => {
+                self.begin();
+                out.part(out.foreign(text));
+            }
+            Progress::Activity(text) => out.activity(format_args!("· {}", one_line(text, 100))),
+            // The reply carries them.
+            Progress::Delta(_) | Progress::Text(_) | Progress::Notice(_) => {}
+        }
+    }
+
+    /// Puts an empty line between two texts.
+    fn begin(&mut self) {
+        if !self.parts {
+            if self.texts > 0 {
+                self.out.part("\n\n");
+            }
+            self.texts += 1;
+        }
+    }
+}
+
+/// Prints a reply, then lets its message go.
+pub(super) fn deliver(app: &App, key: &str, delivery: Delivery, streamed: bool) -> Result<ExitCode, CliError> {
+    let out = app.out;
+    let left = delivery.left;
+    if let Ok(reply) = &delivery.result {
+        print_reply(out, key, reply, streamed);
+    } else if let Err(TurnError::NotRecorded { reply, .. }) = &delivery.result {
+        print_reply(out, key, reply, streamed);
+    }
+    delivery.delivered()?;
+    if left > 1 {
+        let count = left - 1;
+        let plural = if count == 1 { "message was" } else { "messages were" };
+        out.note(format_args!(
+            "{YELLOW}note:{RESET} {count} earlier {plural} never answered: `denizen pending {}`",
+            escape(key)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn print_reply(out: Output, key: &str, reply: &Reply, streamed: bool) {
+    if out.json {
+        out.json(&json!({
+            "session": key,
+            "turn": reply.turn,
+            "provider": reply.provider,
+            "conversation": reply.conversation,
+            "text": reply.text,
+            "usage": reply.usage,
+            "notices": reply.notices,
+            "files": reply.files,
+        }));
+        return;
+    }
+    if streamed {
+        out.data("");
+    } else {
+        out.data(out.foreign(&reply.text));
+    }
+    for notice in &reply.notices {
+        out.note(format_args!("{YELLOW}note:{RESET} {}", escape(notice)));
+    }
+    for file in &reply.files {
+        out.note(format_args!("file: {}", file.display()));
+    }
+    if std::io::stderr().is_terminal() {
+        out.detail(format_args!("{} tokens in, {} out", reply.usage.input_tokens, reply.usage.output_tokens));
+    }
+}

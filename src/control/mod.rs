@@ -1,0 +1,102 @@
+//! The operations on sessions, once, for every way of asking for them.
+//!
+//! Each takes a key, claims that session and no other, and does its work under
+//! the guard. What a person is shown is decided by the caller.
+
+mod change;
+mod look;
+mod send;
+mod tidy;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use change::{Changed, Removed};
+pub use look::{Overview, SessionStatus, Shown};
+pub use send::{Delivery, SendOptions};
+pub use tidy::{Cleaned, CleanupPlan};
+
+use crate::files;
+use crate::key::Key;
+use crate::session::{Claim, ClaimError, Opened, SessionError, Store, WorkspaceGuard};
+use crate::turn::{ChoiceError, Progress, Setup, TurnError};
+
+/// Everything that operations need: where sessions are, and how turns are run.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// How turns are run.
+    pub setup: Arc<Setup>,
+    /// Where sessions are.
+    pub store: Arc<Store>,
+}
+
+/// How long an operation waits for its session, and who hears of it.
+pub struct Wait<'a> {
+    /// How long; `None` is for ever.
+    pub limit: Option<Duration>,
+    /// Hears what is waited for.
+    pub tell: &'a mut (dyn FnMut(Progress<'_>) + Send),
+}
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The session is busy, or its folder is not as it should be.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The session's folder is not as it should be.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The turn was not answered.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+    /// A provider or agent leads to nothing.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// As many messages wait as may.
+    #[error("{waiting} messages wait in `{key}` already, as many as may")]
+    QueueFull {
+        /// The session.
+        key: Key,
+        /// How many wait.
+        waiting: u64,
+    },
+    /// There is nothing to do it to.
+    #[error("{0}")]
+    Nothing(String),
+    /// The directory is not among those that the configuration allows.
+    #[error("`{}` is not below any of the configured `working_dirs`", .0.display())]
+    DirectoryNotAllowed(PathBuf),
+    /// The provider cannot compact a conversation on request.
+    #[error("the provider `{0}` cannot compact a conversation on request")]
+    CannotCompact(String),
+    /// The message cannot be sent as it is.
+    #[error("{0}")]
+    Message(String),
+}
+
+impl Control {
+    /// Claims a session that exists, and waits for it.
+    ///
+    /// # Errors
+    /// Where there is none, or it stays busy.
+    pub async fn guard(&self, key: &Key, wait: &mut Wait<'_>) -> Result<WorkspaceGuard, ControlError> {
+        if self.store.find(key)?.is_none() {
+            return Err(SessionError::NoSuchSession(key.to_string()).into());
+        }
+        match self.claim(key, wait).await? {
+            Opened::Session(guard) => Ok(*guard),
+            Opened::Missing(..) => Err(SessionError::NoSuchSession(key.to_string()).into()),
+        }
+    }
+
+    async fn claim(&self, key: &Key, wait: &mut Wait<'_>) -> Result<Opened, ControlError> {
+        let mut claim = Claim::hold(self.store.clone(), &key.folder_name())?;
+        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
+        Ok(self.store.open(lock, claim)?)
+    }
+}

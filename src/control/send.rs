@@ -1,0 +1,309 @@
+//! Sending a message, sending one again, and stopping a turn.
+
+use tokio::sync::Notify;
+
+use super::{Control, ControlError, Wait};
+use crate::files::{Line, Ticket};
+use crate::key::Key;
+use crate::message::Inbound;
+use crate::process;
+use crate::session::{
+    Attached, Claim, Grant, Message, MessageOptions, NewSession, Opened, Outcome, PendingState, Queue, SessionError,
+    Settings, Who, WorkspaceGuard,
+};
+use crate::turn::{self, Progress, Reply, Request, TurnError, agent_of, provider_of};
+
+/// The longest message, in bytes: what the strictest of the CLIs reads.
+const MAX_MESSAGE_BYTES: usize = 10 * 1000 * 1000;
+
+/// The largest attachment, in bytes.
+const MAX_ATTACHMENT_BYTES: u64 = 100 * 1024 * 1024;
+
+/// How a message is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct SendOptions<'a> {
+    /// Whether somebody watches the reply while it is produced.
+    pub stream: bool,
+    /// Rung when the turn is to be stopped.
+    pub interrupt: &'a Notify,
+}
+
+/// What became of a message. The reply is delivered first; then the message is
+/// let go by [`Delivery::delivered`].
+#[derive(Debug)]
+pub struct Delivery {
+    guard: WorkspaceGuard,
+    /// The reply, or why there is none.
+    pub result: Result<Reply, TurnError>,
+    /// How many other messages of this session wait for somebody to send them again.
+    pub left: usize,
+}
+
+impl Delivery {
+    /// The session, still under its lock.
+    #[must_use]
+    pub fn guard(&self) -> &WorkspaceGuard {
+        &self.guard
+    }
+
+    /// Lets the message go: its sender has been told what became of it.
+    ///
+    /// # Errors
+    /// With why there was no reply.
+    pub fn delivered(mut self) -> Result<Reply, TurnError> {
+        self.guard.claim_mut().finish();
+        self.result
+    }
+}
+
+impl Control {
+    /// Sends a message to its session, which is made where it does not exist.
+    ///
+    /// # Errors
+    /// Where the message is not accepted, or the session stays busy; nothing is
+    /// then changed.
+    pub async fn send(
+        &self,
+        inbound: &Inbound,
+        options: SendOptions<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Delivery, ControlError> {
+        let key = &inbound.key;
+        self.check(inbound)?;
+        let folder = key.folder_name();
+        let queue = Queue::open(&self.store, &folder)?;
+        let session = self.store.find(key)?.map(|workspace| workspace.record()).transpose()?.map(|record| record.uuid);
+        let attached = match inbound.attachments.as_slice() {
+            [] => None,
+            files => Some(queue.attach(files)?),
+        };
+        let message = Message {
+            at: crate::session::now(),
+            session,
+            author: inbound.author.clone(),
+            text: inbound.text.clone(),
+            options: inbound.options.clone(),
+            attached,
+        };
+        let most = self.setup.config.limits.queued;
+        let Some(ticket) = queue.accept(&message, most)? else {
+            if let Some(attached) = &message.attached {
+                let _removed = std::fs::remove_dir_all(queue.attached_path(attached));
+            }
+            return Err(ControlError::QueueFull { key: key.clone(), waiting: most });
+        };
+        let place = inbound.reply.place();
+        self.answer(key, place, queue, ticket, &message, options, wait).await
+    }
+
+    /// Sends again what was not answered: the first message whose turn was
+    /// interrupted or never began, else the last one, if its turn failed.
+    ///
+    /// # Errors
+    /// Where there is no such message, or the session stays busy.
+    pub async fn retry(
+        &self,
+        key: &Key,
+        options: SendOptions<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Delivery, ControlError> {
+        let Some(workspace) = self.store.find(key)? else {
+            return Err(SessionError::NoSuchSession(key.to_string()).into());
+        };
+        let record = workspace.record()?;
+        let queue = Queue::open(&self.store, &key.folder_name())?;
+        for pending in queue.pending()? {
+            let dead = matches!(pending.state, PendingState::Left | PendingState::Interrupted);
+            let Ok(message) = pending.message else { continue };
+            if !dead || message.session.is_some_and(|session| session != record.uuid) {
+                continue;
+            }
+            if let Some(ticket) = queue.line().take_over(pending.number)? {
+                return self.answer(key, &record.place, queue, ticket, &message, options, wait).await;
+            }
+        }
+        let failed = record.last_turn.as_ref().is_some_and(|last| last.outcome == Outcome::Failed);
+        let lines = workspace.last_lines(3)?;
+        let Some(line) = lines.into_iter().rfind(|line| line.who == Who::User).filter(|_| failed) else {
+            return Err(ControlError::Nothing(format!(
+                "there is nothing to retry in `{key}`: every message was answered"
+            )));
+        };
+        let message = Message {
+            at: crate::session::now(),
+            session: Some(record.uuid),
+            author: line.author,
+            text: line.text,
+            options: MessageOptions::default(),
+            attached: None,
+        };
+        let most = self.setup.config.limits.queued;
+        let Some(ticket) = queue.accept(&message, most)? else {
+            return Err(ControlError::QueueFull { key: key.clone(), waiting: most });
+        };
+        self.answer(key, &record.place, queue, ticket, &message, options, wait).await
+    }
+
+    /// Asks the provider to compact the current conversation.
+    ///
+    /// # Errors
+    /// Where the provider cannot, there is no conversation, or the turn fails.
+    pub async fn compact(
+        &self,
+        key: &Key,
+        options: SendOptions<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Reply, ControlError> {
+        let guard = self.guard(key, wait).await?;
+        let Some(current) = &guard.record().conversation else {
+            return Err(ControlError::Nothing(format!("there is no conversation to compact in `{key}`")));
+        };
+        let (provider, _) = provider_of(&self.setup.config, &current.provider)?;
+        let prompt = provider.compact_prompt().ok_or_else(|| ControlError::CannotCompact(current.provider.clone()))?;
+        let message = Message {
+            at: crate::session::now(),
+            session: Some(guard.record().uuid),
+            author: None,
+            text: prompt.to_owned(),
+            options: MessageOptions::default(),
+            attached: None,
+        };
+        let request = Request { message: &message, raw: true, stream: options.stream, interrupt: options.interrupt };
+        let (_guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
+        Ok(result?)
+    }
+
+    /// Ends the running turn of a session, and waits until nothing of it is
+    /// left. Blocks the thread. `false` where nothing runs.
+    ///
+    /// # Errors
+    /// Where it cannot be asked for, or takes too long.
+    pub fn stop(&self, key: &Key) -> Result<bool, ControlError> {
+        if self.store.find(key)?.is_none() {
+            return Err(SessionError::NoSuchSession(key.to_string()).into());
+        }
+        Ok(process::request_stop(&self.store, &key.folder_name())?)
+    }
+
+    /// Takes the turn of a message that stands in line.
+    #[expect(clippy::too_many_arguments, reason = "all of them are the one message on its way")]
+    async fn answer(
+        &self,
+        key: &Key,
+        place: &str,
+        queue: Queue,
+        ticket: Ticket,
+        message: &Message,
+        options: SendOptions<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Delivery, ControlError> {
+        let attached: Option<Attached> = message.attached.clone();
+        let mut claim = Claim::with_message(self.store.clone(), &key.folder_name(), queue, ticket, attached);
+        let mut tell = |waiting| (wait.tell)(Progress::Waiting(waiting));
+        let waited = tokio::select! {
+            waited = claim.wait(wait.limit, &mut tell) => Some(waited),
+            () = options.interrupt.notified() => None,
+        };
+        let lock = match waited {
+            Some(Ok(lock)) => lock,
+            // Its sender is told, so the message does not wait any longer.
+            Some(Err(error)) => {
+                claim.finish();
+                return Err(error.into());
+            }
+            None => {
+                claim.finish();
+                return Err(TurnError::Stopped.into());
+            }
+        };
+        let guard = match self.store.open(lock, claim)? {
+            Opened::Session(guard) => *guard,
+            Opened::Missing(lock, claim) => {
+                let new = self.new_session(key, place, message.options.agent.as_deref())?;
+                let guard = self.store.create(lock, claim, new)?;
+                if let Some(directory) = &self.setup.config.working_dir {
+                    let mut grant = Grant::none(guard.record().uuid);
+                    grant.working_dir = Some(directory.clone());
+                    grant.save(&self.store, guard.folder())?;
+                }
+                guard
+            }
+        };
+        let request = Request { message, raw: false, stream: options.stream, interrupt: options.interrupt };
+        let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
+        let left = self.left(&guard)?;
+        Ok(Delivery { guard, result, left })
+    }
+
+    /// How many messages of the session nobody stands in line with.
+    fn left(&self, guard: &WorkspaceGuard) -> Result<usize, ControlError> {
+        let Some(line) = Line::open_existing(&self.store.queue_path(guard.folder()))? else { return Ok(0) };
+        Ok(line.places()?.iter().filter(|place| !place.alive).count())
+    }
+
+    /// A session that is to be made for a key.
+    fn new_session(&self, key: &Key, place: &str, agent: Option<&str>) -> Result<NewSession, ControlError> {
+        let mut new = NewSession::plain(key.clone(), place);
+        if let Some(name) = agent {
+            let agent = agent_of(&self.setup.config, name)?;
+            new.agent = Some(name.to_owned());
+            new.settings = Settings { model: None, ..Settings::default() };
+            if let Some(path) = &agent.instructions {
+                let read = std::fs::read(path);
+                let io =
+                    |source| crate::files::Error::Io { action: "read the instructions", path: path.clone(), source };
+                new.instructions = Some(read.map_err(io)?);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Everything that can be wrong with a message before it is accepted.
+    fn check(&self, inbound: &Inbound) -> Result<(), ControlError> {
+        let length = inbound.text.len();
+        if inbound.text.trim().is_empty() && inbound.attachments.is_empty() {
+            return Err(ControlError::Message("the message is empty".to_owned()));
+        }
+        if length > MAX_MESSAGE_BYTES {
+            return Err(ControlError::Message(format!(
+                "the message has {length} bytes, at most {MAX_MESSAGE_BYTES} are taken: put long material into a file, and `--attach` it"
+            )));
+        }
+        if inbound.text.contains('\0') {
+            return Err(ControlError::Message("the message holds a NUL character".to_owned()));
+        }
+        for file in &inbound.attachments {
+            let io = |source| crate::files::Error::Io { action: "attach", path: file.clone(), source };
+            let metadata = std::fs::metadata(file).map_err(io)?;
+            if !metadata.is_file() {
+                return Err(ControlError::Message(format!(
+                    "`{}` is no regular file, so it is not attached",
+                    file.display()
+                )));
+            }
+            if metadata.len() > MAX_ATTACHMENT_BYTES {
+                return Err(ControlError::Message(format!(
+                    "`{}` has {} bytes, at most {MAX_ATTACHMENT_BYTES} are attached",
+                    file.display(),
+                    metadata.len()
+                )));
+            }
+        }
+        if let Some(model) = &inbound.options.model {
+            Settings::default().set("model", Some(model))?;
+        }
+        if let Some(agent) = &inbound.options.agent {
+            agent_of(&self.setup.config, agent)?;
+        }
+        if let Some(provider) = &inbound.options.provider {
+            let (provider, options) = provider_of(&self.setup.config, provider)?;
+            turn::find_program(provider, &options, &self.setup.environment, &self.setup.launcher)?;
+        }
+        if let Some(workspace) = self.store.find(&inbound.key)? {
+            let record = workspace.record()?;
+            let settings = workspace.settings()?;
+            turn::choose(&self.setup, &record, &settings, &inbound.options)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The terminal in a session's place: the provider's own UI on the same
+//! conversation, or any command, under the same lock.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::{Progress, Setup, TurnError, choose, settle};
+use crate::config::Environment;
+use crate::confine::Confinement;
+use crate::process::{self, Launch, Outcome};
+use crate::provider::{Continuation, Invocation, Options, Turn, User, built_in, child_environment};
+use crate::rehome;
+use crate::session::{Grant, MessageOptions, WorkspaceGuard};
+
+/// Gives the terminal to the provider's own UI, on the session's conversation.
+///
+/// # Errors
+/// Where the provider has none, or cannot be started.
+pub async fn attach(
+    setup: &Setup,
+    guard: &mut WorkspaceGuard,
+    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Outcome, TurnError> {
+    let settings = guard.workspace().settings()?;
+    let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
+    let chosen = choose(setup, guard.record(), &settings, &MessageOptions::default())?;
+    let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
+    let (brief, _) = guard.workspace().brief(&settings, &place.working_dir)?;
+    let (continuation, lost) = choose::continuation(guard, &chosen, &place, false)?;
+    if let Some(notice) = lost {
+        tell(Progress::Notice(&notice));
+    }
+    let new_id = Uuid::new_v4();
+    let read = |path: &Path| std::fs::read(path).ok();
+    let turn = Turn {
+        program: &chosen.program,
+        options: &chosen.options,
+        place: &place,
+        user: &User { environment: &setup.environment, home: setup.home.as_deref(), read: &read },
+        continuation: &continuation,
+        new_id,
+        prompt: "",
+        raw: false,
+        brief: &brief,
+        told: false,
+        model: chosen.model.as_deref(),
+        permission_mode: chosen.permission_mode,
+        stream: true,
+    };
+    let invocation = chosen.provider.attach(&turn)?;
+    let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
+    let launch = launch(setup, environment);
+    let steps = chosen.provider.prepare_terminal(&turn);
+    rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
+    let before = settle::look(&place.conversations);
+    tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
+    let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
+    settle::settle(guard, &place.conversations, &before)?;
+    // Which conversation it was: the one that was asked for, else the one whose
+    // file is new.
+    let id = match &continuation {
+        Continuation::Resume(id) => Some(id.clone()),
+        Continuation::Fresh | Continuation::Fork(_) => {
+            let chosen_id = Some(new_id.to_string()).filter(|id| choose::is_kept(&chosen, &place, id));
+            chosen_id.or_else(|| {
+                let after = settle::look(&place.conversations);
+                let new = after.keys().filter(|file| !before.contains_key(*file));
+                new.filter_map(|file| chosen.provider.id_in(file)).next_back()
+            })
+        }
+    };
+    if let Some(id) = id {
+        super::remember(guard, &chosen.name, &id, "")?;
+    }
+    let record = guard.record_mut();
+    record.last_used_at = crate::session::now();
+    record.archived_at = None;
+    guard.save()?;
+    Ok(outcome)
+}
+
+/// Gives the terminal to any command, in the session's working directory.
+///
+/// # Errors
+/// Where the command is not there, or cannot be started.
+pub async fn exec(setup: &Setup, guard: &WorkspaceGuard, command: &[OsString]) -> Result<Outcome, TurnError> {
+    let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
+    let settings = guard.workspace().settings()?;
+    let (program, args) =
+        command.split_first().map(|(program, args)| (PathBuf::from(program), args)).unwrap_or_default();
+    let mut options = Options::none("exec");
+    let working_dir = process::working_dir(guard, &grant)?;
+    let program = if program.components().count() > 1 { working_dir.join(program) } else { program };
+    options.program = Some(program.to_string_lossy().into_owned());
+    let provider = built_in("command").ok_or_else(|| super::ChoiceError::NoProgram("exec".to_owned()))?;
+    let program = super::find_program(provider, &options, &setup.environment, &setup.launcher)?;
+    let mut invocation = Invocation::of(&program);
+    invocation
+        .args(args)
+        .env("DENIZEN_SESSION", guard.record().key.as_str())
+        .env("DENIZEN_MEMORY", guard.workspace().memory_path(&settings)?);
+    let environment = child_environment(&setup.environment, provider, &options, &invocation);
+    Ok(process::spawn_in_terminal(guard, &grant, &invocation, &launch(setup, environment))?.end().await)
+}
+
+fn launch(setup: &Setup, environment: Environment) -> Launch<'_> {
+    Launch { launcher: &setup.launcher, confinement: Confinement::Off, deadline: None, environment }
+}
