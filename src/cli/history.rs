@@ -46,7 +46,10 @@ pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
             show(app, &line);
         }
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         std::thread::sleep(LOOK);
         let now = size(&workspace)?;
         if now > seen {
@@ -56,7 +59,6 @@ pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
             seen = now;
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn size(workspace: &Workspace) -> Result<u64, CliError> {

@@ -64,12 +64,9 @@ pub(super) fn run(
         }
     }
     make_private_dir(&root.join("sessions"))?;
-    let (name, program) = match chosen {
-        Some((name, program)) => (name, program),
-        None => {
-            return Err(CliError::failed(format!("none of {} is installed", AUTO.join(", ")))
-                .hint("install one, or try it without an account: `denizen init --try`"));
-        }
+    let Some((name, program)) = chosen else {
+        return Err(CliError::failed(format!("none of {} is installed", AUTO.join(", ")))
+            .hint("install one, or try it without an account: `denizen init --try`"));
     };
     if !existed {
         let text = EXAMPLE.replace("{provider}", &name).replace("{program}", &program_line(&name, &program));

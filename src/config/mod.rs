@@ -454,6 +454,7 @@ impl Document<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make the files that are read")]
 mod tests {
     use super::*;
 

@@ -329,7 +329,7 @@ impl Dir {
             return Err(Error::NotRegular { path: path(), found: describe(file_type) });
         }
         if stat.st_nlink > 1 {
-            return Err(Error::HardLinks { path: path(), names: u64::try_from(stat.st_nlink).unwrap_or(u64::MAX) });
+            return Err(Error::HardLinks { path: path(), names: stat.st_nlink });
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         match cap {

@@ -1,11 +1,12 @@
 //! Files: replaced whole or not at all, read defensively, locked.
 //!
-//! Everything under the root is reached through a [`Dir`], a directory that is
+//! Everything under the root is reached through a `Dir`, a directory that is
 //! held open: names are resolved beneath it and no symbolic link is followed,
 //! because an agent can plant one. This module knows nothing of sessions.
 //!
 //! Not here: what a file means, and any path that is not given by the caller.
 
+mod copy;
 mod dir;
 mod line;
 mod lock;
@@ -14,6 +15,7 @@ mod replace;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use copy::copy_new;
 pub use dir::{Dir, DirLock, Stamp};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};

@@ -199,6 +199,7 @@ impl Launcher {
         Ok(Self { parent: parent_fd, signals, stops })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the launcher is what `process::spawn` starts")]
     fn supervise(&self, orders: &Orders) -> Outcome {
         let deadline = orders.deadline.map(|deadline| Instant::now() + deadline);
         let Some((program, args)) = orders.command.split_first() else {

@@ -140,6 +140,7 @@ pub fn spawn_in_terminal(
     start(guard, grant, invocation, launch, true)
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts children")]
 fn start(
     guard: &WorkspaceGuard,
     grant: &Grant,

@@ -1,28 +1,508 @@
-//! Being written.
-use super::*;
+//! Codex, as `codex exec`.
+//!
+//! Observed with 0.169.0. Its home is `CODEX_HOME`; `sessions` in it is a link
+//! into the session's folder, the login and the user's configuration are links
+//! to his own files, through which the CLI writes. Its databases stay in the
+//! home: one that came along with a copied folder would make the CLI write into
+//! the original's conversation.
+//!
+//! The home may not lie below the temp directory: the CLI then cannot run a
+//! single sandboxed command. A fork is a short file that refers to the one it
+//! was made from, so a copy of a session takes all of `provider/codex` along.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn, User,
+};
+use crate::session::{PermissionMode, Usage};
+
 /// The provider.
 #[derive(Debug)]
 pub(super) struct Codex;
+
 impl Provider for Codex {
     fn name(&self) -> &'static str {
         "codex"
     }
+
     fn program(&self) -> Option<&'static str> {
         Some("codex")
     }
+
+    /// What `config.toml` names as the variable of a key comes on top, see
+    /// [`configured_variables`]. The CLI does not read `OPENAI_BASE_URL`.
+    fn variables(&self) -> &'static [&'static str] {
+        &["CODEX_API_KEY", "CODEX_ACCESS_TOKEN", "CODEX_CA_CERTIFICATE", "OPENAI_API_KEY"]
+    }
+
     fn login_hint(&self) -> &'static str {
-        ""
+        "run `codex login`, or set CODEX_API_KEY (OPENAI_API_KEY alone is not enough)"
     }
-    fn holds(&self, _id: &str, _file: &Path) -> bool {
-        false
+
+    fn login_files(&self) -> &'static [&'static str] {
+        &[".codex/auth.json", ".codex/config.toml"]
     }
-    fn prepare(&self, _turn: &Turn<'_>) -> Vec<Step> {
-        Vec::new()
+
+    /// `<year>/<month>/<day>/rollout-<time>-<id>.jsonl`.
+    fn holds(&self, id: &str, file: &Path) -> bool {
+        let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return false };
+        is_id(id)
+            && file.components().count() == 4
+            && name.strip_prefix("rollout-").is_some_and(|rest| rest.ends_with(&format!("-{id}.jsonl")))
     }
+
+    fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {
+        let mut steps = vec![
+            Step::Link { at: "sessions".into(), to: turn.place.conversations.clone() },
+            // The CLI compares it with what the conversation was told, and tells
+            // the new one where it changed.
+            Step::Write { at: "AGENTS.md".into(), content: turn.brief.whole().into_bytes() },
+        ];
+        if let Some(directory) = turn.user.directory("CODEX_HOME", ".codex") {
+            for file in ["auth.json", "config.toml"] {
+                steps.push(Step::Link { at: file.into(), to: directory.join(file) });
+            }
+        }
+        steps
+    }
+
     fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
-        Ok(Invocation::of(turn.program))
+        let mut invocation = Invocation::of(turn.program);
+        invocation.args(["exec", "--json", "--skip-git-repo-check"]);
+        add_common(&mut invocation, turn);
+        // Flags of `exec` only count before its subcommand.
+        match turn.continuation {
+            Continuation::Fresh => &mut invocation,
+            Continuation::Resume(id) => invocation.args(["resume", id]),
+            Continuation::Fork(id) => invocation.args(["fork", id]),
+        };
+        invocation.arg("-");
+        // Neither `/` nor `@` nor `!` mean anything in it.
+        invocation.stdin = turn.prompt.as_bytes().to_vec();
+        Ok(invocation)
     }
-    fn parser(&self, _turn: &Turn<'_>) -> Box<dyn Parser> {
-        unimplemented!()
+
+    fn parser(&self, turn: &Turn<'_>) -> Box<dyn Parser> {
+        Box::new(CodexParser::new(turn.continuation))
+    }
+
+    fn attach(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        let mut invocation = Invocation::of(turn.program);
+        match turn.continuation {
+            Continuation::Fresh => &mut invocation,
+            Continuation::Resume(_) => invocation.arg("resume"),
+            Continuation::Fork(_) => invocation.arg("fork"),
+        };
+        // A background server would outlive the terminal, outside this session.
+        invocation.arg("--no-daemon");
+        add_common(&mut invocation, turn);
+        invocation.args(turn.continuation.id());
+        Ok(invocation)
+    }
+}
+
+/// What a headless turn and the terminal UI have in common.
+fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
+    let place = turn.place;
+    invocation.env("CODEX_HOME", place.home.as_os_str());
+    for name in configured_variables(turn.user) {
+        if let Some(value) = turn.user.environment.get_os(&name) {
+            invocation.env(&name, value);
+        }
+    }
+    // The sandbox is not remembered: without it a resumed turn is read-only.
+    let sandbox = match turn.permission_mode {
+        PermissionMode::Plan | PermissionMode::Default => "read-only",
+        PermissionMode::AcceptEdits => "workspace-write",
+        PermissionMode::BypassPermissions => "danger-full-access",
+    };
+    invocation.args(["-s", sandbox]);
+    // Sessions share the temp directory.
+    invocation.args(["-c", "sandbox_workspace_write.exclude_slash_tmp=true"]);
+    invocation.args(["-c", "sandbox_workspace_write.exclude_tmpdir_env_var=true"]);
+    // No AGENTS.md but the one in the home: not the parents', and the folder's
+    // own is in the brief.
+    invocation.args(["-c", "project_doc_max_bytes=0"]);
+    if place.working_dir == place.session {
+        // Where the user trusts the folder or the repository around it, the CLI
+        // would start what an agent planted in `.codex/config.toml`.
+        let folder = toml::Value::from(place.session.to_string_lossy().into_owned());
+        invocation.arg("-c").arg(format!("projects={{{folder}={{trust_level=\"untrusted\"}}}}"));
+    }
+    if sandbox == "workspace-write" && !place.memory.starts_with(&place.working_dir) {
+        invocation.arg("--add-dir").arg(place.memory.as_os_str());
+    }
+    if let Some(model) = turn.model {
+        invocation.args(["-m", model]);
+    }
+}
+
+/// The variables that the user's `config.toml` names for the keys and headers of
+/// model providers.
+fn configured_variables(user: &User<'_>) -> Vec<String> {
+    let table = user
+        .directory("CODEX_HOME", ".codex")
+        .and_then(|directory| (user.read)(&directory.join("config.toml")))
+        .and_then(|bytes| toml::from_slice::<toml::Table>(&bytes).ok());
+    let providers = table.as_ref().and_then(|table| table.get("model_providers")?.as_table());
+    let mut names = Vec::new();
+    for provider in providers.into_iter().flat_map(|table| table.values()) {
+        let headers = provider.get("env_http_headers").and_then(toml::Value::as_table);
+        let values = provider.get("env_key").into_iter().chain(headers.into_iter().flat_map(|table| table.values()));
+        names.extend(values.filter_map(|value| value.as_str().map(str::to_owned)));
+    }
+    names
+}
+
+/// Whether a text is an id: anything else makes the CLI start a new conversation
+/// without a word.
+fn is_id(id: &str) -> bool {
+    id.len() == 36 && id.parse::<Uuid>().is_ok_and(|uuid| uuid.to_string() == id)
+}
+
+/// Reads `--json`.
+struct CodexParser {
+    continuation: Continuation,
+    started: HashSet<String>,
+    finished: bool,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "type")]
+    kind: String,
+    thread_id: Option<String>,
+    item: Option<Value>,
+    usage: Option<Tokens>,
+    message: Option<String>,
+    error: Option<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    input_tokens: u64,
+    #[serde(default)]
+    cached_input_tokens: u64,
+    #[serde(default)]
+    output_tokens: u64,
+}
+
+impl Parser for CodexParser {
+    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
+        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+        match line.kind.as_str() {
+            "thread.started" => events.extend(line.thread_id.map(|id| self.conversation(id))),
+            "item.started" | "item.completed" => {
+                if let Some(item) = line.item {
+                    self.item(&item, line.kind == "item.completed", events);
+                }
+            }
+            "turn.completed" => {
+                self.finished = true;
+                // Over all turns of the conversation.
+                events.extend(line.usage.map(|tokens| {
+                    Event::TotalUsage(Usage {
+                        input_tokens: tokens.input_tokens,
+                        cached_tokens: tokens.cached_input_tokens,
+                        output_tokens: tokens.output_tokens,
+                        cost_usd: None,
+                    })
+                }));
+                events.push(Event::Done);
+            }
+            "turn.failed" => {
+                self.finished = true;
+                let words = line.error.map(|error| error.message).or(self.error.take());
+                events.push(Event::Failed(failure(&words.unwrap_or_else(|| "an error without words".to_owned()))));
+            }
+            // Also said of a connection that is tried again.
+            "error" => {
+                events.extend(line.message.clone().map(Event::Activity));
+                self.error = line.message.or(self.error.take());
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+        if !self.finished {
+            let words = self.error.take().unwrap_or_else(|| end.failure().message);
+            events.push(Event::Failed(failure(&words)));
+        }
+    }
+}
+
+impl CodexParser {
+    fn new(continuation: &Continuation) -> Self {
+        Self { continuation: continuation.clone(), started: HashSet::new(), finished: false, error: None }
+    }
+
+    /// The CLI starts a new conversation where it does not understand the id.
+    fn conversation(&self, id: String) -> Event {
+        let right = match &self.continuation {
+            Continuation::Fresh => true,
+            Continuation::Resume(asked) => *asked == id,
+            Continuation::Fork(source) => *source != id,
+        };
+        if right {
+            return Event::Conversation(id);
+        }
+        let asked = self.continuation.id().unwrap_or_default();
+        let words = format!("codex was asked to continue the conversation {asked} and went on with {id}");
+        Event::Failed(Failure::new(FailureKind::ConversationOther, words))
+    }
+
+    fn item(&mut self, item: &Value, completed: bool, events: &mut Vec<Event>) {
+        let text = |field: &str| item.get(field).and_then(Value::as_str).unwrap_or_default();
+        let activity = match text("type") {
+            "agent_message" if completed => return events.push(Event::Text(text("text").to_owned())),
+            "error" if completed => return events.push(Event::Notice(text("message").to_owned())),
+            "command_execution" => text("command").to_owned(),
+            "mcp_tool_call" => format!("{}: {}", text("server"), text("tool")),
+            "web_search" => format!("search: {}", text("query")),
+            "file_change" => {
+                let changes = item.get("changes").and_then(Value::as_array);
+                let paths = changes.into_iter().flatten().filter_map(|change| change.get("path")?.as_str());
+                format!("edit: {}", paths.collect::<Vec<_>>().join(", "))
+            }
+            "" | "agent_message" | "error" | "reasoning" | "todo_list" => return,
+            other => other.replace('_', " "),
+        };
+        // An item is told when it starts, or when it ends if its start was not.
+        if self.started.insert(text("id").to_owned()) {
+            events.push(Event::Activity(activity));
+        }
+    }
+}
+
+/// The failure that some words mean. The words of an API may be JSON.
+fn failure(words: &str) -> Failure {
+    let json = serde_json::from_str::<Value>(words).ok();
+    let inner = json.as_ref().and_then(|json| json.pointer("/error/message")).and_then(Value::as_str);
+    let kind = kind_of(words);
+    if words.contains("already has an active writer") {
+        return Failure::new(kind, "another codex process has this conversation open; end it and try again");
+    }
+    Failure::new(kind, inner.unwrap_or(words))
+}
+
+fn kind_of(words: &str) -> FailureKind {
+    let has = |needle: &str| words.contains(needle);
+    if has("no rollout found") || has("Session not found") || has("missing source rollout") {
+        FailureKind::ConversationUnknown
+    } else if has("429 Too Many Requests") || has("usage limit") || has("Rate limit") || has("Quota exceeded") {
+        FailureKind::RateLimited
+    } else if has("401 Unauthorized")
+        || has("Not logged in")
+        || has("log in again")
+        || has("sign in again")
+        || has("Missing environment variable")
+    {
+        FailureKind::NotLoggedIn
+    } else {
+        FailureKind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::testing::{self, Fixture};
+
+    const ID: &str = "01a1fea2-80f0-71a1-9dc4-86af90df79fc";
+    const OTHER: &str = "01a1fea2-866f-7b03-a603-7c5b10d1c4f4";
+
+    fn fixture() -> Fixture {
+        Fixture { place: testing::place("codex"), ..Fixture::default() }
+    }
+
+    #[test]
+    fn the_first_turn_names_everything_it_needs() {
+        let fixture = fixture();
+        let invocation = Codex.invocation(&fixture.turn(&Continuation::Fresh, "/x @y")).expect("an invocation");
+        assert_eq!(
+            testing::args(&invocation),
+            [
+                "exec",
+                "--json",
+                "--skip-git-repo-check",
+                "-s",
+                "workspace-write",
+                "-c",
+                "sandbox_workspace_write.exclude_slash_tmp=true",
+                "-c",
+                "sandbox_workspace_write.exclude_tmpdir_env_var=true",
+                "-c",
+                "project_doc_max_bytes=0",
+                "-c",
+                r#"projects={"/r/sessions/a"={trust_level="untrusted"}}"#,
+                "-",
+            ]
+        );
+        assert_eq!(invocation.stdin, b"/x @y");
+        assert_eq!(invocation.env, [("CODEX_HOME".to_owned(), "/r/state/homes/a/codex".into())]);
+    }
+
+    #[test]
+    fn resume_and_fork_come_last_and_the_sandbox_every_time() {
+        let fixture = fixture();
+        let continuation = Continuation::Resume(ID.into());
+        let mut turn = fixture.turn(&continuation, "x");
+        turn.model = Some("m");
+        turn.permission_mode = PermissionMode::Default;
+        let args = testing::args(&Codex.invocation(&turn).expect("an invocation"));
+        assert_eq!(args[3..5], ["-s", "read-only"]);
+        assert_eq!(args[13..], ["-m", "m", "resume", ID, "-"]);
+        let continuation = Continuation::Fork(ID.into());
+        turn.continuation = &continuation;
+        turn.permission_mode = PermissionMode::BypassPermissions;
+        let args = testing::args(&Codex.invocation(&turn).expect("an invocation"));
+        assert_eq!(args[3..5], ["-s", "danger-full-access"]);
+        assert_eq!(args[15..], ["fork", ID, "-"]);
+        let attach = testing::args(&Codex.attach(&turn).expect("an invocation"));
+        assert_eq!(
+            (&attach[..3], &attach[attach.len() - 1..]),
+            (&["fork", "--no-daemon", "-s"].map(String::from)[..], &[ID.to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn memory_stays_writable_from_another_directory() {
+        let mut fixture = fixture();
+        fixture.place.working_dir = "/w".into();
+        let args = testing::args(&Codex.invocation(&fixture.turn(&Continuation::Fresh, "x")).expect("an invocation"));
+        // And there the trust that the user gave is in force.
+        assert_eq!(args[11..], ["--add-dir", "/r/sessions/a/memory", "-"]);
+    }
+
+    #[test]
+    fn the_home_has_links_and_the_brief() {
+        let mut fixture = fixture();
+        let steps = Codex.prepare(&fixture.turn(&Continuation::Fresh, "x"));
+        assert_eq!(steps[0], Step::Link { at: "sessions".into(), to: "/r/sessions/a/provider/codex".into() });
+        assert!(matches!(&steps[1], Step::Write { at, content }
+            if at == Path::new("AGENTS.md") && content.starts_with(b"Be kind.\n\n# Memory")));
+        assert_eq!(steps[2], Step::Link { at: "auth.json".into(), to: "/h/.codex/auth.json".into() });
+        fixture.environment.set("CODEX_HOME", "/c");
+        let steps = Codex.prepare(&fixture.turn(&Continuation::Fresh, "x"));
+        assert_eq!(steps[3], Step::Link { at: "config.toml".into(), to: "/c/config.toml".into() });
+    }
+
+    #[test]
+    fn variables_that_the_configuration_names_are_handed_on() {
+        let mut fixture = fixture();
+        let config = b"[model_providers.mine]\nenv_key = \"MY_KEY\"\nenv_http_headers = { X-Org = \"MY_ORG\" }\n\
+            [model_providers.other]\nenv_key = \"UNSET\"\n";
+        fixture.files.insert("/h/.codex/config.toml".into(), config.to_vec());
+        fixture.environment.set("MY_KEY", "k");
+        fixture.environment.set("MY_ORG", "o");
+        let invocation = Codex.invocation(&fixture.turn(&Continuation::Fresh, "x")).expect("an invocation");
+        assert_eq!(testing::env(&invocation, "MY_KEY"), Some("k"));
+        assert_eq!(testing::env(&invocation, "MY_ORG"), Some("o"));
+        assert_eq!(testing::env(&invocation, "UNSET"), None);
+    }
+
+    #[test]
+    fn only_a_rollout_of_that_id_holds_it() {
+        let holds = |id: &str, file: &str| Codex.holds(id, Path::new(file));
+        assert!(holds(ID, &format!("2026/11/21/rollout-2026-11-21T15-03-45-{ID}.jsonl")));
+        assert!(!holds(ID, &format!("2026/11/21/rollout-2026-11-21T15-03-45-{OTHER}.jsonl")));
+        assert!(!holds(ID, &format!("rollout-2026-11-21T15-03-45-{ID}.jsonl")));
+        assert!(!holds("nope", "2026/11/21/rollout-2026-11-21T15-03-45-nope.jsonl"));
+        assert!(!holds("", "2026/11/21/rollout-2026-11-21T15-03-45-.jsonl"));
+    }
+
+    fn events(continuation: &Continuation, lines: &[&str], code: i32, stderr: &str) -> Vec<Event> {
+        testing::events(&mut CodexParser::new(continuation), lines, Some(code), stderr)
+    }
+
+    #[test]
+    fn a_turn_with_a_tool_keeps_all_its_texts() {
+        let lines = [
+            &format!(r#"{{"type":"thread.started","thread_id":"{ID}"}}"#),
+            r#"{"type":"item.completed","item":{"id":"item_0","type":"error","message":"Model metadata not found."}}"#,
+            r#"{"type":"turn.started"}"#,
+            r#"{"type":"error","message":"Reconnecting... 2/5 (stream disconnected)"}"#,
+            r#"{"type":"item.completed","item":{"id":"item_1","type":"agent_message","text":"I look."}}"#,
+            r#"{"type":"item.started","item":{"id":"item_2","type":"command_execution","command":"ls","status":"in_progress"}}"#,
+            r#"{"type":"item.completed","item":{"id":"item_2","type":"command_execution","command":"ls","exit_code":0,"status":"completed"}}"#,
+            r#"{"type":"item.completed","item":{"id":"item_3","type":"file_change","changes":[{"path":"a","kind":"add"},{"path":"b","kind":"add"}]}}"#,
+            r#"{"type":"item.completed","item":{"id":"item_4","type":"agent_message","text":"Done."}}"#,
+            r#"{"type":"turn.completed","usage":{"input_tokens":5,"cached_input_tokens":2,"cache_write_input_tokens":0,"output_tokens":3,"reasoning_output_tokens":1}}"#,
+        ];
+        assert_eq!(
+            events(&Continuation::Resume(ID.into()), &lines, 0, ""),
+            [
+                Event::Conversation(ID.into()),
+                Event::Notice("Model metadata not found.".into()),
+                Event::Activity("Reconnecting... 2/5 (stream disconnected)".into()),
+                Event::Text("I look.".into()),
+                Event::Activity("ls".into()),
+                Event::Activity("edit: a, b".into()),
+                Event::Text("Done.".into()),
+                Event::TotalUsage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
+                Event::Done,
+            ]
+        );
+    }
+
+    #[test]
+    fn another_conversation_than_the_one_asked_for_is_a_failure() {
+        let kind = |continuation: Continuation, id: &str| {
+            let line = format!(r#"{{"type":"thread.started","thread_id":"{id}"}}"#);
+            match CodexParser::new(&continuation) {
+                mut parser => testing::events(&mut parser, &[&line, r#"{"type":"turn.completed"}"#], Some(0), ""),
+            }
+            .into_iter()
+            .find_map(|event| match event {
+                Event::Failed(failure) => Some(failure.kind),
+                _ => None,
+            })
+        };
+        assert_eq!(kind(Continuation::Resume(ID.into()), OTHER), Some(FailureKind::ConversationOther));
+        assert_eq!(kind(Continuation::Resume(ID.into()), ID), None);
+        assert_eq!(kind(Continuation::Fork(ID.into()), ID), Some(FailureKind::ConversationOther));
+        assert_eq!(kind(Continuation::Fork(ID.into()), OTHER), None);
+        assert_eq!(kind(Continuation::Fresh, ID), None);
+    }
+
+    #[test]
+    fn failures_have_their_kind() {
+        let failed = |lines: &[&str], stderr: &str| match events(&Continuation::Fresh, lines, 1, stderr).pop() {
+            Some(Event::Failed(failure)) => (failure.kind, failure.message),
+            other => panic!("{other:?}"),
+        };
+        let turn = |message: &str| {
+            let message = Value::from(message);
+            failed(&[&format!(r#"{{"type":"turn.failed","error":{{"message":{message}}}}}"#)], "")
+        };
+        let unknown = format!("Error: thread/resume failed: no rollout found for thread id {ID} (code -32600)\n");
+        assert_eq!(failed(&[], &unknown).0, FailureKind::ConversationUnknown);
+        let lineage = "Error: thread/resume failed: invalid paginated history lineage for x: missing source rollout\n";
+        assert_eq!(failed(&[], lineage).0, FailureKind::ConversationUnknown);
+        assert_eq!(failed(&[], "Error: Session not found: nope\n").0, FailureKind::ConversationUnknown);
+        let (kind, message) = failed(&[], &format!("Error: thread {ID} already has an active writer (code -32600)\n"));
+        assert_eq!((kind, message.starts_with("another codex process")), (FailureKind::Other, true));
+        assert_eq!(turn("exceeded retry limit, last status: 429 Too Many Requests").0, FailureKind::RateLimited);
+        assert_eq!(turn("You\u{2019}ve hit your usage limit. Try again later.").0, FailureKind::RateLimited);
+        assert_eq!(turn("unexpected status 401 Unauthorized: bad key").0, FailureKind::NotLoggedIn);
+        assert_eq!(turn("Missing environment variable: `MY_KEY`.").0, FailureKind::NotLoggedIn);
+        assert_eq!(turn(r#"{"error":{"message":"no good"}}"#), (FailureKind::Other, "no good".to_owned()));
+        let lost = r#"{"type":"error","message":"Reconnecting... waiting for network"}"#;
+        assert_eq!(failed(&[lost], "").1, "Reconnecting... waiting for network");
+        assert_eq!(failed(&[], "").0, FailureKind::Other);
     }
 }

@@ -5,7 +5,7 @@
 //! line of its output means. `rehome` performs the steps, `process` starts the
 //! invocation, `turn` acts on the events.
 //!
-//! To add one: a file here, a `mod` line, an entry in [`PROVIDERS`];
+//! To add one: a file here, a `mod` line, an entry in `PROVIDERS`;
 //! `docs/adding-a-provider.md` walks through it.
 
 mod claude;

@@ -55,21 +55,14 @@ fn copy_tree(from: &Path, to: &Path, durability: files::Durability) -> Result<()
         })?;
         let Ok(relative) = entry.path().strip_prefix(from) else { continue };
         let target = to.join(relative);
-        let io = |source| files::Error::Io { action: "copy", path: entry.path().to_owned(), source };
         if entry.file_type().is_dir() {
             files::make_private_dir(&target)?;
         } else if entry.file_type().is_file() {
-            copy_file(entry.path(), &target, durability).map_err(io)?;
+            // `settings.json` was written already, from its checked content.
+            if !target.exists() {
+                files::copy_new(entry.path(), &target, durability)?;
+            }
         }
     }
     Ok(())
-}
-
-fn copy_file(from: &Path, to: &Path, durability: files::Durability) -> std::io::Result<()> {
-    let source = std::fs::File::open(from)?;
-    let modified = source.metadata()?.modified()?;
-    let mut target = std::fs::File::create(to)?;
-    std::io::copy(&mut &source, &mut target)?;
-    target.set_modified(modified)?;
-    if durability == files::Durability::Power { target.sync_all() } else { Ok(()) }
 }

@@ -149,7 +149,6 @@ impl Queue {
     }
 
     fn copy_into(&self, path: &Path, sources: &[PathBuf]) -> Result<Vec<String>, SessionError> {
-        let io = |path: &Path, source| files::Error::Io { action: "attach", path: path.to_owned(), source };
         let mut names: Vec<String> = Vec::new();
         for source in sources {
             let plain = source.file_name().and_then(|name| name.to_str()).unwrap_or("file");
@@ -160,11 +159,7 @@ impl Queue {
                 number += 1;
             }
             let copy = path.join(&name);
-            std::fs::copy(source, &copy).map_err(|error| io(source, error))?;
-            if self.durability == Durability::Power {
-                let synced = std::fs::File::open(&copy).and_then(|file| file.sync_all());
-                synced.map_err(|error| io(&copy, error))?;
-            }
+            files::copy_new(source, &copy, self.durability)?;
             names.push(name);
         }
         Ok(names)

@@ -378,7 +378,7 @@ impl Store {
     ///
     /// # Errors
     /// Where something stands under its name; what was built is then removed.
-    pub(crate) fn install(
+    pub fn install(
         &self,
         lock: Lock,
         claim: Claim,
@@ -413,7 +413,7 @@ impl Store {
     }
 
     /// Builds the folder of a new session in the directory for temporaries.
-    pub(crate) fn build(
+    pub(super) fn build(
         &self,
         record: &Record,
         settings: &Settings,

@@ -236,13 +236,10 @@ async fn ask(
             stream: request.stream,
         };
         let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
-        let failure = match run.attempt(guard, heard, tell).await? {
-            None => {
-                heard.told = Some(brief.hash());
-                choose::check_kept(&chosen, &place, heard);
-                return Ok(());
-            }
-            Some(failure) => failure,
+        let Some(failure) = run.attempt(guard, heard, tell).await? else {
+            heard.told = Some(brief.hash());
+            choose::check_kept(&chosen, &place, heard);
+            return Ok(());
         };
         // Between creating and resuming the wrong choice is corrected once;
         // after that the conversation is given up, and the person is told.

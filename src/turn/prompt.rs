@@ -37,19 +37,16 @@ fn author_line(author: &Author) -> String {
 fn receive(guard: &mut WorkspaceGuard) -> Result<Vec<PathBuf>, SessionError> {
     let Some((attached, source)) = guard.claim().attached() else { return Ok(Vec::new()) };
     let names = attached.names.clone();
+    let durability = guard.store().durability();
     let entry = guard.claim().message_entry().unwrap_or_default().to_string();
     let inbox = guard.own_dir(&["inbox", &entry])?;
     let mut received = Vec::new();
     for name in names {
         let target = inbox.join(&name);
         let from = source.join(&name);
-        // Linked rather than moved: the entry stays whole until it is answered.
+        // Copied rather than moved: the entry stays whole until it is answered.
         if !target.exists() {
-            std::fs::copy(&from, &target).map_err(|error| files::Error::Io {
-                action: "receive",
-                path: target.clone(),
-                source: error,
-            })?;
+            files::copy_new(&from, &target, durability)?;
         }
         received.push(target);
     }

@@ -122,9 +122,9 @@ impl Root {
 
     /// Runs `denizen`, which has to succeed, and gives what it printed.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert_eq!(output.code, Some(0), "denizen {args:?}: {output:#?}");
-        output.stdout
+        let Output { code, stdout, stderr } = self.run(args);
+        assert_eq!(code, Some(0), "denizen {args:?}\n{stdout}\n{stderr}");
+        stdout
     }
 
     /// Runs `denizen --json`, which has to succeed and print one JSON value.
