@@ -11,22 +11,23 @@
 mod claude;
 mod codex;
 mod command;
+mod environment;
 mod gemini;
 mod notes;
 mod opencode;
 mod options;
+mod turn;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use uuid::Uuid;
-
-use crate::config::Environment;
 use crate::config::keys::KeySpec;
-use crate::session::{Brief, PermissionMode, Usage};
+use crate::session::Usage;
 
+pub use environment::{BASIC_VARIABLES, child_environment};
 pub use options::{COMMON_KEYS, Options, OptionsError};
+pub use turn::{Continuation, Place, Turn, User};
 
 /// All built-in providers. A section `[providers.<other name>]` is a `command`.
 pub const PROVIDERS: &[&dyn Provider] =
@@ -123,104 +124,6 @@ pub trait Parser: Send {
     /// What the end of the process means, after all lines. A turn is answered
     /// if there was an [`Event::Done`] and no [`Event::Failed`].
     fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>);
-}
-
-/// Everything that a provider may know about the turn it is asked to run.
-#[derive(Clone, Copy)]
-pub struct Turn<'a> {
-    /// The program, absolute.
-    pub program: &'a Path,
-    /// Its section of the configuration.
-    pub options: &'a Options,
-    /// Where things are.
-    pub place: &'a Place,
-    /// The user whose login is used.
-    pub user: &'a User<'a>,
-    /// Which conversation the turn belongs to.
-    pub continuation: &'a Continuation,
-    /// The id for a new conversation, for providers that let us choose.
-    pub new_id: Uuid,
-    /// The message.
-    pub prompt: &'a str,
-    /// Whether the message is a command to the provider itself, such as
-    /// `/compact`; otherwise it may never be taken for one.
-    pub raw: bool,
-    /// What the provider is told beside the message.
-    pub brief: &'a Brief,
-    /// Whether the conversation was told this brief already.
-    pub told: bool,
-    /// The model, by the provider's own name for it.
-    pub model: Option<&'a str>,
-    /// What the agent may do unasked; already under the ceiling.
-    pub permission_mode: PermissionMode,
-    /// Whether somebody watches the reply while it is produced.
-    pub stream: bool,
-}
-
-/// Where the things of a turn are. All paths are absolute and free of links.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The session's folder.
-    pub session: PathBuf,
-    /// The name of the session's folder.
-    pub folder: String,
-    /// The provider's conversation files: `<session>/provider/<name>`.
-    pub conversations: PathBuf,
-    /// The provider's home, outside the session's folder.
-    pub home: PathBuf,
-    /// The directory that the child is started in.
-    pub working_dir: PathBuf,
-    /// The memory directory.
-    pub memory: PathBuf,
-    /// Whether the home is new: the folder was made, moved or copied here.
-    pub new_home: bool,
-}
-
-/// The user whose login is used: environment, home, and a way to read a file.
-#[derive(Clone, Copy)]
-pub struct User<'a> {
-    /// The environment of the process.
-    pub environment: &'a Environment,
-    /// The home directory.
-    pub home: Option<&'a Path>,
-    /// Reads a file of the user, or nothing where it does not exist.
-    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
-}
-
-impl User<'_> {
-    /// A path below the home directory.
-    #[must_use]
-    pub fn at_home(&self, path: &str) -> Option<PathBuf> {
-        self.home.map(|home| home.join(path))
-    }
-
-    /// The directory named by a variable, else one below the home directory.
-    #[must_use]
-    pub fn directory(&self, variable: &str, path: &str) -> Option<PathBuf> {
-        self.environment.get(variable).map(PathBuf::from).or_else(|| self.at_home(path))
-    }
-}
-
-/// Which conversation a turn belongs to: decided once, under the lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Continuation {
-    /// A fresh one.
-    Fresh,
-    /// The one with this id.
-    Resume(String),
-    /// A new one that starts as a copy of the one with this id.
-    Fork(String),
-}
-
-impl Continuation {
-    /// The id that the provider is asked to continue.
-    #[must_use]
-    pub fn id(&self) -> Option<&str> {
-        match self {
-            Self::Fresh => None,
-            Self::Resume(id) | Self::Fork(id) => Some(id),
-        }
-    }
 }
 
 /// One thing that a provider's home needs. Paths in the home are relative to it.
@@ -419,60 +322,6 @@ pub enum ProviderError {
 #[must_use]
 pub fn built_in(name: &str) -> Option<&'static dyn Provider> {
     PROVIDERS.iter().find(|provider| provider.name() == name).copied()
-}
-
-/// The variables that every child inherits: who and where it is, how to speak
-/// and to whom. `LC_*` is a prefix.
-pub const BASIC_VARIABLES: &[&str] = &[
-    "HOME",
-    "PATH",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_*",
-    "TZ",
-    "TERM",
-    "COLORTERM",
-    "NO_COLOR",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-];
-
-/// The environment of a provider's child: the basic variables, the provider's
-/// own, those that the configuration adds, and what the invocation sets.
-#[must_use]
-pub fn child_environment(
-    environment: &Environment,
-    provider: &dyn Provider,
-    options: &Options,
-    invocation: &Invocation,
-) -> Environment {
-    let allowed = |name: &str| {
-        let listed = |list: &[&str]| {
-            list.iter().any(|allowed| match allowed.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => *allowed == name,
-            })
-        };
-        listed(BASIC_VARIABLES) || listed(provider.variables()) || options.env.iter().any(|allowed| allowed == name)
-    };
-    let inherited = environment.iter().filter(|(name, _)| name.to_str().is_some_and(allowed));
-    let mut child: Environment = inherited.collect();
-    for (name, value) in &invocation.env {
-        child.set(name.clone(), value.clone());
-    }
-    child
 }
 
 /// A prompt that starts with a slash, made ordinary text by a leading newline:

@@ -4,6 +4,7 @@
 //! process and knows no provider.
 
 mod access;
+mod adopt;
 mod brief;
 mod claim;
 mod copy;
@@ -19,13 +20,14 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use access::Grant;
+pub use adopt::{Opened, Whose};
 pub use brief::Brief;
 pub use claim::{Claim, ClaimError, Waiting};
 pub use names::Names;
 pub use queue::{Attached, Author, Message, MessageOptions, Pending, PendingState, Queue};
 pub use record::{Conversation, Fork, LastTurn, Outcome, ProviderChoice, Record, Usage};
 pub use settings::{PermissionMode, SETTINGS, Settings};
-pub use store::{Listed, NewSession, Opened, Store, Whose};
+pub use store::{Listed, NewSession, Store};
 pub use transcript::{Line, Transcript, Who};
 pub use trash::Trashed;
 pub use workspace::{Workspace, WorkspaceGuard};

@@ -1,0 +1,107 @@
+//! What a provider may know about the turn it is asked to run.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::Options;
+use crate::config::Environment;
+use crate::session::{Brief, PermissionMode};
+
+/// Everything that a provider may know about the turn it is asked to run.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// The program, absolute.
+    pub program: &'a Path,
+    /// Its section of the configuration.
+    pub options: &'a Options,
+    /// Where things are.
+    pub place: &'a Place,
+    /// The user whose login is used.
+    pub user: &'a User<'a>,
+    /// Which conversation the turn belongs to.
+    pub continuation: &'a Continuation,
+    /// The id for a new conversation, for providers that let us choose.
+    pub new_id: Uuid,
+    /// The message.
+    pub prompt: &'a str,
+    /// Whether the message is a command to the provider itself, such as
+    /// `/compact`; otherwise it may never be taken for one.
+    pub raw: bool,
+    /// What the provider is told beside the message.
+    pub brief: &'a Brief,
+    /// Whether the conversation was told this brief already.
+    pub told: bool,
+    /// The model, by the provider's own name for it.
+    pub model: Option<&'a str>,
+    /// What the agent may do unasked; already under the ceiling.
+    pub permission_mode: PermissionMode,
+    /// Whether somebody watches the reply while it is produced.
+    pub stream: bool,
+}
+
+/// Where the things of a turn are. All paths are absolute and free of links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The session's folder.
+    pub session: PathBuf,
+    /// The name of the session's folder.
+    pub folder: String,
+    /// The provider's conversation files: `<session>/provider/<name>`.
+    pub conversations: PathBuf,
+    /// The provider's home, outside the session's folder.
+    pub home: PathBuf,
+    /// The directory that the child is started in.
+    pub working_dir: PathBuf,
+    /// The memory directory.
+    pub memory: PathBuf,
+    /// Whether the home is new: the folder was made, moved or copied here.
+    pub new_home: bool,
+}
+
+/// The user whose login is used: environment, home, and a way to read a file.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// The environment of the process.
+    pub environment: &'a Environment,
+    /// The home directory.
+    pub home: Option<&'a Path>,
+    /// Reads a file of the user, or nothing where it does not exist.
+    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
+}
+
+impl User<'_> {
+    /// A path below the home directory.
+    #[must_use]
+    pub fn at_home(&self, path: &str) -> Option<PathBuf> {
+        self.home.map(|home| home.join(path))
+    }
+
+    /// The directory named by a variable, else one below the home directory.
+    #[must_use]
+    pub fn directory(&self, variable: &str, path: &str) -> Option<PathBuf> {
+        self.environment.get(variable).map(PathBuf::from).or_else(|| self.at_home(path))
+    }
+}
+
+/// Which conversation a turn belongs to: decided once, under the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Continuation {
+    /// A fresh one.
+    Fresh,
+    /// The one with this id.
+    Resume(String),
+    /// A new one that starts as a copy of the one with this id.
+    Fork(String),
+}
+
+impl Continuation {
+    /// The id that the provider is asked to continue.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Fresh => None,
+            Self::Resume(id) | Self::Fork(id) => Some(id),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Whose folder is it: the file system is the admin interface, so a folder may
+//! have been copied, moved or dropped in since it was last opened.
+//!
+//! A folder whose name belongs to its record's key is that session. Otherwise,
+//! under a plain name, it is a copy (its original is still there) and becomes a
+//! fork, or it was moved and goes on. Any other name is left alone.
+
+use uuid::Uuid;
+
+use super::claim::Claim;
+use super::record::{Fork, Record};
+use super::workspace::{WorkspaceGuard, read_record};
+use super::{Grant, Names, SessionError, Store};
+use crate::files::{self, Lock, is_locked};
+use crate::key::{Key, is_folder_name};
+
+/// Whose a folder below `sessions/` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// Its name belongs to the key in its record.
+    Own(Key),
+    /// A copy of a session that is still there: it becomes a fork under this key.
+    Copied(Key),
+    /// A session whose old folder is gone: it goes on under this key.
+    Moved(Key),
+    /// Nobody's: it is left alone.
+    Nobody {
+        /// Why.
+        reason: String,
+        /// The command that would put it right.
+        remedy: Option<String>,
+    },
+}
+
+/// What a claimed folder turned out to be.
+#[derive(Debug)]
+pub enum Opened {
+    /// A session.
+    Session(Box<WorkspaceGuard>),
+    /// Nothing: a session can be made there.
+    Missing(Lock, Claim),
+}
+
+impl Store {
+    /// Whose a folder is, by its name and its record.
+    ///
+    /// # Errors
+    /// Where the lock of the record's own folder cannot be looked at.
+    pub fn whose(&self, folder: &str, record: &Record) -> Result<Whose, SessionError> {
+        let own = record.key.folder_name();
+        if own == folder {
+            return Ok(Whose::Own(record.key.clone()));
+        }
+        let remedy = || {
+            Some(format!(
+                "mv {} {}",
+                self.sessions_path().join(folder).display(),
+                self.sessions_path().join(&own).display()
+            ))
+        };
+        let Some(key) = Key::from_plain_folder(folder) else {
+            let reason = if is_folder_name(folder) {
+                format!("its name belongs to another key than `{}`, which its record states", record.key)
+            } else {
+                "its name can belong to no key: only `a-z`, `0-9` and single hyphens".to_owned()
+            };
+            return Ok(Whose::Nobody { reason, remedy: remedy() });
+        };
+        let original = match self.open_folder(&own) {
+            Ok(Some(workspace)) => workspace.record().ok(),
+            Ok(None) | Err(_) => None,
+        };
+        if original.is_some_and(|original| original.uuid == record.uuid) {
+            return Ok(Whose::Copied(key));
+        }
+        if is_locked(&self.state_path("locks").join(&own))? {
+            let reason = format!("the session `{}` that it was moved from is in use", record.key);
+            return Ok(Whose::Nobody { reason, remedy: None });
+        }
+        Ok(Whose::Moved(key))
+    }
+
+    /// Opens a session under its lock, or returns the lock and claim where
+    /// there is none. A folder that was copied or moved here is adopted.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read, or is nobody's.
+    pub fn open(&self, lock: Lock, claim: Claim) -> Result<Opened, SessionError> {
+        let folder = claim.folder().to_owned();
+        let Some(workspace) = self.open_folder(&folder)? else { return Ok(Opened::Missing(lock, claim)) };
+        let (mut record, stamp) = match read_record(workspace.dir()) {
+            Err(SessionError::File(error)) if error.is_not_found() && workspace.dir().names()?.is_empty() => {
+                // An empty folder is nobody's work; a session can be made there.
+                let path = self.sessions_path().join(&folder);
+                std::fs::remove_dir(&path).map_err(|source| files::Error::io("remove", &path, source))?;
+                return Ok(Opened::Missing(lock, claim));
+            }
+            read => read?,
+        };
+        let whose = self.whose(&folder, &record)?;
+        let old = (record.key.clone(), record.uuid);
+        let adopted = match whose {
+            Whose::Own(_) => false,
+            Whose::Nobody { reason, remedy } => {
+                return Err(SessionError::Stray { path: workspace.path().to_owned(), reason, remedy });
+            }
+            Whose::Copied(key) => {
+                record.forked_from = Some(Fork { key: old.0.clone(), uuid: old.1 });
+                record.uuid = Uuid::new_v4();
+                record.key = key;
+                if let Some(conversation) = &mut record.conversation {
+                    conversation.fork = true;
+                }
+                true
+            }
+            Whose::Moved(key) => {
+                record.key = key;
+                true
+            }
+        };
+        let mut guard = WorkspaceGuard::new(workspace, record, stamp, lock, claim)?;
+        if adopted {
+            if guard.record().uuid == old.1 {
+                let grant = Grant::read(self, &old.0.folder_name(), old.1)?;
+                if grant != Grant::none(old.1) {
+                    grant.save(self, &folder)?;
+                }
+            }
+            guard.save()?;
+            Names::of(self).add(&folder, guard.record())?;
+        }
+        Ok(Opened::Session(Box::new(guard)))
+    }
+}

@@ -1,0 +1,114 @@
+//! `docs/cli.md` and `docs/configuration.md` are made from the program itself.
+//! `DENIZEN_TEST_UPDATE=1 cargo test generated_docs` writes them anew.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, variable};
+use denizen::provider::{COMMON_KEYS, PROVIDERS};
+
+fn check(name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    if std::env::var_os("DENIZEN_TEST_UPDATE").is_some() {
+        std::fs::write(&path, expected).expect("written");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "docs/{name} is out of date: DENIZEN_TEST_UPDATE=1 cargo test generated_docs");
+}
+
+#[test]
+fn the_command_line_is_documented() {
+    let mut command = denizen::cli::command().term_width(100);
+    command.build();
+    let mut text = String::from(
+        "# Command line\n\nMade from the program's own help by `tests/it/generated_docs.rs`; do not edit.\n\n",
+    );
+    text.push_str(
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the turn failed at the provider, 4 busy or timed out.\n\n",
+    );
+    text.push_str(
+        "`--json` prints one object a line. Data goes to standard output, everything else to standard error.\n\n",
+    );
+    let whole = command.clone().render_help().to_string();
+    writeln!(text, "## denizen\n\n```text\n{}\n```\n", trimmed(&whole)).expect("text");
+    for sub in command.get_subcommands() {
+        let help = sub.clone().render_long_help().to_string();
+        let own = help.split("Global options:").next().unwrap_or_default();
+        writeln!(text, "## denizen {}\n\n```text\n{}\n```\n", sub.get_name(), trimmed(own)).expect("text");
+    }
+    check("cli.md", &format!("{}\n", text.trim_end()));
+}
+
+fn trimmed(text: &str) -> String {
+    let lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_configuration_is_documented() {
+    let mut text = String::from(
+        "# Configuration\n\nMade from the table of keys by `tests/it/generated_docs.rs`; do not edit.\n\n\
+         The file is `denizen.toml` in the root, or what `--config` names. It is refused where others can write it.\n\
+         Every key is optional. A value is taken from the command line (`-c KEY=VALUE`), else from the environment,\n\
+         else from the file, else from the default; `denizen config` shows each value in force and where it came from.\n\
+         Paths may start with `~/`; a relative one is below the root. Time spans are written `90s`, `30m`, `24h`, `30d`.\n\n",
+    );
+    text.push_str("## Keys\n\n| key | value | default | environment | meaning |\n|---|---|---|---|---|\n");
+    for spec in KEYS {
+        let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+        writeln!(
+            text,
+            "| `{}` | {} | {default} | `{}` | {} |",
+            spec.name,
+            kind(spec.kind),
+            variable(spec.name),
+            spec.help
+        )
+        .expect("text");
+    }
+    text.push_str("\n## `[agents.<name>]`\n\nA named bundle, used by `denizen send KEY --agent NAME`.\n\n");
+    section(&mut text, AGENT_KEYS);
+    text.push_str(
+        "\n## `[providers.<name>]`\n\nThe built-in providers are `claude`, `codex`, `opencode`, `gemini` and `notes`. \
+         A section of any other name is a `command`: a program that reads the prompt on standard input and prints the \
+         reply on standard output.\n\n",
+    );
+    section(&mut text, COMMON_KEYS);
+    for provider in PROVIDERS.iter().filter(|provider| !provider.keys().is_empty()) {
+        writeln!(text, "\n### Only for `{}`\n", provider.name()).expect("text");
+        section(&mut text, provider.keys());
+    }
+    text.push_str("\n## What a provider inherits of the environment\n\nFor every provider: ");
+    text.push_str(&names(denizen::provider::BASIC_VARIABLES));
+    text.push_str(".\n\n");
+    for provider in PROVIDERS.iter().filter(|provider| !provider.variables().is_empty()) {
+        writeln!(text, "- `{}`: {}.", provider.name(), names(provider.variables())).expect("text");
+    }
+    text.push_str("\nNothing else, unless `env` names it. `*` stands for any ending.\n");
+    check("configuration.md", &text);
+}
+
+fn section(text: &mut String, specs: &[KeySpec]) {
+    text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
+    for spec in specs {
+        let default = if spec.default.is_empty() { String::new() } else { format!("`{}`", spec.default) };
+        writeln!(text, "| `{}` | {} | {default} | {} |", spec.name, kind(spec.kind), spec.help).expect("text");
+    }
+}
+
+fn names(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn kind(kind: Kind) -> String {
+    match kind {
+        Kind::Text => "text".to_owned(),
+        Kind::Choice(choices) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or "),
+        Kind::Number(least) => format!("number, at least {least}"),
+        Kind::Span => "time span".to_owned(),
+        Kind::SpanOrNever => "time span, or `never`".to_owned(),
+        Kind::Path => "path".to_owned(),
+        Kind::Paths => "list of paths".to_owned(),
+        Kind::Texts => "list of texts".to_owned(),
+    }
+}
