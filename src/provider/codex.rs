@@ -463,13 +463,11 @@ mod tests {
     fn another_conversation_than_the_one_asked_for_is_a_failure() {
         let kind = |continuation: Continuation, id: &str| {
             let line = format!(r#"{{"type":"thread.started","thread_id":"{id}"}}"#);
-            match CodexParser::new(&continuation) {
-                mut parser => testing::events(&mut parser, &[&line, r#"{"type":"turn.completed"}"#], Some(0), ""),
-            }
-            .into_iter()
-            .find_map(|event| match event {
-                Event::Failed(failure) => Some(failure.kind),
-                _ => None,
+            events(&continuation, &[&line, r#"{"type":"turn.completed"}"#], 0, "").into_iter().find_map(|event| {
+                match event {
+                    Event::Failed(failure) => Some(failure.kind),
+                    _ => None,
+                }
             })
         };
         assert_eq!(kind(Continuation::Resume(ID.into()), OTHER), Some(FailureKind::ConversationOther));

@@ -18,7 +18,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn, User,
@@ -98,7 +98,10 @@ impl Provider for Gemini {
             Step::Link { at: project.join("tool-outputs"), to: place.conversations.join("tool-outputs") },
             Step::Link { at: project.join("memory"), to: place.memory.clone() },
             write(home.join("GEMINI.md"), turn.brief.instructions.clone()),
-            write(home.join("settings.json"), settings(turn, user_settings(turn.user).unwrap_or_default()).to_string()),
+            write(
+                home.join("settings.json"),
+                settings(turn, user_settings(turn.user).unwrap_or_else(|_| json!({}))).to_string(),
+            ),
         ];
         // The CLI writes through such a link when it renews a login.
         for file in ["oauth_creds.json", "google_accounts.json", "gemini-credentials.json"] {
@@ -171,44 +174,50 @@ fn common(turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
 }
 
 /// The user's settings with ours on top.
-fn settings(turn: &Turn<'_>, mut settings: Map<String, Value>) -> Value {
-    let google = |name: &str| turn.user.environment.get(name) == Some("true");
-    let mut set = |path: &[&str], value: Value| {
-        let Some((last, sections)) = path.split_last() else { return };
-        let mut section = &mut settings;
-        for name in sections {
-            let inner = section.entry(*name).or_insert_with(|| json!({}));
-            if !inner.is_object() {
-                *inner = json!({});
-            }
-            let Some(inner) = inner.as_object_mut() else { return };
-            section = inner;
-        }
-        match (section.get_mut(*last), value) {
-            (Some(Value::Array(old)), Value::Array(new)) => old.extend(new),
-            (_, value) => drop(section.insert((*last).to_owned(), value)),
-        }
+fn settings(turn: &Turn<'_>, user: Value) -> Value {
+    let with = |path: &str, more: Vec<Value>| -> Value {
+        let own = user.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
+        own.into_iter().chain(more).collect()
     };
-    // A conversation would be deleted after 30 days.
-    set(&["general", "sessionRetention"], json!({"enabled": false}));
-    set(&["security", "folderTrust", "enabled"], true.into());
-    set(&["security", "auth", "useExternal"], true.into());
-    set(&["advanced", "ignoreLocalEnv"], true.into());
-    set(&["advanced", "excludedEnvVars"], VARIABLES.iter().chain(&["DEBUG", "DEBUG_MODE"]).copied().collect());
-    set(&["context", "fileName"], "GEMINI.md".into());
-    // Without a boundary the CLI does not look above the working directory.
-    set(&["context", "memoryBoundaryMarkers"], Value::Null);
-    set(&["context", "memoryBoundaryMarkers"], json!([]));
-    // `a@b` in a message would inline the first file with a `b` in its name.
-    set(&["context", "fileFiltering", "enableRecursiveFileSearch"], false.into());
-    if !turn.place.memory.starts_with(&turn.place.working_dir) {
-        set(&["context", "includeDirectories"], json!([turn.place.memory]));
+    let other = |name: &str| turn.user.environment.get(name) == Some("true");
+    let login = match user.pointer("/security/auth/selectedType") {
+        Some(chosen) => chosen.clone(),
+        None if other("GOOGLE_GENAI_USE_VERTEXAI") => "vertex-ai".into(),
+        None if other("GOOGLE_GENAI_USE_GCA") => "oauth-personal".into(),
+        None => "gemini-api-key".into(),
+    };
+    let excluded = VARIABLES.iter().chain(&["DEBUG", "DEBUG_MODE"]).map(|name| json!(name)).collect();
+    let reachable = turn.place.memory.starts_with(&turn.place.working_dir);
+    let memory = if reachable { Vec::new() } else { vec![json!(turn.place.memory)] };
+    let ours = json!({
+        // A conversation would be deleted after 30 days.
+        "general": {"sessionRetention": {"enabled": false}},
+        "security": {"folderTrust": {"enabled": true}, "auth": {"useExternal": true, "selectedType": login}},
+        "advanced": {"ignoreLocalEnv": true, "excludedEnvVars": with("/advanced/excludedEnvVars", excluded)},
+        "context": {
+            "fileName": "GEMINI.md",
+            // Without a boundary the CLI does not look above the working directory.
+            "memoryBoundaryMarkers": [],
+            "includeDirectories": with("/context/includeDirectories", memory),
+            // `a@b` in a message would inline the first file with a `b` in its name.
+            "fileFiltering": {"enableRecursiveFileSearch": false},
+        },
+    });
+    let mut settings = user;
+    merge(&mut settings, ours);
+    settings
+}
+
+/// Lays one value over another: objects are merged, anything else is replaced.
+fn merge(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (name, value) in above {
+                merge(below.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
     }
-    let chosen = settings.get("security").and_then(|value| value.pointer("/auth/selectedType")).is_some();
-    if !chosen && !google("GOOGLE_GENAI_USE_VERTEXAI") && !google("GOOGLE_GENAI_USE_GCA") {
-        settings["security"]["auth"]["selectedType"] = "gemini-api-key".into();
-    }
-    settings.into()
 }
 
 /// A file of the user's own Gemini home.
@@ -216,12 +225,15 @@ fn user_file(user: &User<'_>, name: &str) -> Option<PathBuf> {
     Some(user.directory("GEMINI_CLI_HOME", "")?.join(".gemini").join(name))
 }
 
-/// The user's own settings; nothing where he has none.
-fn user_settings(user: &User<'_>) -> Result<Map<String, Value>, ProviderError> {
-    let Some(path) = user_file(user, "settings.json") else { return Ok(Map::new()) };
-    let Some(bytes) = (user.read)(&path) else { return Ok(Map::new()) };
-    serde_json::from_str(&without_comments(&String::from_utf8_lossy(&bytes)))
-        .map_err(|error| ProviderError::Missing(format!("`{}` cannot be read: {error}", path.display())))
+/// The user's own settings; an empty object where he has none.
+fn user_settings(user: &User<'_>) -> Result<Value, ProviderError> {
+    let Some(path) = user_file(user, "settings.json") else { return Ok(json!({})) };
+    let Some(bytes) = (user.read)(&path) else { return Ok(json!({})) };
+    let unreadable = |reason: String| ProviderError::Missing(format!("`{}` cannot be read: {reason}", path.display()));
+    let settings = serde_json::from_str::<Value>(&without_comments(&String::from_utf8_lossy(&bytes)));
+    settings
+        .map_err(|error| unreadable(error.to_string()))
+        .and_then(|value| if value.is_object() { Ok(value) } else { Err(unreadable("it is not an object".to_owned())) })
 }
 
 /// JSON without the comments that the CLI allows in it.
@@ -558,7 +570,7 @@ mod tests {
         };
         assert_eq!(chosen(&fixture), "gemini-api-key");
         fixture.environment.set("GOOGLE_GENAI_USE_VERTEXAI", "true");
-        assert_eq!(chosen(&fixture), Value::Null);
+        assert_eq!(chosen(&fixture), "vertex-ai");
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! Small pieces beside their raw twins.
+
+fn main() {}

@@ -1,0 +1,116 @@
+//! The product, used as a daemon uses it: one process, one thread, one runtime.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use denizen::config::{Config, Environment, Inputs};
+use denizen::control::{Control, SendOptions, Wait};
+use denizen::key::Key;
+use denizen::message::{Inbound, ReplyTo};
+use denizen::session::{Conversation, LastTurn, MessageOptions, Outcome, ProviderChoice, Record, Settings, Store};
+use denizen::turn::Setup;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+/// The library in this process.
+pub(crate) struct Product {
+    control: Control,
+    runtime: Runtime,
+}
+
+/// Writes the configuration of a root.
+pub(crate) fn configure(root: &Path, provider: &[String], durability: &str) {
+    std::fs::create_dir_all(root).expect("a root");
+    let (program, args) = provider.split_first().expect("a program");
+    let text = format!(
+        "provider = \"bench\"\ndurability = \"{durability}\"\nlimits.turns = 8\nlimits.queued = 1000\n\n\
+         [providers.bench]\nprogram = {program:?}\nargs = {args:?}\n"
+    );
+    std::fs::write(root.join("denizen.toml"), text).expect("written");
+}
+
+/// The path of the program.
+pub(crate) fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_denizen").into()
+}
+
+impl Product {
+    /// Opens a root that was configured.
+    pub(crate) fn open(root: &Path) -> Self {
+        let environment = Environment::default();
+        let file = root.join("denizen.toml");
+        let inputs =
+            Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &[] };
+        let config = Config::load(inputs).expect("a configuration");
+        let store = Arc::new(Store::at(root, config.durability));
+        let setup = Arc::new(Setup { config, environment, home: None, launcher: program() });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        Self { control: Control { setup, store }, runtime }
+    }
+
+    /// Sends a message; the reply is recorded before it is returned.
+    pub(crate) fn send(&self, key: &str, text: &str) -> String {
+        self.runtime.block_on(one(&self.control, key, text))
+    }
+
+    /// Sends `count` messages to `keys` sessions, `at_once` at once.
+    pub(crate) fn send_many(&self, count: usize, keys: usize, at_once: usize) {
+        let next = Rc::new(Cell::new(0));
+        let tasks = LocalSet::new();
+        for _ in 0..at_once {
+            let (next, control) = (next.clone(), self.control.clone());
+            tasks.spawn_local(async move {
+                while next.get() < count {
+                    let number = next.replace(next.get() + 1);
+                    one(&control, &format!("product-{}", number % keys), "hello").await;
+                }
+            });
+        }
+        self.runtime.block_on(tasks);
+    }
+}
+
+async fn one(control: &Control, key: &str, text: &str) -> String {
+    let inbound = Inbound {
+        key: key.parse().expect("a key"),
+        author: None,
+        text: text.to_owned(),
+        attachments: Vec::new(),
+        options: MessageOptions::default(),
+        reply: ReplyTo::Terminal,
+    };
+    let interrupt = Notify::new();
+    let options = SendOptions { stream: false, interrupt: &interrupt };
+    let mut wait = Wait { limit: None, tell: &mut |_| {} };
+    let delivery = control.send(&inbound, options, &mut wait).await.expect("accepted");
+    delivery.delivered().expect("answered").text
+}
+
+/// Makes sessions, as they are after some use, by writing their files: the
+/// folder with its record and settings, the lock, the line.
+pub(crate) fn generate(root: &Path, from: usize, to: usize) {
+    let [sessions, locks, queue] = ["sessions", "state/locks", "state/queue"].map(|name| root.join(name));
+    for dir in [&sessions, &locks, &queue] {
+        std::fs::create_dir_all(dir).expect("a directory");
+    }
+    let settings = Settings::default().to_json();
+    for number in from..to {
+        let key: Key = format!("discord-148456789012{number:07}").parse().expect("a key");
+        let folder = key.folder_name();
+        let mut record = Record::new(key, "discord");
+        record.provider = Some(ProviderChoice { name: "bench".to_owned() });
+        record.turns = 3;
+        let id = record.uuid.to_string();
+        record.conversation = Some(Conversation::new("bench", &id, "hello"));
+        record.last_turn = Some(LastTurn { at: record.created_at, outcome: Outcome::Answered, reason: None });
+        let dir = sessions.join(&folder);
+        std::fs::create_dir(&dir).expect("a folder");
+        std::fs::write(dir.join("session.json"), record.to_json()).expect("written");
+        std::fs::write(dir.join("settings.json"), &settings).expect("written");
+        std::fs::write(locks.join(&folder), "").expect("written");
+        std::fs::create_dir(queue.join(&folder)).expect("a line");
+    }
+}
