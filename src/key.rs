@@ -65,6 +65,14 @@ impl Key {
         if is_plain(&self.0) { self.0.clone() } else { hashed_folder_name(&self.0) }
     }
 
+    /// The key of a named agent's session beside this one: `agent-<name>-<key>`.
+    ///
+    /// # Errors
+    /// Where it would be too long, or the name has control characters.
+    pub fn for_agent(&self, name: &str) -> Result<Self, KeyError> {
+        format!("agent-{name}-{self}").parse()
+    }
+
     /// The key whose folder has this name, when the name alone tells it: only
     /// a plain key can be read back from a folder name.
     #[must_use]

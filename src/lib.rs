@@ -3,6 +3,9 @@
 //! This file is the code map: the modules stand in layers, and a module names
 //! only modules above it in this list (`tests/it/layering.rs` checks that).
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("Denizen runs on Linux only so far: its launcher needs pidfd, subreapers and /proc");
+
 /// Session keys, and the folder names that belong to them.
 pub mod key;
 

@@ -138,7 +138,7 @@ pub(super) fn bad_places(root: &Path, environment: &Environment, home: Option<&P
         bad.push(format!("{} is below a directory `.claude`, where Claude Code refuses to edit files", root.display()));
     }
     let temporary = environment.get("TMPDIR").map_or_else(|| Path::new("/tmp").to_owned(), Into::into);
-    if [temporary.as_path(), Path::new("/tmp"), Path::new("/var/tmp")].iter().take(2).any(|dir| root.starts_with(dir)) {
+    if root.starts_with(&temporary) || root.starts_with("/tmp") {
         bad.push(format!(
             "{} is below a temporary directory: it is cleaned up by the system, and Codex's sandbox breaks there",
             root.display()

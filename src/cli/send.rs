@@ -28,7 +28,7 @@ pub(super) struct SendArgs {
     key: String,
     /// The message, or `-` for standard input
     text: Option<String>,
-    /// The agent of the configuration that a new session is made for
+    /// Talk to this agent of the configuration; its session is `agent-<AGENT>-<KEY>`
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
     /// The provider, from now on
@@ -55,7 +55,10 @@ pub(super) struct SendArgs {
 }
 
 pub(super) fn run(app: &App, args: &SendArgs, here: &Path) -> Result<ExitCode, CliError> {
-    let key: Key = args.key.parse()?;
+    let mut key: Key = args.key.parse()?;
+    if let Some(agent) = &args.agent {
+        key = key.for_agent(agent)?;
+    }
     let text = match args.text.as_deref() {
         Some("-") => read_input()?,
         Some(text) => text.to_owned(),

@@ -152,11 +152,10 @@ pub(super) fn deliver(app: &App, key: &str, delivery: Delivery, streamed: bool) 
         print_reply(out, key, reply, streamed);
     }
     delivery.delivered()?;
-    if left > 1 {
-        let count = left - 1;
-        let plural = if count == 1 { "message was" } else { "messages were" };
+    if left > 0 {
+        let plural = if left == 1 { "message was" } else { "messages were" };
         out.note(format_args!(
-            "{YELLOW}note:{RESET} {count} earlier {plural} never answered: `denizen pending {}`",
+            "{YELLOW}note:{RESET} {left} earlier {plural} never answered: `denizen pending {}`",
             escape(key)
         ));
     }

@@ -8,7 +8,7 @@ use crate::key::Key;
 use crate::message::Inbound;
 use crate::process;
 use crate::session::{
-    Attached, Claim, Grant, Message, MessageOptions, NewSession, Opened, Outcome, PendingState, Queue, SessionError,
+    Claim, Grant, Message, MessageOptions, NewSession, Opened, Outcome, PendingState, Queue, Record, SessionError,
     Settings, Who, WorkspaceGuard,
 };
 use crate::turn::{self, Progress, Reply, Request, TurnError, agent_of, provider_of};
@@ -56,6 +56,18 @@ impl Delivery {
     }
 }
 
+/// A message that stands in line.
+struct InHand<'a> {
+    key: &'a Key,
+    /// Where the session is made, if it has to be.
+    place: &'a str,
+    queue: Queue,
+    ticket: Ticket,
+    message: &'a Message,
+    /// Whether it was left by somebody else, and is sent again.
+    again: bool,
+}
+
 impl Control {
     /// Sends a message to its session, which is made where it does not exist.
     ///
@@ -72,7 +84,8 @@ impl Control {
         self.check(inbound)?;
         let folder = key.folder_name();
         let queue = Queue::open(&self.store, &folder)?;
-        let session = self.store.find(key)?.map(|workspace| workspace.record()).transpose()?.map(|record| record.uuid);
+        let record = self.store.find(key)?.map(|workspace| workspace.record_if_any()).transpose()?.flatten();
+        let session = record.map(|record| record.uuid);
         let attached = match inbound.attachments.as_slice() {
             [] => None,
             files => Some(queue.attach(files)?),
@@ -93,7 +106,7 @@ impl Control {
             return Err(ControlError::QueueFull { key: key.clone(), waiting: most });
         };
         let place = inbound.reply.place();
-        self.answer(key, place, queue, ticket, &message, options, wait).await
+        self.answer(InHand { key, place, queue, ticket, message: &message, again: false }, options, wait).await
     }
 
     /// Sends again what was not answered: the first message whose turn was
@@ -119,7 +132,8 @@ impl Control {
                 continue;
             }
             if let Some(ticket) = queue.line().take_over(pending.number)? {
-                return self.answer(key, &record.place, queue, ticket, &message, options, wait).await;
+                let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: true };
+                return self.answer(in_hand, options, wait).await;
             }
         }
         let failed = record.last_turn.as_ref().is_some_and(|last| last.outcome == Outcome::Failed);
@@ -141,7 +155,8 @@ impl Control {
         let Some(ticket) = queue.accept(&message, most)? else {
             return Err(ControlError::QueueFull { key: key.clone(), waiting: most });
         };
-        self.answer(key, &record.place, queue, ticket, &message, options, wait).await
+        let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: false };
+        self.answer(in_hand, options, wait).await
     }
 
     /// Asks the provider to compact the current conversation.
@@ -186,53 +201,59 @@ impl Control {
     }
 
     /// Takes the turn of a message that stands in line.
-    #[expect(clippy::too_many_arguments, reason = "all of them are the one message on its way")]
     async fn answer(
         &self,
-        key: &Key,
-        place: &str,
-        queue: Queue,
-        ticket: Ticket,
-        message: &Message,
+        in_hand: InHand<'_>,
         options: SendOptions<'_>,
         wait: &mut Wait<'_>,
     ) -> Result<Delivery, ControlError> {
-        let attached: Option<Attached> = message.attached.clone();
+        let number = in_hand.ticket.number();
+        let folder = in_hand.key.folder_name();
+        let (message, again) = (in_hand.message.clone(), in_hand.again);
+        let guard = match self.enter(in_hand, options, wait).await {
+            Ok(guard) => guard,
+            Err(error) => {
+                // Its sender is told, so the message does not wait any longer;
+                // one that was left by somebody else is still owed an answer.
+                if !again && let Some(ticket) = Queue::open(&self.store, &folder)?.line().take_over(number)? {
+                    Queue::open(&self.store, &folder)?.finish(ticket, message.attached.as_ref());
+                }
+                return Err(error);
+            }
+        };
+        let request = Request { message: &message, raw: false, stream: options.stream, interrupt: options.interrupt };
+        let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
+        let left = self.left(&guard).unwrap_or_default();
+        Ok(Delivery { guard, result, left })
+    }
+
+    /// Waits for the session of a message, and opens or makes it.
+    async fn enter(
+        &self,
+        in_hand: InHand<'_>,
+        options: SendOptions<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<WorkspaceGuard, ControlError> {
+        let InHand { key, place, queue, ticket, message, again: _ } = in_hand;
+        let attached = message.attached.clone();
         let mut claim = Claim::with_message(self.store.clone(), &key.folder_name(), queue, ticket, attached);
         let mut tell = |waiting| (wait.tell)(Progress::Waiting(waiting));
-        let waited = tokio::select! {
-            waited = claim.wait(wait.limit, &mut tell) => Some(waited),
-            () = options.interrupt.notified() => None,
+        let lock = tokio::select! {
+            waited = claim.wait(wait.limit, &mut tell) => waited?,
+            () = options.interrupt.notified() => return Err(TurnError::Stopped.into()),
         };
-        let lock = match waited {
-            Some(Ok(lock)) => lock,
-            // Its sender is told, so the message does not wait any longer.
-            Some(Err(error)) => {
-                claim.finish();
-                return Err(error.into());
-            }
-            None => {
-                claim.finish();
-                return Err(TurnError::Stopped.into());
-            }
+        let (lock, claim) = match self.store.open(lock, claim)? {
+            Opened::Session(guard) => return Ok(*guard),
+            Opened::Missing(lock, claim) => (lock, claim),
         };
-        let guard = match self.store.open(lock, claim)? {
-            Opened::Session(guard) => *guard,
-            Opened::Missing(lock, claim) => {
-                let new = self.new_session(key, place, message.options.agent.as_deref())?;
-                let guard = self.store.create(lock, claim, new)?;
-                if let Some(directory) = &self.setup.config.working_dir {
-                    let mut grant = Grant::none(guard.record().uuid);
-                    grant.working_dir = Some(directory.clone());
-                    grant.save(&self.store, guard.folder())?;
-                }
-                guard
-            }
-        };
-        let request = Request { message, raw: false, stream: options.stream, interrupt: options.interrupt };
-        let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
-        let left = self.left(&guard)?;
-        Ok(Delivery { guard, result, left })
+        let new = self.new_session(key, place, message.options.agent.as_deref())?;
+        let guard = self.store.create(lock, claim, new)?;
+        if let Some(directory) = &self.setup.config.working_dir {
+            let mut grant = Grant::none(guard.record().uuid);
+            grant.working_dir = Some(directory.clone());
+            grant.save(&self.store, guard.folder())?;
+        }
+        Ok(guard)
     }
 
     /// How many messages of the session nobody stands in line with.
@@ -247,7 +268,6 @@ impl Control {
         if let Some(name) = agent {
             let agent = agent_of(&self.setup.config, name)?;
             new.agent = Some(name.to_owned());
-            new.settings = Settings { model: None, ..Settings::default() };
             if let Some(path) = &agent.instructions {
                 let read = std::fs::read(path);
                 let io =
@@ -292,18 +312,16 @@ impl Control {
         if let Some(model) = &inbound.options.model {
             Settings::default().set("model", Some(model))?;
         }
-        if let Some(agent) = &inbound.options.agent {
-            agent_of(&self.setup.config, agent)?;
-        }
-        if let Some(provider) = &inbound.options.provider {
-            let (provider, options) = provider_of(&self.setup.config, provider)?;
-            turn::find_program(provider, &options, &self.setup.environment, &self.setup.launcher)?;
-        }
-        if let Some(workspace) = self.store.find(&inbound.key)? {
-            let record = workspace.record()?;
-            let settings = workspace.settings()?;
-            turn::choose(&self.setup, &record, &settings, &inbound.options)?;
-        }
+        let (record, settings) = match self.store.find(&inbound.key)? {
+            Some(workspace) => (workspace.record_if_any()?, workspace.settings()?),
+            None => (None, Settings::default()),
+        };
+        let record = record.unwrap_or_else(|| {
+            let mut record = Record::new(inbound.key.clone(), inbound.reply.place());
+            record.agent.clone_from(&inbound.options.agent);
+            record
+        });
+        turn::choose(&self.setup, &record, &settings, &inbound.options)?;
         Ok(())
     }
 }

@@ -299,6 +299,14 @@ impl Dir {
         rustix::fs::fsync(&self.fd).map_err(|errno| Error::io("sync", &self.path, errno))
     }
 
+    /// Makes everything on this directory's file system survive a power cut.
+    ///
+    /// # Errors
+    /// Where the disk reports a failure.
+    pub fn sync_file_system(&self) -> Result<(), Error> {
+        rustix::fs::syncfs(&self.fd).map_err(|errno| Error::io("sync the file system of", &self.path, errno))
+    }
+
     pub(super) fn fd(&self) -> impl AsFd + '_ {
         self.fd.as_fd()
     }

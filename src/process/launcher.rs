@@ -8,18 +8,20 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::descendants;
 use crate::confine::Confinement;
@@ -184,9 +186,17 @@ impl Launcher {
             return Err(std::io::Error::other("the parent is gone"));
         }
         let (signals, writer) = UnixStream::pair()?;
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT, signal_hook::consts::SIGHUP] {
-            let writer = writer.try_clone()?;
-            signal_hook::low_level::pipe::register(signal, writer)?;
+        for signal in [SIGTERM, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+        }
+        for signal in [SIGINT, SIGQUIT] {
+            if orders.terminal {
+                // These keys are the provider's affair: heard, so that they do
+                // not end the launcher, and not acted upon.
+                let _id = signal_hook::flag::register(signal, Arc::default())?;
+            } else {
+                signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+            }
         }
         signals.set_nonblocking(true)?;
         let stops = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
@@ -247,7 +257,7 @@ impl Launcher {
             if exited {
                 return Ok(Reason::Exited);
             }
-            if parent_died || (signalled && self.signal_means_stop(orders)) {
+            if parent_died || signalled {
                 return Ok(Reason::Stopped);
             }
             if stop_seen {
@@ -260,15 +270,6 @@ impl Launcher {
                 return Ok(Reason::Deadline);
             }
         }
-    }
-
-    /// Empties the pipe of signals. Which signal it was cannot be told from it;
-    /// with the terminal, interrupts are meant for the provider, and a stop is
-    /// requested by file or by the parent's end.
-    fn signal_means_stop(&self, orders: &Orders) -> bool {
-        let mut bytes = [0; 64];
-        let _read = (&self.signals).read(&mut bytes);
-        !orders.terminal
     }
 
     /// Ends every descendant: asks, waits, kills, until none is left. Returns

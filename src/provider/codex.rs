@@ -228,10 +228,12 @@ impl Parser for CodexParser {
                 let words = line.error.map(|error| error.message).or(self.error.take());
                 events.push(Event::Failed(failure(&words.unwrap_or_else(|| "an error without words".to_owned()))));
             }
-            // Also said of a connection that is tried again.
+            // The reason of a failure that follows, or a connection that is
+            // tried again, five times and then for as long as the turn may last.
             "error" => {
-                events.extend(line.message.clone().map(Event::Activity));
                 self.error = line.message.or(self.error.take());
+                let retried = self.error.clone().filter(|words| words.starts_with("Reconnecting"));
+                events.extend(retried.map(Event::Activity));
             }
             _ => {}
         }

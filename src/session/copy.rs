@@ -33,8 +33,13 @@ impl Store {
         }
         let settings = source.workspace().settings()?;
         let built = self.build(&record, &settings, None)?;
-        match copy_tree(source.path(), &built, self.durability()) {
-            Ok(()) => Ok((built, record)),
+        match copy_tree(source.path(), &built) {
+            Ok(()) => {
+                if self.durability() == files::Durability::Power {
+                    files::Dir::open(&built)?.sync_file_system()?;
+                }
+                Ok((built, record))
+            }
             Err(error) => {
                 let _removed = std::fs::remove_dir_all(&built);
                 Err(error.into())
@@ -45,7 +50,8 @@ impl Store {
 
 /// Copies the regular files of a session's folder. Links, devices and the like
 /// are not a session's own, and are left out.
-fn copy_tree(from: &Path, to: &Path, durability: files::Durability) -> Result<(), files::Error> {
+/// Nothing is synced here: the whole copy is, at once, by its caller.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), files::Error> {
     let at_top = |entry: &walkdir::DirEntry| entry.depth() == 1;
     let left = |entry: &walkdir::DirEntry| at_top(entry) && LEFT_BEHIND.iter().any(|name| entry.file_name() == *name);
     for entry in walkdir::WalkDir::new(from).into_iter().filter_entry(|entry| !left(entry)) {
@@ -60,7 +66,7 @@ fn copy_tree(from: &Path, to: &Path, durability: files::Durability) -> Result<()
         } else if entry.file_type().is_file() {
             // `settings.json` was written already, from its checked content.
             if !target.exists() {
-                files::copy_new(entry.path(), &target, durability)?;
+                files::copy_new(entry.path(), &target, files::Durability::Process)?;
             }
         }
     }

@@ -71,6 +71,18 @@ impl Workspace {
         read_record(&self.dir).map(|(record, _)| record)
     }
 
+    /// Reads the record, or returns `None` where the folder is empty: a session
+    /// can be made there.
+    ///
+    /// # Errors
+    /// As [`Workspace::record`].
+    pub fn record_if_any(&self) -> Result<Option<Record>, SessionError> {
+        match self.record() {
+            Err(SessionError::File(error)) if error.is_not_found() && self.dir.names()?.is_empty() => Ok(None),
+            record => record.map(Some),
+        }
+    }
+
     /// Reads the settings; a missing file is the default.
     ///
     /// # Errors

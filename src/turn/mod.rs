@@ -191,7 +191,11 @@ async fn ask(
     let grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
     heard.provider.clone_from(&chosen.name);
-    let _permit = Permit::take(&store, setup.config.limits.turns, &mut || tell(Progress::WaitingForPermit)).await?;
+    let mut wait_told = || tell(Progress::WaitingForPermit);
+    let _permit = tokio::select! {
+        permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
+        () = request.interrupt.notified() => return Err(TurnError::Stopped),
+    };
     let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
     let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;
     heard.notices.extend(left_out);
