@@ -137,7 +137,8 @@ fn state(status: &SessionStatus) -> String {
 pub(super) fn describe(conversation: &Conversation) -> String {
     let about =
         if conversation.about.is_empty() { String::new() } else { format!(", {}", one_line(&conversation.about, 50)) };
-    format!("{} {}, {} turns{about}", conversation.provider, conversation.id, conversation.turns)
+    let turns = if conversation.turns == 1 { "1 turn".to_owned() } else { format!("{} turns", conversation.turns) };
+    format!("{} {}, {turns}{about}", conversation.provider, conversation.id)
 }
 
 pub(super) fn used(usage: Usage) -> String {

@@ -79,10 +79,14 @@ impl Run<'_> {
         let launch = Launch { environment, ..self.launch.clone() };
         let mut child = process::spawn(guard, self.grant, &invocation, &launch)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let continued =
+            guard.record().conversation.as_ref().filter(|current| turn.continuation.id() == Some(&current.id));
+        let reported_before = continued.and_then(|current| current.reported).unwrap_or_default();
         let mut listener = Listener {
             parser: chosen.provider.parser(turn),
             stopper: child.stopper(),
             turn,
+            reported_before,
             guard,
             heard,
             tell,
@@ -120,6 +124,9 @@ struct Listener<'a> {
     parser: Box<dyn Parser>,
     stopper: Stopper,
     turn: &'a Turn<'a>,
+    /// What the conversation that is continued had used, as it last said. A
+    /// copy starts with its original's total.
+    reported_before: Usage,
     guard: &'a mut WorkspaceGuard,
     heard: &'a mut Heard,
     tell: &'a mut (dyn FnMut(Progress<'_>) + Send),
@@ -232,9 +239,7 @@ impl Listener<'_> {
             }
             Event::Usage(usage) => self.heard.usage = Some(usage),
             Event::TotalUsage(total) => {
-                let current = self.guard.record().conversation.as_ref();
-                let earlier = current.and_then(|current| current.reported).unwrap_or_default();
-                self.heard.usage = Some(total.since(earlier));
+                self.heard.usage = Some(total.since(self.reported_before));
                 self.heard.reported = Some(total);
             }
             Event::Done => self.done = true,
