@@ -51,6 +51,7 @@ pub fn place(
 ) -> Result<Place, RehomeError> {
     let working_dir = process::working_dir(guard, grant)?;
     let conversations = guard.own_dir(&["provider", provider])?;
+    guard.own_told_files(settings)?;
     let home = guard.store().homes_path(guard.folder()).join(provider);
     let mut place = Place {
         session: guard.path().to_owned(),

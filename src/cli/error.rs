@@ -7,7 +7,9 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::files;
 use crate::key::KeyError;
+use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
+use crate::rehome::RehomeError;
 use crate::session::{ClaimError, SessionError, Waiting};
 use crate::turn::{ChoiceError, TurnError};
 
@@ -158,7 +160,13 @@ fn session_error(error: &SessionError) -> CliError {
         SessionError::MemoryOutside { .. } => {
             Some("remove what stands there, or point `memory_directory` in settings.json elsewhere".to_owned())
         }
-        SessionError::Setting { .. } => return CliError::of(error, USAGE, None),
+        SessionError::Setting { file: Some(_), .. } => {
+            Some("correct it by hand; the file was left as it is".to_owned())
+        }
+        SessionError::Setting { file: None, .. } => {
+            let hint = "`denizen set <key>` lists the settings, with what they mean";
+            return CliError::of(error, USAGE, Some(hint.to_owned()));
+        }
         SessionError::Vanished(_) => Some("a new message makes the session anew".to_owned()),
     };
     CliError::of(error, FAILED, hint)
@@ -170,7 +178,7 @@ fn turn_error(error: &TurnError) -> CliError {
             let hint = match failure.kind {
                 FailureKind::NotLoggedIn => built_in(provider).map(|provider| provider.login_hint().to_owned()),
                 FailureKind::RateLimited => Some("`denizen retry <key>` sends the message again later".to_owned()),
-                _ => None,
+                _ => again(),
             };
             CliError::of(error, PROVIDER, hint)
         }
@@ -179,16 +187,36 @@ fn turn_error(error: &TurnError) -> CliError {
             CliError::of(error, BUSY, Some("`--timeout` or `limits.turn_timeout` allows more".to_owned()))
         }
         TurnError::Session(session) => session_error(session),
-        TurnError::File(file) => file_error(file),
+        TurnError::Rehome(RehomeError::Session(session)) => session_error(session),
+        TurnError::File(file) | TurnError::Rehome(RehomeError::File(file)) => file_error(file),
+        TurnError::Spawn(spawn) | TurnError::Rehome(RehomeError::Spawn(spawn)) => spawn_error(spawn),
+        TurnError::NotRecorded { source, .. } => CliError::of(error, FAILED, session_error(source).hint),
+        TurnError::FailureNotRecorded { failure, source } => {
+            let code = turn_error(failure).code;
+            CliError::of(error, code, session_error(source).hint)
+        }
         TurnError::Invocation(ProviderError::NoTerminal(_)) => {
             CliError::of(error, FAILED, Some("`denizen send` talks to it".to_owned()))
         }
-        TurnError::Stopped
-        | TurnError::Rehome(_)
-        | TurnError::Spawn(_)
-        | TurnError::Invocation(_)
-        | TurnError::NotRecorded { .. } => CliError::of(error, FAILED, None),
+        TurnError::Stopped => CliError::of(error, FAILED, again()),
+        TurnError::Rehome(RehomeError::Program { .. }) | TurnError::Invocation(_) => CliError::of(error, FAILED, None),
     }
+}
+
+/// The remedy where a turn failed and nothing else is known to help.
+fn again() -> Option<String> {
+    Some("`denizen retry <key>` sends the message again".to_owned())
+}
+
+fn spawn_error(error: &SpawnError) -> CliError {
+    let hint = match error {
+        SpawnError::WorkingDirectory { .. } => {
+            "make it again, or let the session work in its own folder: `denizen cd <key> --home`"
+        }
+        SpawnError::Launcher { .. } => "`denizen doctor` looks at the installation",
+        SpawnError::File(file) => return file_error(file),
+    };
+    CliError::of(error, FAILED, Some(hint.to_owned()))
 }
 
 fn choice_error(error: &ChoiceError) -> CliError {
@@ -213,6 +241,9 @@ fn file_error(error: &files::Error) -> CliError {
             std::io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only".to_owned()),
             std::io::ErrorKind::PermissionDenied => Some(format!("check who owns it: ls -ld {}", path.display())),
             std::io::ErrorKind::CrossesDevices => Some("sessions/ and state/ have to be on one file system".to_owned()),
+            std::io::ErrorKind::NotADirectory => {
+                Some(format!("move what stands there away: ls -ld {}", path.display()))
+            }
             _ => None,
         },
         files::Error::Link { path } => Some(format!("put a real file or directory there: ls -l {}", path.display())),
@@ -221,7 +252,7 @@ fn file_error(error: &files::Error) -> CliError {
             "make it a file of its own: cp --remove-destination {0} {0}.new && mv {0}.new {0}",
             path.display()
         )),
-        files::Error::TooLarge { .. } => None,
+        files::Error::TooLarge { path, .. } => Some(format!("look at it, and move it away: ls -l {}", path.display())),
     };
     CliError::of(error, FAILED, hint)
 }

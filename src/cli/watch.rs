@@ -3,11 +3,11 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::App;
@@ -16,7 +16,7 @@ use super::output::{Output, RESET, YELLOW, escape, one_line};
 use crate::config::value::parse_span;
 use crate::control::{ControlError, Delivery, SendOptions, Wait};
 use crate::session::Waiting;
-use crate::turn::{Progress, Reply, TurnError};
+use crate::turn::{Progress, Reply, TurnError, conflict_notice};
 
 /// How long to wait for a busy session.
 #[derive(Debug, Clone, Copy, Args)]
@@ -62,32 +62,44 @@ pub(super) fn with_turn<T>(
     let mut watcher = Watcher::new(out, streaming);
     let mut tell = move |progress: Progress<'_>| watcher.show(progress);
     app.wait_for(async {
-        let interrupt = Arc::new(Notify::new());
-        let ring = interrupt.clone();
-        let listener = tokio::spawn(async move {
-            while let Ok(()) = any_interrupt().await {
-                ring.notify_one();
-            }
-        });
+        let mut interrupts = Interrupts::listen()
+            .map_err(|error| CliError::failed(format!("could not listen for interrupts: {error}")))?;
+        let interrupt = Notify::new();
         let options = SendOptions { stream: streaming, interrupt: &interrupt };
         let mut wait = Wait { limit, tell: &mut tell };
-        let result = act(options, &mut wait).await;
-        listener.abort();
-        Ok(result?)
+        let twice = async {
+            interrupts.next().await;
+            interrupt.notify_one();
+            interrupts.next().await;
+        };
+        tokio::select! {
+            result = act(options, &mut wait) => Ok(result?),
+            () = twice => {
+                Err(CliError::failed("interrupted: what the turn had started is still being ended"))
+            }
+        }
     })
 }
 
-/// The next interrupt, termination or hang-up.
-async fn any_interrupt() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate, mut hang_up) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
+/// Interrupt, termination and hang-up.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn listen() -> std::io::Result<Self> {
+        let [interrupt, terminate, hang_up] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([interrupt?, terminate?, hang_up?]))
     }
-    Ok(())
+
+    /// Waits for the next of them.
+    async fn next(&mut self) {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    }
 }
 
 /// Shows what happens to whoever watches.
@@ -143,9 +155,12 @@ impl Watcher {
 }
 
 /// Prints a reply, then lets its message go.
-pub(super) fn deliver(app: &App, key: &str, delivery: Delivery, streamed: bool) -> Result<ExitCode, CliError> {
+pub(super) fn deliver(app: &App, key: &str, mut delivery: Delivery, streamed: bool) -> Result<ExitCode, CliError> {
     let out = app.out;
     let left = delivery.left;
+    for kept in delivery.take_conflicts() {
+        out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&conflict_notice(&kept))));
+    }
     if let Ok(reply) = &delivery.result {
         print_reply(out, key, reply, streamed);
     } else if let Err(TurnError::NotRecorded { reply, .. }) = &delivery.result {

@@ -282,5 +282,9 @@ fn check_setting(name: &str) -> Result<(), SessionError> {
         return Ok(());
     }
     let nearest = nearest(name, names()).map_or_else(String::new, |nearest| format!(", did you mean `{nearest}`?"));
-    Err(SessionError::Setting { name: name.to_owned(), reason: format!("there is no such setting{nearest}") })
+    Err(SessionError::Setting {
+        file: None,
+        name: name.to_owned(),
+        reason: format!("there is no such setting{nearest}"),
+    })
 }

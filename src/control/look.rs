@@ -139,7 +139,12 @@ impl Control {
         if !self.store.queue_path(folder).is_dir() {
             return Ok(Vec::new());
         }
-        Ok(Queue::open(&self.store, folder)?.pending()?)
+        let mut pending = Queue::open(&self.store, folder)?.pending()?;
+        if !pending.is_empty() {
+            let recorded = self.store.open_folder(folder)?.and_then(|workspace| workspace.last_recorded());
+            pending.retain(|pending| Some(pending.number) != recorded);
+        }
+        Ok(pending)
     }
 
     /// All sessions together.

@@ -1,5 +1,7 @@
 //! Sending a message, sending one again, and stopping a turn.
 
+use std::path::PathBuf;
+
 use tokio::sync::Notify;
 
 use super::{Control, ControlError, Wait};
@@ -44,6 +46,12 @@ impl Delivery {
     #[must_use]
     pub fn guard(&self) -> &WorkspaceGuard {
         &self.guard
+    }
+
+    /// Where bytes were kept that something else had written into a file of the
+    /// session, and that the reply does not name.
+    pub fn take_conflicts(&mut self) -> Vec<PathBuf> {
+        self.guard.take_conflicts()
     }
 
     /// Lets the message go: its sender has been told what became of it.
@@ -123,6 +131,12 @@ impl Control {
         let Some(workspace) = self.store.find(key)? else {
             return Err(SessionError::NoSuchSession(key.to_string()).into());
         };
+        // Opening it removes the message of a turn that was recorded, which is
+        // not to be sent again.
+        tokio::select! {
+            opened = self.guard(key, wait) => drop(opened?),
+            () = options.interrupt.notified() => return Err(TurnError::Stopped.into()),
+        }
         let record = workspace.record()?;
         let queue = Queue::open(&self.store, &key.folder_name())?;
         for pending in queue.pending()? {

@@ -83,9 +83,7 @@ impl Line {
     pub fn join(&self) -> Result<Ticket, Error> {
         let lock = self.dir.lock()?;
         let places = self.places_locked()?;
-        for place in places.iter().filter(|place| !place.alive && is_hold(&place.name)) {
-            self.dir.remove_file(&place.name)?;
-        }
+        self.sweep(&places)?;
         let ticket = self.add(&places, HOLD)?;
         drop(lock);
         Ok(ticket)
@@ -105,12 +103,16 @@ impl Line {
         if places.iter().filter(|place| !is_hold(&place.name)).count() as u64 >= most {
             return Ok(None);
         }
-        let mut ticket = self.add(&places, ENTRY)?;
-        let io = |source| Error::io("write", &ticket.path, source);
-        ticket.file.write_all(entry).map_err(io)?;
+        self.sweep(&places)?;
+        let mut ticket = self.add(&places, HOLD)?;
+        // Only what is whole gets the name of an entry: a part of one would stay
+        // for ever, and nobody could take it.
+        ticket.note(entry, durability)?;
+        let (hold, name) = (file_name(ticket.number, HOLD), file_name(ticket.number, ENTRY));
+        self.dir.move_entry(Path::new(&hold), &self.dir, Path::new(&name))?;
+        ticket.path = self.dir.path().join(name);
         drop(lock);
         if durability == Durability::Power {
-            ticket.file.sync_all().map_err(|source| Error::io("sync", &ticket.path, source))?;
             self.dir.sync()?;
         }
         ticket.kept = true;
@@ -185,6 +187,14 @@ impl Line {
         }
         places.sort_by_key(|place| place.number);
         Ok(places)
+    }
+
+    /// Removes what those left behind who died with nothing in hand.
+    fn sweep(&self, places: &[Place]) -> Result<(), Error> {
+        places
+            .iter()
+            .filter(|place| !place.alive && is_hold(&place.name))
+            .try_for_each(|place| self.dir.remove_file(&place.name))
     }
 
     fn add(&self, places: &[Place], ending: &str) -> Result<Ticket, Error> {

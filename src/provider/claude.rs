@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -212,6 +213,8 @@ fn base36(mut number: u32) -> String {
 struct ClaudeParser {
     texts: usize,
     finished: bool,
+    /// Until when the account has to wait, where the CLI said so.
+    limited_until: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -232,6 +235,36 @@ struct Line {
     usage: Option<Tokens>,
     total_cost_usd: Option<f64>,
     permission_denials: Option<Vec<Value>>,
+    rate_limit_info: Option<RateLimit>,
+    #[serde(flatten)]
+    retry: Retry,
+}
+
+/// What a `rate_limit_event` says.
+#[derive(Deserialize)]
+struct RateLimit {
+    status: String,
+    /// Seconds since 1970.
+    #[serde(rename = "resetsAt")]
+    resets_at: Option<i64>,
+}
+
+/// What a `system/api_retry` line says.
+#[derive(Deserialize)]
+struct Retry {
+    attempt: Option<u64>,
+    max_retries: Option<u64>,
+    retry_delay_ms: Option<f64>,
+    error_status: Option<u16>,
+}
+
+impl Retry {
+    fn describe(&self) -> String {
+        let status = self.error_status.map_or_else(|| "no answer".to_owned(), |status| format!("error {status}"));
+        let (attempt, most) = (self.attempt.unwrap_or_default(), self.max_retries.unwrap_or_default());
+        let seconds = self.retry_delay_ms.unwrap_or_default() / 1000.0;
+        format!("{status} from the model server, try {attempt} of {most} in {seconds:.0} s")
+    }
 }
 
 #[derive(Deserialize)]
@@ -265,6 +298,12 @@ impl Parser for ClaudeParser {
                 events.extend(line.session_id.map(Event::Conversation));
                 if let Some(directory) = line.memory_paths.and_then(|paths| paths.auto) {
                     events.push(Event::MemoryDirectory(directory.into()));
+                }
+            }
+            ("system", Some("api_retry")) => events.push(Event::Activity(line.retry.describe())),
+            ("rate_limit_event", _) => {
+                if let Some(limit) = line.rate_limit_info.filter(|limit| limit.status == "rejected") {
+                    self.limited_until = limit.resets_at.and_then(|second| Timestamp::from_second(second).ok());
                 }
             }
             // What a sub-agent says is not said to the person.
@@ -342,6 +381,9 @@ impl ClaudeParser {
             }
             let limited = line.api_error_status.is_some_and(|status| status == 429);
             let kind = if limited { FailureKind::RateLimited } else { kind_of(&message) };
+            if let (FailureKind::RateLimited, Some(until)) = (kind, self.limited_until) {
+                message.push_str(&format!(" (until {until})"));
+            }
             events.push(Event::Failed(Failure::new(kind, message)));
             return;
         }
@@ -489,6 +531,13 @@ mod tests {
             FailureKind::ConversationUnknown
         );
         assert_eq!(failed(&[], Some(1), "Error: Session ID u is already in use.\n"), FailureKind::ConversationInUse);
+        let limited = [
+            r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1800000000}}"#,
+            r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"slow down"}"#,
+        ];
+        let events = testing::events(&mut ClaudeParser::default(), &limited, Some(1), "");
+        let message = "slow down (until 2027-01-15T08:00:00Z)";
+        assert_eq!(events, [Event::Failed(Failure::new(FailureKind::RateLimited, message))]);
         let login =
             r#"{"type":"result","subtype":"success","is_error":true,"result":"Not logged in · Please run /login"}"#;
         assert_eq!(failed(&[login], Some(1), ""), FailureKind::NotLoggedIn);

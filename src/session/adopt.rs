@@ -67,8 +67,15 @@ impl Store {
             return Ok(Whose::Nobody { reason, remedy: remedy() });
         };
         let original = match self.open_folder(&own) {
-            Ok(Some(workspace)) => workspace.record().ok(),
-            Ok(None) | Err(_) => None,
+            Ok(Some(workspace)) => workspace.record_if_any(),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        // As long as the original cannot be read, nobody knows whether this is
+        // a copy of it; a grant must not be carried along by mistake.
+        let Ok(original) = original else {
+            let reason = format!("the session `{}`, which its record states, cannot be read", record.key);
+            return Ok(Whose::Nobody { reason, remedy: None });
         };
         if original.is_some_and(|original| original.uuid == record.uuid) {
             return Ok(Whose::Copied(key));

@@ -151,6 +151,14 @@ impl Claim {
         }
     }
 
+    /// Whether somebody died and left a message in the line.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn others_left(&self) -> Result<bool, SessionError> {
+        Ok(self.queue.line().places()?.iter().any(|place| !place.alive))
+    }
+
     /// Removes another entry of this session, whose turn turned out to be recorded.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Copying a session: the copy shares the past and not the future.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -63,7 +64,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), files::Error> {
         let target = to.join(relative);
         if entry.file_type().is_dir() {
             files::make_private_dir(&target)?;
-        } else if entry.file_type().is_file() {
+        } else if entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1) {
             // `settings.json` was written already, from its checked content.
             if !target.exists() {
                 files::copy_new(entry.path(), &target, files::Durability::Process)?;

@@ -97,8 +97,10 @@ pub enum SessionError {
         source: files::Error,
     },
     /// A value does not fit its setting.
-    #[error("{name}: {reason}")]
+    #[error("{}{name}: {reason}", file.as_ref().map_or_else(String::new, |file| format!("{}: ", file.display())))]
     Setting {
+        /// The file that the value stands in, if it does.
+        file: Option<PathBuf>,
         /// The setting.
         name: String,
         /// What is wrong.

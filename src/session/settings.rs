@@ -98,8 +98,11 @@ impl Settings {
     pub fn from_json(bytes: &[u8], path: &Path) -> Result<Self, SessionError> {
         let settings: Self =
             serde_json::from_slice(bytes).map_err(|error| SessionError::json(path.to_owned(), &error))?;
-        let in_file =
-            |name: &str, reason: String| SessionError::Setting { name: format!("{}: {name}", path.display()), reason };
+        let in_file = |name: &str, reason: String| SessionError::Setting {
+            file: Some(path.to_owned()),
+            name: name.to_owned(),
+            reason,
+        };
         check_memory(&settings.memory_directory).map_err(|reason| in_file("memory_directory", reason))?;
         if let Some(model) = &settings.model {
             check_model(model).map_err(|reason| in_file("model", reason))?;
@@ -121,7 +124,7 @@ impl Settings {
     /// # Errors
     /// Where the value does not fit.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SessionError> {
-        let wrong = |reason: String| SessionError::Setting { name: name.to_owned(), reason };
+        let wrong = |reason: String| SessionError::Setting { file: None, name: name.to_owned(), reason };
         match name {
             "model" => {
                 value.map_or(Ok(()), check_model).map_err(wrong)?;

@@ -116,6 +116,15 @@ impl Workspace {
         Ok(transcript.last(count).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
     }
 
+    /// The queue entry of the last turn in the transcript. One that was recorded
+    /// and is still there was answered: the program ended before it was removed.
+    #[must_use]
+    pub fn last_recorded(&self) -> Option<u64> {
+        // A transcript that cannot be read does not keep the session from going on.
+        let line = self.last_lines(1).ok()?.pop()?;
+        line.entry.filter(|_| line.who != Who::User)
+    }
+
     /// The lines of the transcript that begin at or after a place in it, in bytes.
     ///
     /// # Errors
@@ -335,6 +344,25 @@ impl WorkspaceGuard {
         Ok(self.path().join(below))
     }
 
+    /// Sets aside an `AGENTS.md` or `MEMORY.md` that is no file of this session's
+    /// own: a provider that reads them by itself would follow a link.
+    ///
+    /// # Errors
+    /// Where the memory directory is not inside the folder, or a file cannot be
+    /// moved away.
+    pub fn own_told_files(&mut self, settings: &Settings) -> Result<(), SessionError> {
+        let _memory = self.workspace.open_memory(settings)?;
+        for name in [PathBuf::from(INSTRUCTIONS), settings.memory_path().join(MEMORY)] {
+            match self.workspace.dir.open_file(&name, u64::MAX) {
+                Err(files::Error::Link { .. } | files::Error::NotRegular { .. } | files::Error::HardLinks { .. }) => {
+                    self.set_aside(&name)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a copy of a file that somebody else changed. Where it is no
     /// regular file, it is itself moved away.
     fn keep(&mut self, name: &str, there: bool) -> Result<(), SessionError> {
@@ -371,13 +399,24 @@ impl WorkspaceGuard {
         if self.workspace.dir.is_removed()? { Err(SessionError::Vanished(self.path().to_owned())) } else { Ok(()) }
     }
 
-    /// Brings the record up to the transcript, where a turn was written to the
-    /// one and not yet to the other when the program ended.
+    /// Finishes what the program was doing when it ended: brings the record up
+    /// to the transcript, and removes a message that was answered.
     fn repair(&mut self) -> Result<(), SessionError> {
         let size = self.workspace.dir.stamp(Path::new(TRANSCRIPT))?.map_or(0, |stamp| stamp.size);
-        if size == self.record.transcript_bytes {
-            return Ok(());
+        if size != self.record.transcript_bytes {
+            self.catch_up(size)?;
         }
+        if self.claim.others_left()?
+            && let Some(entry) = self.workspace.last_recorded()
+        {
+            self.claim.discard(entry)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the record up to the transcript, where a turn was written to the
+    /// one and not yet to the other.
+    fn catch_up(&mut self, size: u64) -> Result<(), SessionError> {
         // A transcript that cannot be read does not keep the session from going on.
         let Ok(lines) = self.workspace.last_lines(1) else { return Ok(()) };
         self.record.transcript_bytes = size;
@@ -411,10 +450,6 @@ impl WorkspaceGuard {
                 }
             }
         }
-        self.save()?;
-        if let Some(entry) = line.entry {
-            self.claim.discard(entry)?;
-        }
-        Ok(())
+        self.save()
     }
 }

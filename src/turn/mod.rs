@@ -151,6 +151,20 @@ pub enum TurnError {
         /// Why.
         source: SessionError,
     },
+    /// The turn failed, and not even that could be recorded.
+    #[error("{failure}; and that could not be recorded: {source}")]
+    FailureNotRecorded {
+        /// Why the turn failed.
+        failure: Box<TurnError>,
+        /// Why it could not be recorded.
+        source: SessionError,
+    },
+}
+
+/// What a person is told of bytes that were set aside.
+#[must_use]
+pub fn conflict_notice(kept: &Path) -> String {
+    format!("something else had changed a file of the session meanwhile: what it wrote is kept in `{}`", kept.display())
 }
 
 impl TurnError {
@@ -294,13 +308,10 @@ async fn record(
         let mut heard = heard;
         let files = prompt::outbox(&mut guard);
         let written = write_down(&mut guard, &message, &heard, result.as_ref().err());
-        let kept = guard.take_conflicts();
-        heard.notices.extend(kept.iter().map(|path| {
-            format!(
-                "something else had changed a file of the session meanwhile: what it wrote is kept in `{}`",
-                path.display()
-            )
-        }));
+        // A failure carries no notices: who delivers it asks the guard.
+        if result.is_ok() {
+            heard.notices.extend(guard.take_conflicts().iter().map(|kept| conflict_notice(kept)));
+        }
         let reply = Reply {
             text: heard.text(),
             turn: guard.record().turns,
@@ -313,7 +324,8 @@ async fn record(
         let result = match (result, written) {
             (Ok(()), Ok(())) => Ok(reply),
             (Ok(()), Err(source)) => Err(TurnError::NotRecorded { reply: Box::new(reply), source }),
-            (Err(error), _) => Err(error),
+            (Err(error), Ok(())) => Err(error),
+            (Err(failure), Err(source)) => Err(TurnError::FailureNotRecorded { failure: Box::new(failure), source }),
         };
         (guard, result)
     };

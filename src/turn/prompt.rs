@@ -39,15 +39,14 @@ fn receive(guard: &mut WorkspaceGuard) -> Result<Vec<PathBuf>, SessionError> {
     let names = attached.names.clone();
     let durability = guard.store().durability();
     let entry = guard.claim().message_entry().unwrap_or_default().to_string();
-    let inbox = guard.own_dir(&["inbox", &entry])?;
+    let inbox = files::Dir::open(&guard.own_dir(&["inbox", &entry])?)?;
     let mut received = Vec::new();
     for name in names {
-        let target = inbox.join(&name);
-        let from = source.join(&name);
+        let target = inbox.path().join(&name);
+        // What stands there is a part of an earlier attempt, or planted.
+        inbox.remove_file(Path::new(&name))?;
         // Copied rather than moved: the entry stays whole until it is answered.
-        if !target.exists() {
-            files::copy_new(&from, &target, durability)?;
-        }
+        files::copy_new(&source.join(&name), &target, durability)?;
         received.push(target);
     }
     Ok(received)
