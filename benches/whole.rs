@@ -178,21 +178,15 @@ impl Bench {
         let (root, bare, launched) = self.root("slow", "process", Some(200));
         let product = Product::open(&root);
         let count = 80;
-        let [a, b, c] = [&bare, &launched].map(|floor| {
+        let per_second = |send: &dyn Fn(usize)| {
+            send(8);
             let start = Instant::now();
-            floor.send_many(count, 100, 8);
+            send(count);
             count as f64 / start.elapsed().as_secs_f64()
-        })
-        .into_iter()
-        .chain(std::iter::once_with(|| {
-            product.send_many(8, 100, 8);
-            let start = Instant::now();
-            product.send_many(count, 100, 8);
-            count as f64 / start.elapsed().as_secs_f64()
-        }))
-        .collect::<Vec<_>>()
-        .try_into()
-        .expect("three");
+        };
+        let a = per_second(&|count| bare.send_many(count, 100, 8));
+        let b = per_second(&|count| launched.send_many(count, 100, 8));
+        let c = per_second(&|count| product.send_many(count, 100, 8));
         line("5", "200 ms provider, 8 at once, messages/s", [a, b, c], c, At::Least(39.5));
     }
 
@@ -215,16 +209,21 @@ impl Bench {
             if self.has("7") && size > 0 {
                 let [b, c] = in_turns(
                     200,
-                    [
-                        &mut |round| drop(launched.send(&format!("floor-{}", round % 10), "hello")),
-                        &mut |round| drop(product.send(&format!("product-{}", round % 10), "hello")),
-                    ],
+                    [&mut |round| drop(launched.send(&format!("floor-{}", round % 10), "hello")), &mut |round| {
+                        drop(product.send(&format!("product-{}", round % 10), "hello"))
+                    }],
                 );
                 let what = format!("p50 with {size} sessions, ms, to 10");
                 let ten = *first.get_or_insert(c.wall() / b.wall());
                 // The machine drifts between sizes, so both are seen against the floor beside them.
                 line("7", &what, [f64::NAN, b.wall(), c.wall()], c.wall() / b.wall() / ten, At::Most(1.15));
-                line("", "bytes written per message", [f64::NAN, b.written(), c.written()], c.written(), At::Most(2048.0));
+                line(
+                    "",
+                    "bytes written per message",
+                    [f64::NAN, b.written(), c.written()],
+                    c.written(),
+                    At::Most(2048.0),
+                );
             }
             if self.has("12") && size >= 1_000 {
                 self.list(&root, &launched, size);
@@ -254,10 +253,9 @@ impl Bench {
         let rounds = if size > 10_000 { 5 } else { 15 };
         let [b, c] = in_turns(
             rounds,
-            [
-                &mut |_| run(Command::new(&me).arg("__floor_list").arg(&launched.sessions)),
-                &mut |_| run(Command::new(product::program()).arg("--root").arg(root).args(["ls", "--json"])),
-            ],
+            [&mut |_| run(Command::new(&me).arg("__floor_list").arg(&launched.sessions)), &mut |_| {
+                run(Command::new(product::program()).arg("--root").arg(root).args(["ls", "--json"]))
+            }],
         );
         let what = format!("`ls --json`, {size} sessions, ms");
         line("12", &what, [f64::NAN, b.wall(), c.wall()], c.wall() / b.wall(), At::Most(1.3));

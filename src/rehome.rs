@@ -3,8 +3,9 @@
 //!
 //! A provider's home is disposable: it lies outside the session's folder, holds
 //! links into it, and states in its stamp which folder and working directory it
-//! was made for. Any other home is thrown away and made anew, so a moved or
-//! copied session needs no case of its own.
+//! was made for, and when the session had last been used. A home that does not
+//! fit is thrown away and made anew, so a session that was moved, copied or
+//! restored from a backup needs no case of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +52,7 @@ pub fn place(
 ) -> Result<Place, RehomeError> {
     let working_dir = process::working_dir(guard, grant)?;
     let conversations = guard.own_dir(&["provider", provider])?;
-    guard.own_told_files(settings)?;
+    let memory = guard.own_told_files(settings)?;
     let home = guard.store().homes_path(guard.folder()).join(provider);
     let mut place = Place {
         session: guard.path().to_owned(),
@@ -59,10 +60,10 @@ pub fn place(
         conversations,
         home,
         working_dir,
-        memory: guard.workspace().memory_path(settings)?,
+        memory,
         new_home: false,
     };
-    place.new_home = read_stamp(&place.home) != stamp(&place);
+    place.new_home = read_stamp(&place.home) != stamp(&place, guard);
     Ok(place)
 }
 
@@ -100,14 +101,28 @@ pub async fn prepare(
         }
     }
     if place.new_home {
-        let home = Dir::open(&place.home)?;
-        home.replace(Path::new(STAMP), &stamp(place), guard.store().staging()?)?;
+        leave(guard, place)?;
     }
     Ok(())
 }
 
+/// States in a home, where there is one, what it fits: after its preparation,
+/// and after each use of the session.
+///
+/// # Errors
+/// Where the stamp cannot be written.
+pub fn leave(guard: &WorkspaceGuard, place: &Place) -> Result<(), RehomeError> {
+    match Dir::open(&place.home) {
+        Err(error) if error.is_not_found() => Ok(()),
+        home => {
+            home?.replace(Path::new(STAMP), &stamp(place, guard), guard.store().staging()?)?;
+            Ok(())
+        }
+    }
+}
+
 fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<(), RehomeError> {
-    if place.new_home && read_stamp(&place.home) != stamp(place) {
+    if place.new_home && read_stamp(&place.home) != stamp(place, guard) {
         throw_away(&place.home)?;
     }
     let home = match Dir::open(&place.home) {
@@ -182,8 +197,10 @@ async fn run(
     Err(RehomeError::Program { program: invocation.program.clone(), reason: end.failure().message })
 }
 
-fn stamp(place: &Place) -> Vec<u8> {
-    format!("{}\n{}\n", place.session.display(), place.working_dir.display()).into_bytes()
+fn stamp(place: &Place, guard: &WorkspaceGuard) -> Vec<u8> {
+    let record = guard.record();
+    let (session, working_dir) = (place.session.display(), place.working_dir.display());
+    format!("{session}\n{working_dir}\n{}\n{}\n", record.uuid, record.last_used_at).into_bytes()
 }
 
 fn read_stamp(home: &Path) -> Vec<u8> {

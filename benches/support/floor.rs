@@ -39,7 +39,7 @@ impl Floor {
                 if self.durable {
                     sync(&self.sessions);
                 }
-                json!({"version": 1, "key": key, "turns": 0})
+                new_record(key)
             }
         };
         let (program, args) = self.provider.split_first().expect("a program");
@@ -91,6 +91,21 @@ impl Floor {
             }
         });
     }
+}
+
+/// A record as long as the product's.
+fn new_record(key: &str) -> Value {
+    let (at, id) = ("2026-01-01T00:00:00.000Z", "67e55044-10b1-426f-9247-bb680e5fe0c8");
+    json!({
+        "version": 1, "key": key, "where": "terminal", "uuid": id, "created_at": at, "last_used_at": at,
+        "provider": {"name": "bench"},
+        "conversation": {
+            "provider": "bench", "id": id, "started_at": at, "last_used_at": at,
+            "turns": 1, "about": "hello", "told": "0123456789abcdef"
+        },
+        "turns": 0, "usage": {"input_tokens": 0, "cached_tokens": 0, "output_tokens": 0},
+        "transcript_bytes": 0, "last_turn": {"at": at, "outcome": "answered"}
+    })
 }
 
 fn sync(dir: &Path) {

@@ -78,19 +78,3 @@ fn field(file: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
     value.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
-
-/// What a call takes, in nanoseconds: the lowest average of several batches,
-/// taken in turns with its twin's.
-pub(crate) fn beside_twin(calls: u32, mut ours: impl FnMut(), mut twin: impl FnMut()) -> (f64, f64) {
-    let mut best = (f64::INFINITY, f64::INFINITY);
-    let batch = |call: &mut dyn FnMut()| {
-        let start = Instant::now();
-        (0..calls).for_each(|_| call());
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
-    };
-    for _ in 0..15 {
-        best.0 = best.0.min(batch(&mut ours));
-        best.1 = best.1.min(batch(&mut twin));
-    }
-    best
-}

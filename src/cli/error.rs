@@ -83,6 +83,7 @@ impl From<ControlError> for CliError {
                 Some("`denizen new <key>` starts a fresh conversation; memory stays".to_owned())
             }
             ControlError::Message(_) => return Self::of(&error, USAGE, None),
+            ControlError::NoSuchConversation { key, .. } => Some(format!("`denizen resume {key}` lists them")),
             ControlError::Nothing(_) => None,
         };
         Self::of(&error, FAILED, hint)
@@ -125,7 +126,8 @@ impl From<ConfigError> for CliError {
             ConfigError::Writable { path, .. } => Some(format!("chmod go-w {}", path.display())),
             ConfigError::Foreign { path, .. } => Some(format!("chown \"$USER\" {}", path.display())),
             ConfigError::UnknownKey { .. } => Some("`denizen config` lists every key".to_owned()),
-            ConfigError::Read(_) | ConfigError::Value { .. } => None,
+            ConfigError::Read(file) => file_error(file).hint,
+            ConfigError::Value { .. } => None,
         };
         Self::of(&error, USAGE, hint)
     }
@@ -228,6 +230,7 @@ fn choice_error(error: &ChoiceError) -> CliError {
         ChoiceError::Unknown { .. } | ChoiceError::NoProgram(_) => {
             "there are claude, codex, opencode, gemini, notes, and each `[providers.<name>]` of denizen.toml".to_owned()
         }
+        ChoiceError::NoCommand(_) => "give a program of PATH, or a path".to_owned(),
         ChoiceError::UnknownAgent { .. } => "agents are the sections `[agents.<name>]` of denizen.toml".to_owned(),
         ChoiceError::Options(_) | ChoiceError::AgentMode { .. } => "`denizen config` lists every key".to_owned(),
     };
@@ -241,8 +244,15 @@ fn file_error(error: &files::Error) -> CliError {
             std::io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only".to_owned()),
             std::io::ErrorKind::PermissionDenied => Some(format!("check who owns it: ls -ld {}", path.display())),
             std::io::ErrorKind::CrossesDevices => Some("sessions/ and state/ have to be on one file system".to_owned()),
+            std::io::ErrorKind::NotFound if path.ends_with("session.json") => {
+                let folder = path.parent().unwrap_or(path);
+                Some(format!("take it from a backup, or move the folder away: ls -l {}", folder.display()))
+            }
             std::io::ErrorKind::NotADirectory => {
                 Some(format!("move what stands there away: ls -ld {}", path.display()))
+            }
+            _ if error.os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Some("the disk reports a failure: `dmesg` says more; what was there before is still there".to_owned())
             }
             _ => None,
         },

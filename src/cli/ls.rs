@@ -5,12 +5,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::json;
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
 
 use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, escape, one_line};
 use crate::control::Shown;
+use crate::key::Key;
 use crate::session::{Record, SessionError};
 
 /// How many sessions a terminal is shown unasked.
@@ -37,9 +40,7 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Result<ExitCode, CliError> {
         shown.retain(|shown| names(shown).any(|name| matches(pattern, name)));
     }
     if app.out.json {
-        for shown in &shown {
-            app.out.json(&as_json(shown));
-        }
+        app.out.json_lines(shown.iter().map(as_json));
         return Ok(ExitCode::SUCCESS);
     }
     let (unreadable, mut sessions): (Vec<_>, Vec<_>) = shown.into_iter().partition(|shown| shown.record.is_err());
@@ -146,22 +147,45 @@ fn is_archived(shown: &Shown) -> bool {
     shown.record.as_ref().is_ok_and(|record| record.archived_at.is_some())
 }
 
-fn as_json(shown: &Shown) -> serde_json::Value {
+/// A session in the list, as JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row<'a> {
+    Session {
+        key: &'a Key,
+        folder: &'a str,
+        title: Option<&'a str>,
+        uuid: Uuid,
+        provider: Option<&'a str>,
+        conversation: Option<&'a str>,
+        turns: u64,
+        created_at: Timestamp,
+        last_used_at: Timestamp,
+        archived_at: Option<Timestamp>,
+        busy: bool,
+    },
+    Unreadable {
+        folder: &'a str,
+        error: String,
+    },
+}
+
+fn as_json(shown: &Shown) -> Row<'_> {
     match &shown.record {
-        Ok(record) => json!({
-            "key": record.key,
-            "folder": shown.folder,
-            "title": record.title,
-            "uuid": record.uuid,
-            "provider": record.provider.as_ref().map(|provider| &provider.name),
-            "conversation": record.conversation.as_ref().map(|current| &current.id),
-            "turns": record.turns,
-            "created_at": record.created_at,
-            "last_used_at": record.last_used_at,
-            "archived_at": record.archived_at,
-            "busy": shown.busy,
-        }),
-        Err(error) => json!({"folder": shown.folder, "error": error.to_string()}),
+        Ok(record) => Row::Session {
+            key: &record.key,
+            folder: &shown.folder,
+            title: record.title.as_deref(),
+            uuid: record.uuid,
+            provider: record.provider.as_ref().map(|provider| provider.name.as_str()),
+            conversation: record.conversation.as_ref().map(|current| current.id.as_str()),
+            turns: record.turns,
+            created_at: record.created_at,
+            last_used_at: record.last_used_at,
+            archived_at: record.archived_at,
+            busy: shown.busy,
+        },
+        Err(error) => Row::Unreadable { folder: &shown.folder, error: error.to_string() },
     }
 }
 

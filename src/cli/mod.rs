@@ -195,6 +195,11 @@ pub fn main() -> ExitCode {
     let out =
         Output { json: cli.global.json, quiet: cli.global.quiet, verbose: cli.global.verbose, color: cli.global.color };
     match run(cli, out, environment, &here) {
+        Ok(_) if output::is_unprinted() => {
+            let error = CliError::failed("standard output could not be written, but what was to be done is done");
+            show_error(out, &error.hint("`denizen history <key>` shows the replies of a session"));
+            ExitCode::from(error::FAILED)
+        }
         Ok(code) => code,
         Err(error) => {
             show_error(out, &error);
@@ -305,7 +310,8 @@ fn root(
             Ok(mut real) => {
                 real.extend(missing.iter().rev());
                 if real.exists() && !real.is_dir() {
-                    return Err(CliError::usage(format!("the root `{}` is no directory", real.display())));
+                    let error = CliError::usage(format!("the root `{}` is no directory", real.display()));
+                    return Err(error.hint("choose another with `--root DIR` or DENIZEN_ROOT"));
                 }
                 return Ok(real);
             }

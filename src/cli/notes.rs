@@ -50,6 +50,10 @@ fn answer(args: &[OsString]) -> Result<(String, String), String> {
     let mut said = String::new();
     std::io::stdin().read_to_string(&mut said).map_err(|error| format!("the message cannot be read: {error}"))?;
     let said = said.trim().to_owned();
+    if said.is_empty() {
+        // Nobody sends that: whoever was about to write the message is gone.
+        return Err("the message is empty".to_owned());
+    }
     let (mut past, mut file) = match mode.to_str() {
         Some("resume") => (read(&file_of(&id))?, open(&file_of(&id), false)?),
         Some("fresh") => (Vec::new(), open(&file_of(&id), true)?),

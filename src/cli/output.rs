@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
@@ -28,6 +29,21 @@ pub(super) struct Output {
     pub(super) color: Color,
 }
 
+/// Whether data could not be printed that somebody waits for.
+static UNPRINTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether standard output could not be written, on a full disk for example.
+/// That nobody reads it any more does not count.
+pub(super) fn is_unprinted() -> bool {
+    UNPRINTED.load(Ordering::Relaxed)
+}
+
+fn printed(result: std::io::Result<()>) {
+    if result.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+        UNPRINTED.store(true, Ordering::Relaxed);
+    }
+}
+
 pub(super) const DIM: &str = "\x1b[2m";
 pub(super) const BOLD: &str = "\x1b[1m";
 pub(super) const RED: &str = "\x1b[31m";
@@ -47,18 +63,32 @@ impl Output {
     /// A line of data. Where nobody reads it any more, it is dropped.
     pub(super) fn data(self, line: impl Display) {
         let mut out = AutoStream::new(std::io::stdout(), self.choice());
-        let _written = writeln!(out, "{line}");
+        printed(writeln!(out, "{line}"));
     }
 
     /// A part of data, without a newline.
     pub(super) fn part(self, text: impl Display) {
         let mut out = AutoStream::new(std::io::stdout(), self.choice());
-        let _written = write!(out, "{text}").and_then(|()| out.flush());
+        printed(write!(out, "{text}").and_then(|()| out.flush()));
     }
 
     /// One JSON value, for `--json`.
     pub(super) fn json(self, value: &serde_json::Value) {
         self.data(value);
+    }
+
+    /// Many JSON values, one a line.
+    pub(super) fn json_lines(self, values: impl Iterator<Item = impl serde::Serialize>) {
+        // JSON has no colours to take out, and a list may be long.
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        for value in values {
+            let written = serde_json::to_writer(&mut out, &value).map_err(std::io::Error::from);
+            let written = written.and_then(|()| out.write_all(b"\n"));
+            if written.is_err() {
+                return printed(written);
+            }
+        }
+        printed(out.flush());
     }
 
     /// What was done, for a person; not with `--quiet` or `--json`.

@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -17,6 +17,10 @@ use crate::config::value::parse_span;
 use crate::control::{ControlError, Delivery, SendOptions, Wait};
 use crate::session::Waiting;
 use crate::turn::{Progress, Reply, TurnError, conflict_notice};
+
+/// Within this time several signals are one: `timeout` and many supervisors
+/// signal a process and then its whole group.
+const ONE_INTERRUPT: Duration = Duration::from_millis(500);
 
 /// How long to wait for a busy session.
 #[derive(Debug, Clone, Copy, Args)]
@@ -70,7 +74,13 @@ pub(super) fn with_turn<T>(
         let twice = async {
             interrupts.next().await;
             interrupt.notify_one();
-            interrupts.next().await;
+            let first = Instant::now();
+            loop {
+                interrupts.next().await;
+                if first.elapsed() > ONE_INTERRUPT {
+                    break;
+                }
+            }
         };
         tokio::select! {
             result = act(options, &mut wait) => Ok(result?),

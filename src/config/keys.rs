@@ -117,7 +117,7 @@ pub const AGENT_KEYS: &[KeySpec] = &[
         name: "permission_mode",
         kind: Kind::Text,
         default: "",
-        help: "The permission mode that its sessions start with; never above the provider's.",
+        help: "What its sessions may do unasked, at most; never above the provider's.",
     },
 ];
 

@@ -75,7 +75,7 @@ pub struct Agent {
     pub model: Option<String>,
     /// The file that becomes `AGENTS.md` in its new sessions, absolute.
     pub instructions: Option<PathBuf>,
-    /// The permission mode that its sessions start with, as written.
+    /// What its sessions may do unasked, at most, as written.
     pub permission_mode: Option<String>,
 }
 

@@ -62,20 +62,25 @@ impl Control {
     /// # Errors
     /// Where the new key has a session already.
     pub async fn fork(&self, key: &Key, new_key: &Key, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
-        if self.store.find(new_key)?.is_some() {
+        let taken = self.store.find(new_key)?.map(|workspace| workspace.dir().names()).transpose()?;
+        if taken.is_some_and(|names| !names.is_empty()) {
             return Err(SessionError::Exists(new_key.clone()).into());
         }
         // One lock at a time: the copy is built aside under the source's.
         let source = self.guard(key, wait).await?;
         let (built, record) = self.store.copy(&source, new_key)?;
         drop(source);
-        let mut claim = Claim::hold(self.store.clone(), &new_key.folder_name())?;
-        let waited = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await;
-        let lock = match waited {
-            Ok(lock) => lock,
+        let claimed: Result<_, ControlError> = async {
+            let mut claim = Claim::hold(self.store.clone(), &new_key.folder_name())?;
+            let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
+            Ok((lock, claim))
+        }
+        .await;
+        let (lock, claim) = match claimed {
+            Ok(claimed) => claimed,
             Err(error) => {
                 let _removed = std::fs::remove_dir_all(&built);
-                return Err(error.into());
+                return Err(error);
             }
         };
         let guard = self.store.install(lock, claim, &built, record)?;
@@ -96,7 +101,7 @@ impl Control {
         names.remove(guard.folder(), guard.record());
         guard.record_mut().title = (!title.is_empty()).then(|| title.to_owned());
         guard.save()?;
-        names.add(guard.folder(), guard.record())?;
+        names.add(guard.folder(), guard.record());
         Ok(Changed { record: guard.record().clone(), notices: Vec::new() })
     }
 
@@ -256,23 +261,29 @@ impl Control {
 /// The place of a conversation among the earlier ones.
 fn find_conversation(record: &Record, wanted: &str) -> Result<usize, ControlError> {
     let count = record.earlier.len();
-    if let Ok(number @ 1..) = wanted.parse::<usize>()
+    // A short number is a place in the list, also where an id starts with it.
+    let number = wanted.parse::<usize>().ok().filter(|_| wanted.len() <= 4);
+    if let Some(number @ 1..) = number
         && number <= count
     {
         return Ok(count - number);
     }
-    let fits = |conversation: &&Conversation| conversation.id.starts_with(wanted);
+    let starts = |conversation: &Conversation| number.is_none() && conversation.id.starts_with(wanted);
+    let fits = |conversation: &&Conversation| starts(conversation);
     let found: Vec<_> = record.earlier.iter().filter(fits).collect();
     match found.as_slice() {
         [one] => Ok(record.earlier.iter().position(|conversation| conversation == *one).unwrap_or(0)),
-        [] if record.conversation.as_ref().is_some_and(|current| current.id.starts_with(wanted)) => {
+        [] if record.conversation.as_ref().is_some_and(starts) => {
             Err(ControlError::Nothing(format!("the conversation `{wanted}` is the current one already")))
         }
-        [] => Err(ControlError::Nothing(format!(
-            "`{}` has no earlier conversation `{wanted}`, there are {count}",
-            record.key
-        ))),
-        _ => Err(ControlError::Nothing(format!("`{wanted}` fits {} conversations, give more of the id", found.len()))),
+        [] => Err(ControlError::NoSuchConversation {
+            key: record.key.clone(),
+            reason: format!("no earlier conversation `{wanted}`, there are {count}"),
+        }),
+        several => Err(ControlError::NoSuchConversation {
+            key: record.key.clone(),
+            reason: format!("{} earlier conversations `{wanted}`", several.len()),
+        }),
     }
 }
 

@@ -67,8 +67,12 @@ impl Control {
     /// # Errors
     /// Where `sessions/` cannot be read.
     pub fn list(&self) -> Result<Vec<Shown>, ControlError> {
-        let running = self.running()?;
-        let listed = self.store.list()?;
+        let (running, listed) = std::thread::scope(|scope| {
+            let running = scope.spawn(|| self.running());
+            let listed = self.store.list();
+            (running.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)), listed)
+        });
+        let (running, listed) = (running?, listed?);
         let mut shown: Vec<Shown> = listed.into_iter().map(|listed| self.show(listed, &running)).collect();
         shown.sort_by(|a, b| {
             let used = |shown: &Shown| shown.record.as_ref().map(|record| record.last_used_at).ok();

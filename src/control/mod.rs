@@ -65,6 +65,14 @@ pub enum ControlError {
         /// How many wait.
         waiting: u64,
     },
+    /// No conversation, or several, are the one that was asked for.
+    #[error("`{key}` has {reason}")]
+    NoSuchConversation {
+        /// The session.
+        key: Key,
+        /// What it has instead.
+        reason: String,
+    },
     /// There is nothing to do it to.
     #[error("{0}")]
     Nothing(String),

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::{Control, ControlError, Wait};
-use crate::files::{Line, Ticket};
+use crate::files::Ticket;
 use crate::key::Key;
 use crate::message::Inbound;
 use crate::process;
@@ -89,11 +90,9 @@ impl Control {
         wait: &mut Wait<'_>,
     ) -> Result<Delivery, ControlError> {
         let key = &inbound.key;
-        self.check(inbound)?;
+        let session = self.check(inbound)?;
         let folder = key.folder_name();
         let queue = Queue::open(&self.store, &folder)?;
-        let record = self.store.find(key)?.map(|workspace| workspace.record_if_any()).transpose()?.flatten();
-        let session = record.map(|record| record.uuid);
         let attached = match inbound.attachments.as_slice() {
             [] => None,
             files => Some(queue.attach(files)?),
@@ -272,8 +271,7 @@ impl Control {
 
     /// How many messages of the session nobody stands in line with.
     fn left(&self, guard: &WorkspaceGuard) -> Result<usize, ControlError> {
-        let Some(line) = Line::open_existing(&self.store.queue_path(guard.folder()))? else { return Ok(0) };
-        Ok(line.places()?.iter().filter(|place| !place.alive).count())
+        Ok(guard.claim().left()?)
     }
 
     /// A session that is to be made for a key.
@@ -293,7 +291,8 @@ impl Control {
     }
 
     /// Everything that can be wrong with a message before it is accepted.
-    fn check(&self, inbound: &Inbound) -> Result<(), ControlError> {
+    /// Returns the uuid of its session, where that exists.
+    fn check(&self, inbound: &Inbound) -> Result<Option<Uuid>, ControlError> {
         let length = inbound.text.len();
         if inbound.text.trim().is_empty() && inbound.attachments.is_empty() {
             return Err(ControlError::Message("the message is empty".to_owned()));
@@ -330,12 +329,13 @@ impl Control {
             Some(workspace) => (workspace.record_if_any()?, workspace.settings()?),
             None => (None, Settings::default()),
         };
+        let session = record.as_ref().map(|record| record.uuid);
         let record = record.unwrap_or_else(|| {
             let mut record = Record::new(inbound.key.clone(), inbound.reply.place());
             record.agent.clone_from(&inbound.options.agent);
             record
         });
         turn::choose(&self.setup, &record, &settings, &inbound.options)?;
-        Ok(())
+        Ok(session)
     }
 }

@@ -86,15 +86,42 @@ impl Dir {
     /// # Errors
     /// As the kinds of [`Error`] say.
     pub fn read(&self, name: &Path, cap: u64) -> Result<Vec<u8>, Error> {
-        let file = self.open_file(name, cap)?;
-        let mut bytes = Vec::new();
-        file.take(cap + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|source| Error::io("read", &self.path.join(name), source))?;
+        self.read_stamped(name, cap).map(|(bytes, _)| bytes)
+    }
+
+    /// Reads a regular file whole, as [`Dir::read`] does, with the stamp that it
+    /// had before.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn read_stamped(&self, name: &Path, cap: u64) -> Result<(Vec<u8>, Stamp), Error> {
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty(), "read")?;
+        let stamp = self.check_regular(&fd, name, Some(cap))?;
+        let size = usize::try_from(stamp.size).unwrap_or(0);
+        // One byte more, so that one call reads it all and shows that it was all.
+        let mut bytes = vec![0; size + 1];
+        let mut length = 0;
+        while length <= size {
+            match rustix::io::read(&fd, &mut bytes[length..]) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(Error::io("read", &self.path.join(name), errno)),
+            }
+            if length == size {
+                break;
+            }
+        }
+        bytes.truncate(length);
+        if length > size {
+            // It grew meanwhile.
+            let rest = File::from(fd).take((cap + 1).saturating_sub(length as u64)).read_to_end(&mut bytes);
+            rest.map_err(|source| Error::io("read", &self.path.join(name), source))?;
+        }
         if bytes.len() as u64 > cap {
             return Err(Error::TooLarge { path: self.path.join(name), size: bytes.len() as u64, cap });
         }
-        Ok(bytes)
+        Ok((bytes, stamp))
     }
 
     /// Opens a regular file for reading, with the same checks as [`Dir::read`].
@@ -119,7 +146,7 @@ impl Dir {
         let path = self.path.join(name);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
         let fd = self.open_beneath(name, flags, Mode::RUSR | Mode::WUSR, "append to")?;
-        let before = self.check_regular(&fd, name, None)?;
+        let before = self.check_regular(&fd, name, None)?.size;
         let mut file = File::from(fd);
         let io = |source: io::Error| Error::io("append to", &path, source);
         let mut last = [b'\n'];
@@ -262,12 +289,7 @@ impl Dir {
     /// Where the entry cannot be looked at.
     pub fn stamp(&self, name: &Path) -> Result<Option<Stamp>, Error> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Stamp {
-                inode: stat.st_ino,
-                size: u64::try_from(stat.st_size).unwrap_or(0),
-                modified: nanos(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-                changed: nanos(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
-            })),
+            Ok(stat) => Ok(Some(Stamp::from(&stat))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::io("look at", &self.path.join(name), errno)),
         }
@@ -328,8 +350,8 @@ impl Dir {
     }
 
     /// Checks that an open file is regular, has one name and is not too large;
-    /// returns its size in bytes.
-    fn check_regular(&self, fd: &OwnedFd, name: &Path, cap: Option<u64>) -> Result<u64, Error> {
+    /// returns its stamp.
+    fn check_regular(&self, fd: &OwnedFd, name: &Path, cap: Option<u64>) -> Result<Stamp, Error> {
         let path = || self.path.join(name);
         let stat = rustix::fs::fstat(fd).map_err(|errno| Error::io("look at", &path(), errno))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
@@ -342,7 +364,7 @@ impl Dir {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         match cap {
             Some(cap) if size > cap => Err(Error::TooLarge { path: path(), size, cap }),
-            _ => Ok(size),
+            _ => Ok(Stamp::from(&stat)),
         }
     }
 }
@@ -353,6 +375,17 @@ fn is_link(path: &Path) -> bool {
 
 fn nanos(seconds: i64, nanoseconds: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+}
+
+impl From<&rustix::fs::Stat> for Stamp {
+    fn from(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: nanos(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            changed: nanos(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        }
+    }
 }
 
 impl Stamp {

@@ -38,6 +38,11 @@ pub struct Ticket {
     number: u64,
     file: File,
     kept: bool,
+    /// Whether nobody alive stood before it when it came. Numbers grow, so
+    /// nobody will, but who takes over what a dead one left.
+    first: bool,
+    /// Whether nobody at all stood there, dead or alive.
+    alone: bool,
 }
 
 /// The ending of files that hold nothing but a place.
@@ -133,7 +138,7 @@ impl Line {
             Err(error) => return Err(Error::io("open", &path, error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Some(Ticket { path, number, file, kept: true })),
+            Ok(()) => Ok(Some(Ticket { path, number, file, kept: true, first: false, alone: false })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(Error::io("lock", &path, source)),
         }
@@ -153,6 +158,9 @@ impl Line {
     /// # Errors
     /// Where the directory cannot be read.
     pub fn ahead_of(&self, ticket: &Ticket) -> Result<Option<PathBuf>, Error> {
+        if ticket.first {
+            return Ok(None);
+        }
         let places = self.places()?;
         let ahead = places.iter().rfind(|place| place.number < ticket.number && place.alive);
         Ok(ahead.map(|place| self.dir.path().join(&place.name)))
@@ -205,7 +213,8 @@ impl Line {
         let file = self.dir.create_new(Path::new(&name))?;
         let path = self.dir.path().join(name);
         file.lock().map_err(|source| Error::io("lock", &path, source))?;
-        Ok(Ticket { path, number, file, kept: false })
+        let first = !places.iter().any(|place| place.alive);
+        Ok(Ticket { path, number, file, kept: false, first, alone: places.is_empty() })
     }
 }
 
@@ -220,6 +229,12 @@ impl Ticket {
     #[must_use]
     pub fn is_entry(&self) -> bool {
         self.kept
+    }
+
+    /// Whether the line was empty when this place in it was taken.
+    #[must_use]
+    pub fn came_alone(&self) -> bool {
+        self.alone
     }
 
     /// Adds a note to the entry in hand.

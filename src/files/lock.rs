@@ -60,7 +60,9 @@ impl Lock {
 /// # Errors
 /// Where the file cannot be opened.
 pub fn is_locked(path: &Path) -> Result<bool, Error> {
-    let file = match File::open(path) {
+    // Opening a FIFO, which somebody may have put there, would wait.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(Error::io("look at the lock", path, error)),

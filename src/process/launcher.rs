@@ -10,15 +10,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::inotify;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -35,6 +34,10 @@ const LEFTOVER_GRACE: Duration = Duration::from_millis(300);
 
 /// How often the end of many processes is looked at.
 const TICK: Duration = Duration::from_millis(10);
+
+/// How often a request to stop is looked for. inotify would tell at once, but
+/// the kernel needs 8 to 16 ms to let go of a watch, which every turn would pay.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The launcher's own exit code when the provider's is to be read from the run
 /// lock's file.
@@ -81,9 +84,7 @@ pub enum Outcome {
 /// What stands in the run lock's file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
-    pid: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    outcome: Option<Outcome>,
+    outcome: Outcome,
 }
 
 impl Orders {
@@ -126,7 +127,7 @@ impl Orders {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let Some(orders) = Orders::from_args(args) else { return SEE_FILE };
     let Some(lock) = take_lock(&orders.run_lock) else { return SEE_FILE };
-    note(lock.file(), None);
+    forget(lock.file());
     let outcome = match Launcher::prepare(&orders) {
         Ok(launcher) => launcher.supervise(&orders),
         Err(error) => Outcome::NotStarted(error.to_string()),
@@ -134,7 +135,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     if outcome == Outcome::Exited(0) {
         return 0;
     }
-    note(lock.file(), Some(outcome));
+    note(lock.file(), outcome);
     SEE_FILE
 }
 
@@ -142,7 +143,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 #[must_use]
 pub(super) fn read_outcome(run_lock: &Path) -> Option<Outcome> {
     let text = std::fs::read(run_lock).ok()?;
-    serde_json::from_slice::<Note>(&text).ok()?.outcome
+    Some(serde_json::from_slice::<Note>(&text).ok()?.outcome)
 }
 
 /// Whoever only asks holds the lock for a moment, so one try is not enough.
@@ -156,18 +157,23 @@ fn take_lock(path: &Path) -> Option<Lock> {
     None
 }
 
-fn note(mut file: &File, outcome: Option<Outcome>) {
-    use std::io::{Seek, SeekFrom};
-    let note = serde_json::to_vec(&Note { pid: std::process::id(), outcome }).unwrap_or_default();
+/// Removes what the last launcher noted. Most have nothing to note.
+fn forget(file: &File) {
+    if file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        let _emptied = file.set_len(0);
+    }
+}
+
+fn note(mut file: &File, outcome: Outcome) {
+    let note = serde_json::to_vec(&Note { outcome }).unwrap_or_default();
     // A note that cannot be written is read as a launcher that was killed.
-    let _written = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(&note));
+    let _written = file.write_all(&note);
 }
 
 /// Everything that can wake the launcher.
 struct Launcher {
     parent: OwnedFd,
-    signals: UnixStream,
-    stops: OwnedFd,
+    signalled: Arc<AtomicBool>,
 }
 
 /// Why a provider has to end.
@@ -185,9 +191,11 @@ impl Launcher {
         if rustix::process::getppid() != Some(parent) {
             return Err(std::io::Error::other("the parent is gone"));
         }
-        let (signals, writer) = UnixStream::pair()?;
+        // A signal interrupts the waiting; one that comes just before it is seen
+        // at the next look.
+        let signalled = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGHUP] {
-            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+            let _id = signal_hook::flag::register(signal, signalled.clone())?;
         }
         for signal in [SIGINT, SIGQUIT] {
             if orders.terminal {
@@ -195,18 +203,13 @@ impl Launcher {
                 // not end the launcher, and not acted upon.
                 let _id = signal_hook::flag::register(signal, Arc::default())?;
             } else {
-                signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+                let _id = signal_hook::flag::register(signal, signalled.clone())?;
             }
-        }
-        signals.set_nonblocking(true)?;
-        let stops = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        if let Some(dir) = orders.stop.parent() {
-            inotify::add_watch(&stops, dir, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
         }
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         close_fds::set_fds_cloexec(3, &[]);
         orders.confinement.apply();
-        Ok(Self { parent: parent_fd, signals, stops })
+        Ok(Self { parent: parent_fd, signalled })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the launcher is what `process::spawn` starts")]
@@ -242,29 +245,22 @@ impl Launcher {
         let child = Pid::from_raw(pid.cast_signed()).ok_or_else(|| std::io::Error::other("no child"))?;
         let child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
         loop {
-            let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+            let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(Instant::now()));
             let ready = {
-                let mut fds = [child.as_fd(), self.parent.as_fd(), self.signals.as_fd(), self.stops.as_fd()]
-                    .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-                match rustix::event::poll(&mut fds, timeout.as_ref()) {
-                    Ok(_) => {}
-                    Err(rustix::io::Errno::INTR) => continue,
+                let mut fds =
+                    [child.as_fd(), self.parent.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+                match rustix::event::poll(&mut fds, Some(&timespec(left.min(LOOK)))) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(errno) => return Err(errno.into()),
                 }
                 fds.map(|fd| !fd.revents().is_empty())
             };
-            let [exited, parent_died, signalled, stop_seen] = ready;
+            let [exited, parent_died] = ready;
             if exited {
                 return Ok(Reason::Exited);
             }
-            if parent_died || signalled {
+            if parent_died || self.signalled.load(Ordering::Relaxed) || orders.stop.exists() {
                 return Ok(Reason::Stopped);
-            }
-            if stop_seen {
-                drain(&self.stops);
-                if orders.stop.exists() {
-                    return Ok(Reason::Stopped);
-                }
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Reason::Deadline);
@@ -313,11 +309,6 @@ fn reap(provider: u32, status: &mut Option<ExitStatus>) -> bool {
             Err(_) => return true,
         }
     }
-}
-
-fn drain(fd: &OwnedFd) {
-    let mut buffer = [0_u8; 1024];
-    while rustix::io::read(fd, &mut buffer).is_ok_and(|count| count > 0) {}
 }
 
 fn timespec(duration: Duration) -> Timespec {

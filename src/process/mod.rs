@@ -29,6 +29,10 @@ use crate::session::{Grant, Store, WorkspaceGuard};
 /// How long the launcher gets to end everything, over its own grace.
 const LAUNCHER_GRACE: Duration = Duration::from_secs(10);
 
+/// How long after the deadline a launcher that still runs is taken for one that
+/// the agent has stopped, and is killed.
+const DEADLINE_GRACE: Duration = Duration::from_secs(6);
+
 /// Why a child could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
@@ -72,6 +76,7 @@ pub struct Child {
     launcher: tokio::process::Child,
     stopper: Stopper,
     run_lock: PathBuf,
+    deadline: Option<Duration>,
     /// Its standard input, where it was piped.
     pub stdin: Option<ChildStdin>,
     /// Its standard output, where it was piped.
@@ -92,6 +97,8 @@ impl Stopper {
     pub fn stop(&self) {
         if let Some(pid) = Pid::from_raw(self.launcher.load(Ordering::Acquire).cast_signed()) {
             let _sent = rustix::process::kill_process(pid, Signal::TERM);
+            // An agent may have stopped it.
+            let _sent = rustix::process::kill_process(pid, Signal::CONT);
         }
     }
 }
@@ -182,7 +189,7 @@ fn start(
     drop(launchers);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stopper = Stopper { launcher: Arc::new(AtomicU32::new(child.id().unwrap_or(0))) };
-    Ok(Child { launcher: child, stopper, run_lock, stdin, stdout, stderr })
+    Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdin, stdout, stderr })
 }
 
 impl Child {
@@ -195,7 +202,16 @@ impl Child {
     /// Waits until the provider and everything it started is gone.
     pub async fn end(mut self) -> Outcome {
         let pid = self.launcher.id();
-        let status = self.launcher.wait().await;
+        let status = match self.deadline {
+            None => self.launcher.wait().await,
+            Some(deadline) => match tokio::time::timeout(deadline + DEADLINE_GRACE, self.launcher.wait()).await {
+                Ok(status) => status,
+                Err(_) => {
+                    let _sent = self.launcher.start_kill();
+                    self.launcher.wait().await
+                }
+            },
+        };
         self.stopper.launcher.store(0, Ordering::Release);
         if let Some(pid) = pid {
             LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&pid);

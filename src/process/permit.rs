@@ -24,14 +24,10 @@ impl Permit {
     /// # Errors
     /// Where a file of the permits cannot be opened.
     pub async fn take(store: &Store, turns: u64, tell: &mut dyn FnMut()) -> Result<Self, Error> {
-        let path = store.state_path("permits");
-        let line_path = path.join("line");
+        let line_path = store.state_path("permits/line");
         let waiting = match Line::open_existing(&line_path)? {
             Some(line) => !line.is_empty()?,
-            None => {
-                make_private_dir(&path)?;
-                false
-            }
+            None => false,
         };
         if !waiting && let Some(permit) = Self::try_take(store, turns)? {
             return Ok(permit);
@@ -57,7 +53,15 @@ impl Permit {
     fn try_take(store: &Store, turns: u64) -> Result<Option<Self>, Error> {
         let path = store.state_path("permits");
         for number in 0..turns {
-            if let Some(lock) = Lock::try_take(&path.join(number.to_string()))? {
+            let file = path.join(number.to_string());
+            let taken = match Lock::try_take(&file) {
+                Err(error) if error.is_not_found() => {
+                    make_private_dir(&path)?;
+                    Lock::try_take(&file)
+                }
+                taken => taken,
+            };
+            if let Some(lock) = taken? {
                 return Ok(Some(Self { _lock: lock }));
             }
         }

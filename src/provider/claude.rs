@@ -362,7 +362,10 @@ impl ClaudeParser {
         }
         if let Some(tokens) = line.usage {
             events.push(Event::Usage(Usage {
-                input_tokens: tokens.input_tokens + tokens.cache_creation_input_tokens + tokens.cache_read_input_tokens,
+                input_tokens: tokens
+                    .input_tokens
+                    .saturating_add(tokens.cache_creation_input_tokens)
+                    .saturating_add(tokens.cache_read_input_tokens),
                 cached_tokens: tokens.cache_read_input_tokens,
                 output_tokens: tokens.output_tokens,
                 cost_usd: line.total_cost_usd,

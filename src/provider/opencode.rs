@@ -217,12 +217,28 @@ fn permission(turn: &Turn<'_>, headless: bool) -> Value {
             rules["read"] = json!({ "*.env": "deny", "*.env.*": "deny", "*.env.example": "allow" });
         }
     }
-    if turn.permission_mode == PermissionMode::Plan {
+    match turn.permission_mode {
         // The agent `plan` may not edit, but may run any command.
-        rules["edit"] = "deny".into();
-        rules["bash"] = "deny".into();
+        PermissionMode::Plan => {
+            rules["edit"] = "deny".into();
+            rules["bash"] = "deny".into();
+        }
+        // What needs no permission elsewhere either: looking, and memory.
+        PermissionMode::Default => {
+            rules["edit"] = memory_only(turn);
+            rules["bash"] = "deny".into();
+        }
+        PermissionMode::AcceptEdits | PermissionMode::BypassPermissions => {}
     }
     rules
+}
+
+/// Edits of files in the memory directory only. A rule sees a path relative to
+/// the git work tree, or to `/` where there is none, so only its end is known.
+fn memory_only(turn: &Turn<'_>) -> Value {
+    let sessions = turn.place.session.parent().unwrap_or(&turn.place.session);
+    let memory = turn.place.memory.strip_prefix(sessions).unwrap_or(&turn.place.memory);
+    json!({ "*": "deny", format!("*/{}/*", memory.display()): "allow" })
 }
 
 /// The user's own configuration: it is where model providers are declared, and
@@ -520,7 +536,13 @@ mod tests {
             let rules = rules(&fixture, mode);
             assert_eq!(rules["external_directory"], outside);
             assert_eq!(rules["question"], "deny");
-            assert_eq!(rules["edit"] == "deny" && rules["bash"] == "deny", mode == PermissionMode::Plan);
+            assert_eq!(rules["bash"] == "deny", mode != PermissionMode::AcceptEdits);
+            let edit = match mode {
+                PermissionMode::Plan => json!("deny"),
+                PermissionMode::Default => json!({ "*": "deny", "*/a/memory/*": "allow" }),
+                _ => Value::Null,
+            };
+            assert_eq!(rules["edit"], edit);
         }
         let bypass = rules(&fixture, PermissionMode::BypassPermissions);
         assert_eq!(bypass, json!({ "question": "deny", "plan_enter": "deny", "plan_exit": "deny" }));

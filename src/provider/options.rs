@@ -98,11 +98,26 @@ impl Options {
                 ("program", Value::Text(text)) => options.program = Some(text),
                 ("model", Value::Text(text)) => options.model = Some(text),
                 ("permission_mode", Value::Text(text)) => options.permission_mode = text.parse().map_err(wrong)?,
-                ("env", Value::Texts(items)) => options.env = items,
+                ("env", Value::Texts(items)) => {
+                    if let Some(item) = items.iter().find(|item| !is_variable_name(item)) {
+                        // What follows may be a secret, so it is not repeated.
+                        let start: String = item.chars().take_while(|c| is_word(*c)).collect();
+                        return Err(wrong(format!("`{start}…` is no name of a variable: its value is inherited")));
+                    }
+                    options.env = items;
+                }
                 ("args", Value::Texts(items)) => options.args = items,
                 _ => return Err(wrong("it is not supported here".to_owned())),
             }
         }
         Ok(options)
     }
+}
+
+fn is_variable_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_word) && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }

@@ -51,12 +51,11 @@ impl Store {
         if own == folder {
             return Ok(Whose::Own(record.key.clone()));
         }
+        let target = self.sessions_path().join(&own);
+        // `mv` would put it inside a folder that is there.
         let remedy = || {
-            Some(format!(
-                "mv {} {}",
-                self.sessions_path().join(folder).display(),
-                self.sessions_path().join(&own).display()
-            ))
+            let free = target.symlink_metadata().is_err();
+            free.then(|| format!("mv {} {}", self.sessions_path().join(folder).display(), target.display()))
         };
         let Some(key) = Key::from_plain_folder(folder) else {
             let reason = if is_folder_name(folder) {
@@ -134,7 +133,7 @@ impl Store {
                 }
             }
             guard.save()?;
-            Names::of(self).add(&folder, guard.record())?;
+            Names::of(self).add(&folder, guard.record());
         }
         Ok(Opened::Session(Box::new(guard)))
     }

@@ -151,12 +151,19 @@ impl Claim {
         }
     }
 
-    /// Whether somebody died and left a message in the line.
+    /// Whether the line was empty when this came: nothing was left there by
+    /// anybody who had the session before.
+    #[must_use]
+    pub fn came_alone(&self) -> bool {
+        self.ticket.as_ref().is_some_and(Ticket::came_alone)
+    }
+
+    /// How many messages stand in the line whose owner died.
     ///
     /// # Errors
     /// Where the queue cannot be read.
-    pub fn others_left(&self) -> Result<bool, SessionError> {
-        Ok(self.queue.line().places()?.iter().any(|place| !place.alive))
+    pub fn left(&self) -> Result<usize, SessionError> {
+        Ok(self.queue.line().places()?.iter().filter(|place| !place.alive).count())
     }
 
     /// Removes another entry of this session, whose turn turned out to be recorded.

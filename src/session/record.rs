@@ -267,9 +267,10 @@ fn first_words(text: &str) -> String {
 impl Usage {
     /// Adds what a turn used.
     pub fn add(&mut self, turn: Self) {
-        self.input_tokens += turn.input_tokens;
-        self.cached_tokens += turn.cached_tokens;
-        self.output_tokens += turn.output_tokens;
+        // Both may be anything: one was read from a file, the other from a program.
+        self.input_tokens = self.input_tokens.saturating_add(turn.input_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(turn.cached_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(turn.output_tokens);
         if let Some(cost) = turn.cost_usd {
             self.cost_usd = Some(self.cost_usd.unwrap_or(0.0) + cost);
         }

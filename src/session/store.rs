@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::claim::Claim;
 use super::record::Record;
 use super::settings::Settings;
-use super::workspace::{Workspace, WorkspaceGuard, read_record};
+use super::workspace::{Workspace, WorkspaceGuard, read_record, read_record_of};
 use super::{Names, SessionError};
 use crate::files::{self, Dir, Durability, Lock, Staging, make_private_dir};
 use crate::key::Key;
@@ -236,7 +236,7 @@ impl Store {
         let read = |folders: &[String]| -> Vec<Listed> {
             folders
                 .iter()
-                .map(|folder| Listed { folder: folder.clone(), record: read_listed(&sessions, folder) })
+                .map(|folder| Listed { folder: folder.clone(), record: read_record_of(&sessions, folder) })
                 .collect()
         };
         let (first, second) = folders.split_at(half);
@@ -297,7 +297,7 @@ impl Store {
         if self.durability == Durability::Power {
             Dir::open(&sessions)?.sync()?;
         }
-        Names::of(self).add(&folder, &record)?;
+        Names::of(self).add(&folder, &record);
         let dir = Dir::open(&target)?;
         let (record, stamp) = read_record(&dir)?;
         WorkspaceGuard::new(Workspace::new(&folder, dir), record, stamp, lock, claim)
@@ -367,7 +367,8 @@ impl Store {
         let keys = self.list()?;
         let known: Vec<_> = keys.iter().filter_map(|listed| listed.record.as_ref().ok()).collect();
         let pick = |fits: &dyn Fn(&Record) -> bool| -> Option<Result<Key, SessionError>> {
-            let found: Vec<&Key> = known.iter().filter(|record| fits(record)).map(|record| &record.key).collect();
+            let mut found: Vec<&Key> = known.iter().filter(|record| fits(record)).map(|record| &record.key).collect();
+            found.sort();
             match found.as_slice() {
                 [] => None,
                 [one] => Some(Ok((*one).clone())),
@@ -390,9 +391,4 @@ impl Store {
             })
             .unwrap_or_else(|| Err(SessionError::NoSuchSession(text.to_owned())))
     }
-}
-
-fn read_listed(sessions: &Dir, folder: &str) -> Result<Record, SessionError> {
-    let dir = sessions.open_dir(Path::new(folder))?;
-    read_record(&dir).map(|(record, _)| record)
 }

@@ -74,7 +74,7 @@ impl Store {
         }
         trash.move_entry(Path::new(&trashed.name), &sessions, Path::new(&trashed.folder))?;
         self.sync(&[&sessions, &trash])?;
-        super::Names::of(self).add(&trashed.folder, &record)?;
+        super::Names::of(self).add(&trashed.folder, &record);
         Ok(())
     }
 

@@ -181,14 +181,22 @@ impl Workspace {
 
 /// Reads `session.json` in a directory, with the stamp of what was read.
 pub(super) fn read_record(dir: &Dir) -> Result<(Record, Stamp), SessionError> {
-    use std::io::Read;
-    let path = dir.path().join(RECORD);
-    let mut file = dir.open_file(Path::new(RECORD), MAX_JSON_BYTES)?;
-    let io = |source| files::Error::io("read", &path, source);
-    let stamp = Stamp::of(&file).map_err(io)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or(0) + 1);
-    file.read_to_end(&mut bytes).map_err(io)?;
-    Ok((Record::from_json(&bytes, &path)?, stamp))
+    read_record_at(dir, Path::new(RECORD))
+}
+
+/// Reads the `session.json` of a folder below `sessions`.
+pub(super) fn read_record_of(sessions: &Dir, folder: &str) -> Result<Record, SessionError> {
+    // One step where all is well; in two steps an error names the folder.
+    match read_record_at(sessions, &Path::new(folder).join(RECORD)) {
+        Err(SessionError::File(_)) => read_record(&sessions.open_dir(Path::new(folder))?),
+        read => read,
+    }
+    .map(|(record, _)| record)
+}
+
+fn read_record_at(dir: &Dir, name: &Path) -> Result<(Record, Stamp), SessionError> {
+    let (bytes, stamp) = dir.read_stamped(name, MAX_JSON_BYTES)?;
+    Ok((Record::from_json(&bytes, &dir.path().join(name))?, stamp))
 }
 
 /// A session's folder under its lock: the only thing that can change it, and
@@ -328,7 +336,11 @@ impl WorkspaceGuard {
     /// # Errors
     /// Where it cannot be made.
     pub fn own_dir(&mut self, components: &[&str]) -> Result<PathBuf, SessionError> {
-        let mut below = PathBuf::new();
+        let mut below: PathBuf = components.iter().collect();
+        if self.workspace.dir.open_dir(&below).is_ok() {
+            return Ok(self.path().join(below));
+        }
+        below = PathBuf::new();
         for component in components {
             below.push(component);
             match self.workspace.dir.open_dir(&below) {
@@ -345,22 +357,23 @@ impl WorkspaceGuard {
     }
 
     /// Sets aside an `AGENTS.md` or `MEMORY.md` that is no file of this session's
-    /// own: a provider that reads them by itself would follow a link.
+    /// own: a provider that reads them by itself would follow a link. Returns
+    /// where the memory directory is.
     ///
     /// # Errors
     /// Where the memory directory is not inside the folder, or a file cannot be
     /// moved away.
-    pub fn own_told_files(&mut self, settings: &Settings) -> Result<(), SessionError> {
-        let _memory = self.workspace.open_memory(settings)?;
+    pub fn own_told_files(&mut self, settings: &Settings) -> Result<PathBuf, SessionError> {
+        let memory = self.workspace.memory_path(settings)?;
         for name in [PathBuf::from(INSTRUCTIONS), settings.memory_path().join(MEMORY)] {
-            match self.workspace.dir.open_file(&name, u64::MAX) {
-                Err(files::Error::Link { .. } | files::Error::NotRegular { .. } | files::Error::HardLinks { .. }) => {
-                    self.set_aside(&name)?;
-                }
-                _ => {}
+            let opened = self.workspace.dir.open_file(&name, u64::MAX);
+            if let Err(files::Error::Link { .. } | files::Error::NotRegular { .. } | files::Error::HardLinks { .. }) =
+                opened
+            {
+                self.set_aside(&name)?;
             }
         }
-        Ok(())
+        Ok(memory)
     }
 
     /// Keeps a copy of a file that somebody else changed. Where it is no
@@ -406,7 +419,8 @@ impl WorkspaceGuard {
         if size != self.record.transcript_bytes {
             self.catch_up(size)?;
         }
-        if self.claim.others_left()?
+        if !self.claim.came_alone()
+            && self.claim.left()? > 0
             && let Some(entry) = self.workspace.last_recorded()
         {
             self.claim.discard(entry)?;
@@ -439,7 +453,7 @@ impl WorkspaceGuard {
             let current = self.record.conversation.as_mut().filter(|current| current.is(provider, id));
             match current {
                 Some(current) => {
-                    current.turns += 1;
+                    current.turns = current.turns.saturating_add(1);
                     current.last_used_at = line.at;
                 }
                 None => {

@@ -48,6 +48,9 @@ pub enum ChoiceError {
         /// The program, as it was looked for.
         program: String,
     },
+    /// A command that was to be run in a session's place is not there.
+    #[error("the command `{0}` is not there, or is not executable")]
+    NoCommand(String),
     /// The configuration names no program.
     #[error("the provider `{0}` has no program: set `providers.{0}.program`")]
     NoProgram(String),
@@ -116,14 +119,14 @@ pub fn choose(
     };
     let (provider, options) = provider_of(config, &name)?;
     let program = find_program(provider, &options, &setup.environment, &setup.launcher)?;
-    let ceiling = options.permission_mode;
     let agent_mode = agent
         .permission_mode
         .as_deref()
-        .map(str::parse)
+        .map(str::parse::<PermissionMode>)
         .transpose()
         .map_err(|reason| ChoiceError::AgentMode { agent: record.agent.clone().unwrap_or_default(), reason })?;
-    let wanted = settings.permission_mode.or(agent_mode).unwrap_or(ceiling);
+    let ceiling = agent_mode.map_or(options.permission_mode, |mode| mode.min(options.permission_mode));
+    let wanted = settings.permission_mode.unwrap_or(ceiling);
     if wanted > ceiling {
         notices.push(format!(
             "permission mode `{}` is above the configuration's `{}`, which is used",

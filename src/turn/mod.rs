@@ -211,6 +211,7 @@ async fn ask(
         () = request.interrupt.notified() => return Err(TurnError::Stopped),
     };
     let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
+    heard.place = Some(place.clone());
     let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;
     heard.notices.extend(left_out);
     heard.notices.extend(chosen.notices.iter().cloned());
@@ -308,6 +309,10 @@ async fn record(
         let mut heard = heard;
         let files = prompt::outbox(&mut guard);
         let written = write_down(&mut guard, &message, &heard, result.as_ref().err());
+        if let Some(place) = &heard.place {
+            // A stamp that cannot be written makes the next turn make the home anew.
+            let _left = rehome::leave(&guard, place);
+        }
         // A failure carries no notices: who delivers it asks the guard.
         if result.is_ok() {
             heard.notices.extend(guard.take_conflicts().iter().map(|kept| conflict_notice(kept)));
@@ -346,7 +351,7 @@ fn write_down(
     failed: Option<&TurnError>,
 ) -> Result<(), SessionError> {
     let now = crate::session::now();
-    let turn = guard.record().turns + 1;
+    let turn = guard.record().turns.saturating_add(1);
     let conversation = guard.record().conversation.as_ref().map(|current| current.id.clone());
     let entry = guard.claim().message_entry();
     let line = |at, who, text: String| Line {
@@ -383,7 +388,7 @@ fn write_down(
         current.last_used_at = now;
         current.reported = heard.reported.or(current.reported);
         if failed.is_none() {
-            current.turns += 1;
+            current.turns = current.turns.saturating_add(1);
             current.told.clone_from(&heard.told);
         }
     }

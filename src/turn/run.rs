@@ -6,7 +6,7 @@ use super::choose::Chosen;
 use super::{Progress, Request, Setup, TurnError, settle};
 use crate::config::value::written_span;
 use crate::process::{self, Launch, Outcome, Stopper};
-use crate::provider::{End, Event, Failure, FailureKind, Parser, Turn, child_environment};
+use crate::provider::{End, Event, Failure, FailureKind, Parser, Place, Turn, child_environment};
 use crate::rehome;
 use crate::session::{Grant, Usage, WorkspaceGuard};
 
@@ -23,8 +23,12 @@ const STDERR_BYTES: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     pub(super) provider: String,
+    /// Where the provider's things are, once that is known.
+    pub(super) place: Option<Place>,
     pub(super) conversation: Option<String>,
     pub(super) texts: Vec<String>,
+    /// The length of all texts together, in bytes.
+    pub(super) text_bytes: usize,
     pub(super) usage: Option<Usage>,
     pub(super) reported: Option<Usage>,
     pub(super) notices: Vec<String>,
@@ -46,6 +50,7 @@ impl Heard {
     /// Forgets what a failed attempt said.
     pub(super) fn begin_again(&mut self) {
         self.texts.clear();
+        self.text_bytes = 0;
         self.usage = None;
         self.conversation = None;
     }
@@ -73,7 +78,8 @@ impl Run<'_> {
     ) -> Result<Option<Failure>, TurnError> {
         let (chosen, turn) = (self.chosen, self.turn);
         rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
-        let before = settle::look(&turn.place.conversations);
+        let keeps_files = chosen.provider.keeps_files();
+        let before = keeps_files.then(|| settle::look(&turn.place.conversations));
         let invocation = chosen.provider.invocation(turn)?;
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
         let launch = Launch { environment, ..self.launch.clone() };
@@ -114,7 +120,9 @@ impl Run<'_> {
         let ((), (), (), outcome) = tokio::join!(write, listen, read_errors, child.end());
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
-        settle::settle(guard, &turn.place.conversations, &before)?;
+        if let Some(before) = before {
+            settle::settle(guard, &turn.place.conversations, &before)?;
+        }
         result
     }
 }
@@ -214,9 +222,9 @@ impl Listener<'_> {
             Event::Delta(text) => (self.tell)(Progress::Delta(&text)),
             Event::Text(text) => {
                 (self.tell)(Progress::Text(&text));
+                self.heard.text_bytes += text.len();
                 self.heard.texts.push(text);
-                let length: usize = self.heard.texts.iter().map(String::len).sum();
-                if length > MAX_REPLY_BYTES {
+                if self.heard.text_bytes > MAX_REPLY_BYTES {
                     self.heard.texts.clear();
                     self.refuse(format!("its reply is longer than {MAX_REPLY_BYTES} bytes"));
                 }

@@ -78,6 +78,7 @@ pub async fn attach(
     record.last_used_at = crate::session::now();
     record.archived_at = None;
     guard.save()?;
+    rehome::leave(guard, &place)?;
     Ok(outcome)
 }
 
@@ -95,7 +96,8 @@ pub async fn exec(setup: &Setup, guard: &WorkspaceGuard, command: &[OsString]) -
     let program = if program.components().count() > 1 { working_dir.join(program) } else { program };
     options.program = Some(program.to_string_lossy().into_owned());
     let provider = built_in("command").ok_or_else(|| super::ChoiceError::NoProgram("exec".to_owned()))?;
-    let program = super::find_program(provider, &options, &setup.environment, &setup.launcher)?;
+    let program = super::find_program(provider, &options, &setup.environment, &setup.launcher)
+        .map_err(|_| super::ChoiceError::NoCommand(options.program.clone().unwrap_or_default()))?;
     let mut invocation = Invocation::of(&program);
     invocation
         .args(args)

@@ -3,9 +3,26 @@
 #![expect(clippy::disallowed_methods, reason = "tests start the program and read the environment themselves")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a test prints is for the person who runs it")]
 
+mod arrival;
+mod bad_disks;
+mod bad_files;
+mod bad_input;
+mod bad_providers;
+mod crash_elsewhere;
+mod crash_errors;
+mod crash_kill;
+mod endings;
 mod generated_docs;
+mod hand_edits;
+mod hostile_agent;
+mod hostile_keys;
 mod layering;
+mod readme;
 mod real_conversations;
 mod real_logins;
 mod real_memory;
+mod real_moves;
+mod real_plants;
+mod secrets;
 mod support;
+mod two_keys;

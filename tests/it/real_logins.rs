@@ -1,6 +1,8 @@
 //! With every real CLI: the user's login reaches the model from sessions that
 //! run at the same time, is left as it is, and is copied nowhere.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use crate::support::clis::{Cli, Clis, Login, SECRET};
@@ -33,8 +35,8 @@ fn uses_the_login_where_it_is(cli: Cli, test: &str) {
         let mut root = Root::new(&format!("{test}-{login:?}"));
         let model = Model::start(&root, &clis, vec![reply("", "heard")]);
         cli.set_up(&mut root, &clis, &model, login);
-        let file = root.home().join(cli.login_file());
-        let planted = std::fs::read(&file).ok();
+        let before = files(&root.home());
+        assert_eq!(before.contains_key(&root.home().join(cli.login_file())), login == Login::File);
 
         thread::scope(|scope| {
             for key in ["alder", "birch"] {
@@ -48,9 +50,17 @@ fn uses_the_login_where_it_is(cli: Cli, test: &str) {
         for request in requests.iter().filter(|request| request.what.starts_with("POST")) {
             assert_eq!(request.credentials(), [cli.credential(login)], "{}", request.what);
         }
-        assert_eq!(std::fs::read(&file).ok(), planted, "the planted login");
+        let after = files(&root.home());
+        assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "the files in HOME");
+        assert!(after == before, "a file in HOME changed");
         let copies = root.files_with(&root.path(), SECRET);
         assert!(copies.is_empty(), "{copies:?}");
         drop(model);
     }
+}
+
+/// The files below a directory, with their content.
+fn files(below: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = walkdir::WalkDir::new(below).into_iter().map(|entry| entry.expect("an entry").into_path());
+    entries.filter(|path| path.is_file()).map(|path| (path.clone(), fs_err::read(path).expect("a file"))).collect()
 }

@@ -4,6 +4,7 @@
 use crate::support::clis::{Cli, Clis, Login};
 use crate::support::model::{Model, reply, tool_then_reply};
 use crate::support::root::Root;
+use crate::support::talk::{all, assert_has, assert_lacks};
 
 #[test]
 fn claude_remembers_for_one_session_only() {
@@ -36,7 +37,7 @@ fn remembers_for_one_session_only(cli: Cli, test: &str) {
     cli.set_up(&mut root, &clis, &model, Login::Environment);
     let say = |key: &str, text: &str| {
         let (_, requests) = model.during(|| root.ok(&["send", key, text]));
-        requests.into_iter().map(|request| request.body).collect::<Vec<_>>().join("\n")
+        all(&requests)
     };
 
     say("birch", "birch-before");
@@ -46,18 +47,17 @@ fn remembers_for_one_session_only(cli: Cli, test: &str) {
     root.ok(&["new", "birch"]);
 
     let alder = say("alder", "alder-after");
-    assert!(alder.contains("The heron has landed."), "{alder}");
-    assert!(!alder.contains("keep-this"), "the old conversation is in the new one: {alder}");
+    assert_has(&alder, "The heron has landed.");
+    assert_lacks(&alder, "keep-this");
     let birch = say("birch", "birch-after");
-    assert!(!birch.contains("heron"), "{birch}");
+    assert_lacks(&birch, "heron");
 
     // Where its memory is, each is told of its own only.
     for (key, other, sent) in [("alder", "birch", &alder), ("birch", "alder", &birch)] {
         if cli == Cli::Claude {
-            let own = root.session(key).join("memory").display().to_string();
-            assert!(sent.contains(&own), "{own} is not in {sent}");
+            assert_has(sent, &root.session(key).join("memory").display().to_string());
         }
-        assert!(!sent.contains(&format!("sessions/{other}")), "{sent}");
+        assert_lacks(sent, &format!("sessions/{other}"));
     }
     let found = root.files_with(&root.session("birch"), "heron");
     assert!(found.is_empty(), "{found:?}");

@@ -1,6 +1,12 @@
-//! What the tests share: a root of their own, a model server that records what
-//! it is sent, and the real agent CLIs pointed at it.
+//! What the tests share: a root of their own, a model server that keeps what it
+//! is sent, the real agent CLIs pointed at it, and talking with them.
 
 pub(crate) mod clis;
+pub(crate) mod crash;
+pub(crate) mod fake;
+pub(crate) mod killat;
 pub(crate) mod model;
 pub(crate) mod root;
+pub(crate) mod talk;
+pub(crate) mod tree;
+pub(crate) mod words;
