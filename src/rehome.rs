@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, Dir, make_private_dir};
+use crate::files::{self, Dir, Durability, make_private_dir};
 use crate::process::{self, Launch, Outcome, SpawnError};
 use crate::provider::{Options, Place, Provider, Step, Turn, child_environment};
 use crate::session::{Grant, SessionError, Settings, WorkspaceGuard};
@@ -129,7 +129,7 @@ fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<
         Ok(home) => home,
         Err(_) => {
             throw_away(&place.home)?;
-            make_private_dir(&place.home)?;
+            make_private_dir(&place.home, Durability::Process)?;
             Dir::open(&place.home)?
         }
     };
@@ -176,7 +176,6 @@ async fn run(
 ) -> Result<(), RehomeError> {
     use tokio::io::AsyncReadExt;
     let mut child = process::spawn(guard, grant, invocation, launch)?;
-    drop(child.stdin.take());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let read_out = async {

@@ -215,6 +215,7 @@ fn spawn_error(error: &SpawnError) -> CliError {
         SpawnError::WorkingDirectory { .. } => {
             "make it again, or let the session work in its own folder: `denizen cd <key> --home`"
         }
+        SpawnError::Input(_) => "memory may be short: free some, then send the message again",
         SpawnError::Launcher { .. } => "`denizen doctor` looks at the installation",
         SpawnError::File(file) => return file_error(file),
     };

@@ -12,7 +12,7 @@ use super::doctor;
 use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
 use crate::config::{Config, Environment, Inputs};
-use crate::files::make_private_dir;
+use crate::files::{Durability, make_private_dir};
 use crate::provider::AUTO;
 use crate::turn::{find_program, provider_of};
 
@@ -63,7 +63,7 @@ pub(super) fn run(
             Err(_) => {}
         }
     }
-    make_private_dir(&root.join("sessions"))?;
+    make_private_dir(&root.join("sessions"), Durability::Power)?;
     let Some((name, program)) = chosen else {
         return Err(CliError::failed(format!("none of {} is installed", AUTO.join(", ")))
             .hint("install one, or try it without an account: `denizen init --try`"));

@@ -81,21 +81,22 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Result<ExitCode, CliError> {
     for line in rest {
         app.out.note(line);
     }
-    for shown in &unreadable {
+    for shown in unreadable {
         show_unreadable(app, shown);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_unreadable(app: &App, shown: &Shown) {
-    let Err(error) = &shown.record else { return };
-    app.out.note(format_args!(
-        "{YELLOW}unreadable:{RESET} `{}`: {}",
-        escape(&shown.folder),
-        escape(&error.to_string())
-    ));
-    if let SessionError::Stray { remedy: Some(remedy), .. } = error {
-        app.out.note(format_args!("hint: {}", escape(remedy)));
+fn show_unreadable(app: &App, shown: Shown) {
+    let Err(error) = shown.record else { return };
+    let remedy = match &error {
+        SessionError::Stray { remedy, .. } => remedy.clone(),
+        _ => None,
+    };
+    let message = CliError::from(error).message;
+    app.out.note(format_args!("{YELLOW}unreadable:{RESET} `{}`: {}", escape(&shown.folder), escape(&message)));
+    if let Some(remedy) = remedy {
+        app.out.note(format_args!("hint: {}", escape(&remedy)));
     }
 }
 

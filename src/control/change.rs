@@ -99,9 +99,11 @@ impl Control {
         let mut guard = self.guard(key, wait).await?;
         let names = Names::of(&self.store);
         names.remove(guard.folder(), guard.record());
+        let before = guard.record().clone();
         guard.record_mut().title = (!title.is_empty()).then(|| title.to_owned());
-        guard.save()?;
-        names.add(guard.folder(), guard.record());
+        let saved = guard.save();
+        names.add(guard.folder(), if saved.is_ok() { guard.record() } else { &before });
+        saved?;
         Ok(Changed { record: guard.record().clone(), notices: Vec::new() })
     }
 

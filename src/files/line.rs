@@ -56,9 +56,9 @@ impl Line {
     ///
     /// # Errors
     /// Where the directory cannot be made or opened.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path, durability: Durability) -> Result<Self, Error> {
         match Dir::open(path) {
-            Err(error) if error.is_not_found() => make_private_dir(path)?,
+            Err(error) if error.is_not_found() => make_private_dir(path, durability)?,
             opened => return opened.map(|dir| Self { dir }),
         }
         Dir::open(path).map(|dir| Self { dir })
@@ -96,13 +96,20 @@ impl Line {
 
     /// Goes to the end of the line with an entry in hand, which stays in the
     /// line until [`Ticket::finish`], also when its owner dies. `None` where
-    /// already `most` entries stand there.
+    /// already `most` entries stand there. `if_first` is added to the entry where
+    /// nobody alive stands before it.
     ///
     /// With [`Durability::Power`] the entry survives a power cut when this returns.
     ///
     /// # Errors
     /// Where the file cannot be made; nothing then stands in the line.
-    pub fn join_with(&self, entry: &[u8], most: u64, durability: Durability) -> Result<Option<Ticket>, Error> {
+    pub fn join_with(
+        &self,
+        entry: &[u8],
+        if_first: &[u8],
+        most: u64,
+        durability: Durability,
+    ) -> Result<Option<Ticket>, Error> {
         let lock = self.dir.lock()?;
         let places = self.places_locked()?;
         if places.iter().filter(|place| !is_hold(&place.name)).count() as u64 >= most {
@@ -112,7 +119,8 @@ impl Line {
         let mut ticket = self.add(&places, HOLD)?;
         // Only what is whole gets the name of an entry: a part of one would stay
         // for ever, and nobody could take it.
-        ticket.note(entry, durability)?;
+        let entry = if ticket.first { [entry, if_first].concat() } else { entry.to_vec() };
+        ticket.note(&entry, durability)?;
         let (hold, name) = (file_name(ticket.number, HOLD), file_name(ticket.number, ENTRY));
         self.dir.move_entry(Path::new(&hold), &self.dir, Path::new(&name))?;
         ticket.path = self.dir.path().join(name);
@@ -231,6 +239,12 @@ impl Ticket {
         self.kept
     }
 
+    /// Whether nobody alive stood before this place when it was taken.
+    #[must_use]
+    pub fn came_first(&self) -> bool {
+        self.first
+    }
+
     /// Whether the line was empty when this place in it was taken.
     #[must_use]
     pub fn came_alone(&self) -> bool {
@@ -285,9 +299,9 @@ mod tests {
     #[test]
     fn the_line_keeps_the_order_of_arrival() {
         let dir = tempfile::tempdir().expect("a directory");
-        let line = Line::open(&dir.path().join("line")).expect("a line");
+        let line = Line::open(&dir.path().join("line"), Durability::Process).expect("a line");
         let first = line.join().expect("a ticket");
-        let second = line.join_with(b"hello\n", 9, Durability::Process).expect("written").expect("room");
+        let second = line.join_with(b"hello\n", b"", 9, Durability::Process).expect("written").expect("room");
         let third = line.join().expect("a ticket");
         assert!(first.number < second.number && second.number < third.number);
         assert_eq!(line.ahead_of(&first).expect("read"), None);
@@ -301,11 +315,11 @@ mod tests {
     #[test]
     fn an_entry_outlives_its_owner_and_can_be_taken_over() {
         let dir = tempfile::tempdir().expect("a directory");
-        let line = Line::open(dir.path()).expect("a line");
-        let ticket = line.join_with(b"hello\n", 1, Durability::Process).expect("written").expect("room");
+        let line = Line::open(dir.path(), Durability::Process).expect("a line");
+        let ticket = line.join_with(b"hello\n", b"", 1, Durability::Process).expect("written").expect("room");
         let number = ticket.number();
         assert!(line.take_over(number).expect("read").is_none(), "its owner lives");
-        assert!(line.join_with(b"x", 1, Durability::Process).expect("read").is_none(), "the line is full");
+        assert!(line.join_with(b"x", b"", 1, Durability::Process).expect("read").is_none(), "the line is full");
         drop(ticket);
         assert!(line.is_empty().expect("read"));
         let taken = line.take_over(number).expect("read").expect("its owner died");

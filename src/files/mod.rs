@@ -103,12 +103,20 @@ pub(crate) fn describe(file_type: rustix::fs::FileType) -> &'static str {
     }
 }
 
-/// Makes a directory and its missing parents, readable by its owner only.
+/// Makes a directory and its missing parents, readable by their owner only.
+/// With [`Durability::Power`] what was made survives a power cut.
 ///
 /// # Errors
 /// Where one cannot be made, or a component is not a directory.
-pub fn make_private_dir(path: &Path) -> Result<(), Error> {
+pub fn make_private_dir(path: &Path, durability: Durability) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
+    let missing = path.ancestors().take_while(|dir| !dir.exists()).count();
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| Error::io("make the directory", path, source))
+    made.map_err(|source| Error::io("make the directory", path, source))?;
+    if durability == Durability::Power {
+        for parent in path.ancestors().skip(1).take(missing) {
+            Dir::open(parent)?.sync()?;
+        }
+    }
+    Ok(())
 }

@@ -8,14 +8,17 @@ pub mod launcher;
 mod permit;
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdout};
 
 pub use launcher::{Orders, Outcome};
 pub use permit::Permit;
@@ -44,6 +47,9 @@ pub enum SpawnError {
         /// The reason.
         source: std::io::Error,
     },
+    /// The input could not be put where the child reads it.
+    #[error("could not put the message for the provider into the memory file `/memfd:prompt`")]
+    Input(#[source] std::io::Error),
     /// The directory that the session works in is not there.
     #[error("the working directory `{}` is not there", path.display())]
     WorkingDirectory {
@@ -77,8 +83,6 @@ pub struct Child {
     stopper: Stopper,
     run_lock: PathBuf,
     deadline: Option<Duration>,
-    /// Its standard input, where it was piped.
-    pub stdin: Option<ChildStdin>,
     /// Its standard output, where it was piped.
     pub stdout: Option<ChildStdout>,
     /// Its standard error, where it was piped.
@@ -120,7 +124,7 @@ pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, Spa
     }
 }
 
-/// Starts a provider for a turn: pipes for all three streams.
+/// Starts a provider for a turn: its input whole, pipes for what it prints.
 ///
 /// # Errors
 /// Where the launcher cannot be started. That the *program* cannot be started
@@ -180,16 +184,26 @@ fn start(
     } else {
         // A group of its own: keys in the terminal reach only this process,
         // which then asks the launcher to stop.
-        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let input = whole_input(&invocation.stdin).map_err(SpawnError::Input)?;
+        process.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     }
     let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut child =
         process.spawn().map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
     launchers.get_or_insert_default().extend(child.id());
     drop(launchers);
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let stopper = Stopper { launcher: Arc::new(AtomicU32::new(child.id().unwrap_or(0))) };
-    Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdin, stdout, stderr })
+    Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdout, stderr })
+}
+
+/// The input as a file in memory, whole before the child is started: through a
+/// pipe, a child could get half a prompt when this process dies, and act on it.
+fn whole_input(bytes: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("prompt", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
 }
 
 impl Child {
@@ -288,7 +302,7 @@ fn clear_stop(stop: &Path) -> Result<(), files::Error> {
     match std::fs::remove_file(stop) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match stop.parent() {
-            Some(dir) if !dir.is_dir() => files::make_private_dir(dir),
+            Some(dir) if !dir.is_dir() => files::make_private_dir(dir, files::Durability::Process),
             _ => Ok(()),
         },
         Err(source) => Err(files::Error::Io { action: "remove", path: stop.to_owned(), source }),

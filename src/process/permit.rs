@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::files::{Error, Line, Lock, make_private_dir};
+use crate::files::{Durability, Error, Line, Lock, make_private_dir};
 use crate::session::Store;
 
 /// How often the first in line looks for a free permit.
@@ -33,7 +33,7 @@ impl Permit {
             return Ok(permit);
         }
         tell();
-        let line = Line::open(&line_path)?;
+        let line = Line::open(&line_path, Durability::Process)?;
         let ticket = line.join()?;
         while let Some(ahead) = line.ahead_of(&ticket)? {
             let wait = tokio::task::spawn_blocking(move || Line::wait_for(&ahead));
@@ -56,7 +56,7 @@ impl Permit {
             let file = path.join(number.to_string());
             let taken = match Lock::try_take(&file) {
                 Err(error) if error.is_not_found() => {
-                    make_private_dir(&path)?;
+                    make_private_dir(&path, Durability::Process)?;
                     Lock::try_take(&file)
                 }
                 taken => taken,

@@ -60,7 +60,7 @@ impl Grant {
     /// # Errors
     /// Where the file cannot be replaced.
     pub fn save(&self, store: &Store, folder: &str) -> Result<(), SessionError> {
-        files::make_private_dir(&store.access_path())?;
+        files::make_private_dir(&store.access_path(), store.durability())?;
         // Serialising plain data into memory cannot fail.
         let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
         bytes.push(b'\n');

@@ -62,7 +62,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), files::Error> {
         let Ok(relative) = entry.path().strip_prefix(from) else { continue };
         let target = to.join(relative);
         if entry.file_type().is_dir() {
-            files::make_private_dir(&target)?;
+            files::make_private_dir(&target, files::Durability::Process)?;
         } else if entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1) {
             // `settings.json` was written already, from its checked content.
             if !target.exists() {

@@ -30,7 +30,7 @@ impl Names {
 
     fn link(&self, folder: &str, record: &Record) -> Result<(), crate::files::Error> {
         let place = self.dir.join(file_name(&record.place, "other"));
-        make_private_dir(&place)?;
+        make_private_dir(&place, crate::files::Durability::Process)?;
         let target = target(folder);
         let name = file_name(record.display_name(), folder);
         for name in [name.clone(), format!("{name} ({folder})")] {

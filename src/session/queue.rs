@@ -113,7 +113,7 @@ impl Queue {
     /// # Errors
     /// Where the directory cannot be made or opened.
     pub fn open(store: &Store, folder: &str) -> Result<Self, SessionError> {
-        let line = Line::open(&store.queue_path(folder))?;
+        let line = Line::open(&store.queue_path(folder), store.durability())?;
         Ok(Self { line, durability: store.durability() })
     }
 
@@ -129,7 +129,7 @@ impl Queue {
     /// # Errors
     /// Where the entry cannot be written; the message is then not accepted.
     pub fn accept(&self, message: &Message, most: u64) -> Result<Option<Ticket>, SessionError> {
-        Ok(self.line.join_with(&json_line(message), most, self.durability)?)
+        Ok(self.line.join_with(&json_line(message), &begun(), most, self.durability)?)
     }
 
     /// Copies files beside the queue, for the message that will name them. The
@@ -140,7 +140,7 @@ impl Queue {
     pub fn attach(&self, sources: &[PathBuf]) -> Result<Attached, SessionError> {
         let directory = format!("{}.files", Uuid::new_v4());
         let path = self.line.dir().path().join(&directory);
-        files::make_private_dir(&path)?;
+        files::make_private_dir(&path, self.durability)?;
         let copied = self.copy_into(&path, sources);
         if copied.is_err() {
             let _removed = std::fs::remove_dir_all(&path);
@@ -184,8 +184,9 @@ impl Queue {
     /// # Errors
     /// Where the note cannot be written.
     pub fn start(&self, ticket: &mut Ticket) -> Result<(), SessionError> {
-        let note = format!("{{\"started\":\"{}\"}}\n", super::now());
-        Ok(ticket.note(note.as_bytes(), self.durability)?)
+        // The message of one who does not have to wait says so from the start,
+        // which saves a sync.
+        if ticket.came_first() { Ok(()) } else { Ok(ticket.note(&begun(), self.durability)?) }
     }
 
     /// Removes an entry that was answered, or refused, with its attachments.
@@ -230,6 +231,11 @@ impl Queue {
             .map_err(|error| SessionError::json(self.line.dir().path().join(name), &error))?;
         Ok((message, lines.any(|line| line.starts_with(b"{\"started\""))))
     }
+}
+
+/// The note that a turn began.
+fn begun() -> Vec<u8> {
+    format!("{{\"started\":\"{}\"}}\n", super::now()).into_bytes()
 }
 
 fn json_line(message: &Message) -> Vec<u8> {

@@ -149,7 +149,7 @@ impl Store {
     pub fn lock_path(&self, folder: &str) -> Result<PathBuf, SessionError> {
         let locks = self.state_path("locks");
         if !locks.is_dir() {
-            make_private_dir(&locks)?;
+            make_private_dir(&locks, Durability::Process)?;
         }
         Ok(locks.join(folder))
     }
@@ -171,7 +171,7 @@ impl Store {
         let path = self.state_path("tmp");
         let dir = match Dir::open(&path) {
             Err(error) if error.is_not_found() => {
-                make_private_dir(&path)?;
+                make_private_dir(&path, Durability::Process)?;
                 Dir::open(&path)?
             }
             opened => opened?,
@@ -279,7 +279,7 @@ impl Store {
         let folder = claim.folder().to_owned();
         let sessions = self.sessions_path();
         if !sessions.is_dir() {
-            make_private_dir(&sessions)?;
+            make_private_dir(&sessions, self.durability)?;
         }
         let target = sessions.join(&folder);
         let renamed = match rustix::fs::renameat_with(CWD, built, CWD, &target, RenameFlags::NOREPLACE) {
@@ -313,7 +313,7 @@ impl Store {
         let staging = self.staging()?;
         let path = staging.path().join(staging.unique_name());
         let fill = || -> Result<(), SessionError> {
-            make_private_dir(&path.join(settings.memory_path()))?;
+            make_private_dir(&path.join(settings.memory_path()), Durability::Process)?;
             let dir = Dir::open(&path)?;
             self.write_new(&dir, "session.json", &record.to_json())?;
             self.write_new(&dir, "settings.json", &settings.to_json())?;

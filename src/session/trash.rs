@@ -113,7 +113,7 @@ impl Store {
     }
 
     fn open_trash(&self) -> Result<Dir, SessionError> {
-        files::make_private_dir(&self.trash_path())?;
+        files::make_private_dir(&self.trash_path(), self.durability())?;
         Ok(Dir::open(&self.trash_path())?)
     }
 

@@ -352,6 +352,13 @@ impl WorkspaceGuard {
                 Err(_) => self.set_aside(&below)?,
             }
             self.workspace.dir.make_dir(&below)?;
+            if self.claim.store().durability() == files::Durability::Power {
+                let parent = below.parent().filter(|parent| !parent.as_os_str().is_empty());
+                match parent {
+                    Some(parent) => self.workspace.dir.open_dir(parent)?.sync()?,
+                    None => self.workspace.dir.sync()?,
+                }
+            }
         }
         Ok(self.path().join(below))
     }
@@ -401,7 +408,7 @@ impl WorkspaceGuard {
 
     fn conflict_name(&self, name: &Path) -> Result<(Dir, PathBuf), SessionError> {
         let path = self.claim.store().conflicts_path();
-        files::make_private_dir(&path)?;
+        files::make_private_dir(&path, files::Durability::Process)?;
         let time = super::now().strftime("%Y%m%dT%H%M%S%.3fZ");
         let plain = name.display().to_string().replace('/', "-");
         Ok((Dir::open(&path)?, PathBuf::from(format!("{}-{time}-{plain}", self.folder()))))

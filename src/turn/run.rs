@@ -1,6 +1,6 @@
 //! One attempt of a turn: the child, its output, and what came of it.
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 use super::choose::Chosen;
 use super::{Progress, Request, Setup, TurnError, settle};
@@ -84,7 +84,7 @@ impl Run<'_> {
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
         let launch = Launch { environment, ..self.launch.clone() };
         let mut child = process::spawn(guard, self.grant, &invocation, &launch)?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let continued =
             guard.record().conversation.as_ref().filter(|current| turn.continuation.id() == Some(&current.id));
         let reported_before = continued.and_then(|current| current.reported).unwrap_or_default();
@@ -100,12 +100,6 @@ impl Run<'_> {
             failure: None,
             error: None,
         };
-        let write = async {
-            if let Some(mut stdin) = stdin {
-                // A program that does not read its input is judged by its output.
-                let _written = stdin.write_all(&invocation.stdin).await;
-            }
-        };
         let listen = async {
             if let Some(stdout) = stdout {
                 listener.listen(stdout, self.request.interrupt).await;
@@ -117,11 +111,15 @@ impl Run<'_> {
                 read_tail(stderr, &mut tail).await;
             }
         };
-        let ((), (), (), outcome) = tokio::join!(write, listen, read_errors, child.end());
+        let ((), (), outcome) = tokio::join!(listen, read_errors, child.end());
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
         if let Some(before) = before {
-            settle::settle(guard, &turn.place.conversations, &before)?;
+            let settled = settle::settle(guard, &turn.place.conversations, &before);
+            if let Err(error) = settled {
+                // The reply is there all the same; only a power cut could take it.
+                heard.notices.push(format!("the provider's own files may not survive a power cut: {error}"));
+            }
         }
         result
     }
