@@ -64,7 +64,7 @@ fn files(path: &Path) {
         || dir.append(Path::new("ours.jsonl"), b"{\"a\": 1}\n", Durability::Process).expect("appended"),
         || log("twin.jsonl").write_all(b"{\"a\": 1}\n").expect("appended"),
     );
-    let line = Line::open(&path.join("line")).expect("a line");
+    let line = Line::open(&path.join("line"), Durability::Process).expect("a line");
     let place = path.join("place");
     beside(
         "Line::join | create, unlink",

@@ -103,7 +103,8 @@ fn said(traced: &Traced, strike: Strike) -> Result<(), String> {
     if code == 0 || failed.unwrap_or_default().iter().any(prints) {
         return Ok(());
     }
-    let names_a_file = traced.stderr.contains("/root/");
+    // The message itself is handed over in a file in memory.
+    let names_a_file = ["/root/", "/memfd:"].iter().any(|path| traced.stderr.contains(path));
     if !traced.stderr.starts_with("error:") || !names_a_file || !traced.stderr.contains("\nhint: ") {
         return Err(format!("it does not say what happened, to which file and what to do: {code}, {}", traced.stderr));
     }
