@@ -54,10 +54,14 @@ fn main() -> ExitCode {
         PathBuf::from,
     );
     let shared = PathBuf::from(format!("/dev/shm/denizen-bench-{}", rustix::process::getuid().as_raw()));
-    for (name, dir) in [("disk", disk), ("tmpfs", shared)] {
+    for (name, base) in [("disk", disk), ("tmpfs", shared)] {
+        // A directory of this run: what else is in the named one is not ours.
+        let dir = base.join(format!("run-{}", std::process::id()));
         let Some(bench) = Bench::new(name, &dir, full, &rows) else { return ExitCode::FAILURE };
         bench.run();
         std::fs::remove_dir_all(&dir).expect("removed");
+        // Left where another run or something else is in it.
+        let _removed = std::fs::remove_dir(&base);
     }
     ExitCode::SUCCESS
 }
@@ -72,7 +76,6 @@ struct Bench {
 
 impl Bench {
     fn new(place: &'static str, dir: &Path, full: bool, rows: &Option<Vec<String>>) -> Option<Self> {
-        let _old = std::fs::remove_dir_all(dir);
         std::fs::create_dir_all(dir).expect("a directory for the benchmark");
         let (source, provider) = (dir.join("provider.c"), dir.join("provider"));
         std::fs::write(&source, PROVIDER).expect("written");

@@ -57,6 +57,14 @@ impl Provider for Codex {
             && name.strip_prefix("rollout-").is_some_and(|rest| rest.ends_with(&format!("-{id}.jsonl")))
     }
 
+    /// `rollout-<time>-<id>.jsonl`: a conversation that was begun in the terminal
+    /// UI is known by its file.
+    fn id_in(&self, file: &Path) -> Option<String> {
+        let stem = file.file_name()?.to_str()?.strip_suffix(".jsonl")?;
+        let id = stem.get(stem.len().checked_sub(36)?..)?;
+        self.holds(id, file).then(|| id.to_owned())
+    }
+
     fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {
         let mut steps = vec![
             Step::Link { at: "sessions".into(), to: turn.place.conversations.clone() },
@@ -329,6 +337,15 @@ mod tests {
 
     fn fixture() -> Fixture {
         Fixture { place: testing::place("codex"), ..Fixture::default() }
+    }
+
+    #[test]
+    fn a_file_tells_its_conversation() {
+        let id = "01a1fec1-d962-7113-8ef7-667f5a1b1685";
+        let file = format!("2026/11/21/rollout-2026-11-21T15-37-59-{id}.jsonl");
+        assert_eq!(Codex.id_in(Path::new(&file)), Some(id.to_owned()));
+        assert_eq!(Codex.id_in(Path::new("2026/11/21/rollout-x.jsonl")), None);
+        assert_eq!(Codex.id_in(Path::new("notes.txt")), None);
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn points(base: &Base) -> Vec<Job> {
 }
 
 fn changing(case: Case, scope: Scope, count: usize) -> impl Iterator<Item = Job> {
-    (1..=count + 2).map(move |at| Job { case, scope, calls: Calls::Changing, at })
+    (1..=count + 6).map(move |at| Job { case, scope, calls: Calls::Changing, at })
 }
 
 fn sweep(base: &Base, jobs: &[Job]) -> (Vec<String>, BTreeMap<String, Tally>) {
