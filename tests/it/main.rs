@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a test prints is for the person who runs it")]
 
 mod arrival;
+mod attach;
 mod bad_disks;
 mod bad_files;
 mod bad_input;
