@@ -15,7 +15,7 @@ pub struct Shown {
     /// Its folder.
     pub folder: String,
     /// Its record, or why it cannot be read or belongs to nobody.
-    pub record: Result<Record, SessionError>,
+    pub record: Result<Box<Record>, SessionError>,
     /// Whether a turn or terminal has it now.
     pub busy: bool,
 }

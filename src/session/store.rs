@@ -72,7 +72,7 @@ pub struct Listed {
     /// Its name.
     pub folder: String,
     /// Its record, or why it cannot be read.
-    pub record: Result<Record, SessionError>,
+    pub record: Result<Box<Record>, SessionError>,
 }
 
 impl Store {
@@ -236,7 +236,10 @@ impl Store {
         let read = |folders: &[String]| -> Vec<Listed> {
             folders
                 .iter()
-                .map(|folder| Listed { folder: folder.clone(), record: read_record_of(&sessions, folder) })
+                .map(|folder| Listed {
+                    folder: folder.clone(),
+                    record: read_record_of(&sessions, folder).map(Box::new),
+                })
                 .collect()
         };
         let (first, second) = folders.split_at(half);
