@@ -63,11 +63,11 @@ pub(super) fn run(
             Err(_) => {}
         }
     }
-    make_private_dir(&root.join("sessions"), Durability::Power)?;
     let Some((name, program)) = chosen else {
         return Err(CliError::failed(format!("none of {} is installed", AUTO.join(", ")))
             .hint("install one, or try it without an account: `denizen init --try`"));
     };
+    make_private_dir(&root.join("sessions"), Durability::Power)?;
     if !existed {
         let text = EXAMPLE.replace("{provider}", &name).replace("{program}", &program_line(&name, &program));
         write_new(file, &text)?;
