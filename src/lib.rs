@@ -30,7 +30,7 @@ pub mod process;
 /// Performing a provider's steps, so that its conversation is found where the session is.
 pub mod rehome;
 
-/// What comes in from a channel, and what goes back.
+/// What comes in from a channel, and where the reply goes.
 pub mod message;
 
 /// One turn: a prompt in, a reply out, the record saved.

@@ -1,4 +1,4 @@
-//! What comes in from a channel, and what goes back.
+//! What comes in from a channel, and where the reply goes.
 //!
 //! The key is not optional: which session a message belongs to is decided
 //! before it becomes one of these.
@@ -40,13 +40,4 @@ impl ReplyTo {
             Self::Terminal => "terminal",
         }
     }
-}
-
-/// A reply on its way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbound {
-    /// What the agent said.
-    pub text: String,
-    /// Files that it left in `outbox/`.
-    pub files: Vec<PathBuf>,
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, RED, RESET, escape};
-use crate::session::{Line, Who, Workspace};
+use crate::session::{Line, Who};
 
 /// Show what was said in a session
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
     let Some(workspace) = app.control.store.find(&key)? else {
         return Err(CliError::failed(format!("there is no session `{key}`")));
     };
-    let mut seen = size(&workspace)?;
+    let mut seen = workspace.transcript_bytes()?;
     if args.all {
         if let Some(mut transcript) = workspace.transcript()? {
             let read = transcript.for_each(|line| show(app, &line));
@@ -51,7 +51,7 @@ pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
     }
     loop {
         std::thread::sleep(LOOK);
-        let now = size(&workspace)?;
+        let now = workspace.transcript_bytes()?;
         if now > seen {
             for line in workspace.lines_from(seen)? {
                 show(app, &line);
@@ -59,11 +59,6 @@ pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
             seen = now;
         }
     }
-}
-
-fn size(workspace: &Workspace) -> Result<u64, CliError> {
-    let stamp = workspace.dir().stamp(std::path::Path::new("transcript.jsonl"))?;
-    Ok(stamp.map_or(0, |stamp| stamp.size))
 }
 
 fn show(app: &App, line: &Line) {

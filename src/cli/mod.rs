@@ -243,10 +243,11 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         environment: &environment,
         overrides: &cli.global.overrides,
     })?;
-    for (name, _) in
-        config.providers.iter().filter(|(name, _)| !matches!(cli.command, Command::Doctor(_)) && !name.is_empty())
-    {
-        crate::turn::provider_of(&config, name)?;
+    // `doctor` names a wrong section among everything else.
+    if !matches!(cli.command, Command::Doctor(_)) {
+        for name in config.providers.keys() {
+            crate::turn::provider_of(&config, name)?;
+        }
     }
     out.detail(format_args!("root: {}", root.display()));
     let store = Arc::new(Store::at(&root, config.durability));

@@ -105,13 +105,7 @@ impl Control {
             options: inbound.options.clone(),
             attached,
         };
-        let most = self.setup.config.limits.queued;
-        let Some(ticket) = queue.accept(&message, most)? else {
-            if let Some(attached) = &message.attached {
-                let _removed = std::fs::remove_dir_all(queue.attached_path(attached));
-            }
-            return Err(ControlError::QueueFull { key: key.clone(), waiting: most });
-        };
+        let ticket = self.accept(key, &queue, &message)?;
         let place = inbound.reply.place();
         self.answer(InHand { key, place, queue, ticket, message: &message, again: false }, options, wait).await
     }
@@ -164,10 +158,7 @@ impl Control {
             options: MessageOptions::default(),
             attached: None,
         };
-        let most = self.setup.config.limits.queued;
-        let Some(ticket) = queue.accept(&message, most)? else {
-            return Err(ControlError::QueueFull { key: key.clone(), waiting: most });
-        };
+        let ticket = self.accept(key, &queue, &message)?;
         let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: false };
         self.answer(in_hand, options, wait).await
     }
@@ -213,6 +204,19 @@ impl Control {
         Ok(process::request_stop(&self.store, &key.folder_name())?)
     }
 
+    /// Puts a message in line, if there is room for it.
+    fn accept(&self, key: &Key, queue: &Queue, message: &Message) -> Result<Ticket, ControlError> {
+        let waiting = self.setup.config.limits.queued;
+        if let Some(ticket) = queue.accept(message, waiting)? {
+            return Ok(ticket);
+        }
+        if let Some(attached) = &message.attached {
+            // They are copies that nobody waits for.
+            let _removed = std::fs::remove_dir_all(queue.attached_path(attached));
+        }
+        Err(ControlError::QueueFull { key: key.clone(), waiting })
+    }
+
     /// Takes the turn of a message that stands in line.
     async fn answer(
         &self,
@@ -228,15 +232,15 @@ impl Control {
             Err(error) => {
                 // Its sender is told, so the message does not wait any longer;
                 // one that was left by somebody else is still owed an answer.
-                if !again && let Some(ticket) = Queue::open(&self.store, &folder)?.line().take_over(number)? {
-                    Queue::open(&self.store, &folder)?.finish(ticket, message.attached.as_ref());
+                if !again {
+                    Queue::open(&self.store, &folder)?.discard(number)?;
                 }
                 return Err(error);
             }
         };
         let request = Request { message: &message, raw: false, stream: options.stream, interrupt: options.interrupt };
         let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
-        let left = self.left(&guard).unwrap_or_default();
+        let left = guard.claim().left().unwrap_or_default();
         Ok(Delivery { guard, result, left })
     }
 
@@ -267,11 +271,6 @@ impl Control {
             grant.save(&self.store, guard.folder())?;
         }
         Ok(guard)
-    }
-
-    /// How many messages of the session nobody stands in line with.
-    fn left(&self, guard: &WorkspaceGuard) -> Result<usize, ControlError> {
-        Ok(guard.claim().left()?)
     }
 
     /// A session that is to be made for a key.

@@ -1,7 +1,7 @@
 //! A directory that is held open, and the only ways to look into it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -304,15 +304,6 @@ impl Dir {
         Ok(stat.st_nlink == 0)
     }
 
-    /// The inode number of this directory itself.
-    ///
-    /// # Errors
-    /// Where it cannot be looked at.
-    pub fn inode(&self) -> Result<u64, Error> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|errno| Error::io("look at", &self.path, errno))?;
-        Ok(stat.st_ino)
-    }
-
     /// Makes the directory's entries survive a power cut.
     ///
     /// # Errors
@@ -388,18 +379,13 @@ impl From<&rustix::fs::Stat> for Stamp {
     }
 }
 
-impl Stamp {
-    /// The stamp of a file that is already open.
-    ///
-    /// # Errors
-    /// Where it cannot be looked at.
-    pub fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
             inode: metadata.ino(),
             size: metadata.len(),
             modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
     }
 }

@@ -67,7 +67,10 @@ impl Staging {
         let temporary = Temporary::write(self, bytes)?;
         temporary.grow_mtime(target, name)?;
         let file = temporary.rename(target, name)?;
-        Stamp::of(&file).map_err(|source| Error::io("look at", &target.path().join(name), source))
+        let metadata = file.metadata();
+        metadata
+            .map(|metadata| Stamp::from(&metadata))
+            .map_err(|source| Error::io("look at", &target.path().join(name), source))
     }
 }
 

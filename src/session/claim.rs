@@ -171,13 +171,7 @@ impl Claim {
     /// # Errors
     /// Where the queue cannot be read.
     pub fn discard(&self, entry: u64) -> Result<(), SessionError> {
-        if Some(entry) == self.message_entry() {
-            return Ok(());
-        }
-        let Some(ticket) = self.queue.line().take_over(entry)? else { return Ok(()) };
-        let attached = self.queue.message(entry).ok().and_then(|message| message.attached);
-        self.queue.finish(ticket, attached.as_ref());
-        Ok(())
+        if Some(entry) == self.message_entry() { Ok(()) } else { self.queue.discard(entry) }
     }
 
     /// Lets go of the message in hand: it was answered, or refused.

@@ -198,6 +198,18 @@ impl Queue {
         }
     }
 
+    /// Removes an entry that nobody holds, with its attachments: it was recorded,
+    /// or its sender was told. One that is held or gone is left as it is.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn discard(&self, number: u64) -> Result<(), SessionError> {
+        let Some(ticket) = self.line.take_over(number)? else { return Ok(()) };
+        let attached = self.message(number).ok().and_then(|message| message.attached);
+        self.finish(ticket, attached.as_ref());
+        Ok(())
+    }
+
     /// Every unanswered message, in order.
     ///
     /// # Errors

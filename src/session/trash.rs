@@ -78,19 +78,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes for good what is in the trash for longer than `age`.
-    ///
-    /// # Errors
-    /// Where the trash cannot be read or something in it cannot be deleted.
-    pub fn purge(&self, age: Duration) -> Result<Vec<Trashed>, SessionError> {
-        let old = self.purgeable(age)?;
-        for trashed in &old {
-            self.purge_one(trashed)?;
-        }
-        Ok(old)
-    }
-
-    /// What [`Store::purge`] would delete.
+    /// What has been in the trash for longer than `age`.
     ///
     /// # Errors
     /// Where the trash cannot be read.

@@ -107,6 +107,14 @@ impl Workspace {
         }
     }
 
+    /// The size of the transcript, in bytes; 0 where there is none yet.
+    ///
+    /// # Errors
+    /// Where it cannot be looked at.
+    pub fn transcript_bytes(&self) -> Result<u64, SessionError> {
+        Ok(self.dir.stamp(Path::new(TRANSCRIPT))?.map_or(0, |stamp| stamp.size))
+    }
+
     /// The last lines of the transcript, at most `count`.
     ///
     /// # Errors
@@ -422,7 +430,7 @@ impl WorkspaceGuard {
     /// Finishes what the program was doing when it ended: brings the record up
     /// to the transcript, and removes a message that was answered.
     fn repair(&mut self) -> Result<(), SessionError> {
-        let size = self.workspace.dir.stamp(Path::new(TRANSCRIPT))?.map_or(0, |stamp| stamp.size);
+        let size = self.workspace.transcript_bytes()?;
         if size != self.record.transcript_bytes {
             self.catch_up(size)?;
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Setup;
 use super::run::Heard;
+use super::settle;
 use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
 use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Place, Provider, built_in};
@@ -259,11 +260,7 @@ pub(crate) fn kept_in(provider: &dyn Provider, conversations: &Path, id: &str) -
     if !provider.keeps_files() {
         return provider.holds(id, Path::new(""));
     }
-    walkdir::WalkDir::new(conversations).max_depth(6).into_iter().flatten().any(|entry| {
-        entry.file_type().is_file()
-            && entry.path().strip_prefix(conversations).is_ok_and(|file| provider.holds(id, file))
-            && entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1)
-    })
+    settle::files_below(conversations).any(|(file, metadata)| provider.holds(id, &file) && metadata.nlink() == 1)
 }
 
 /// Says so where the provider answered and kept nothing.

@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
 pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
-pub use run::{MAX_LINE_BYTES, MAX_REPLY_BYTES};
 pub use terminal::{attach, exec};
 
 use crate::config::{Config, Environment};
@@ -45,10 +44,9 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Runs something with the user whose login is used.
-    pub fn with_user<T>(&self, act: impl FnOnce(&User<'_>) -> T) -> T {
-        let read = |path: &Path| std::fs::read(path).ok();
-        act(&User { environment: &self.environment, home: self.home.as_deref(), read: &read })
+    /// The user whose login is used.
+    fn user(&self) -> User<'_> {
+        User { environment: &self.environment, home: self.home.as_deref(), read: &|path| std::fs::read(path).ok() }
     }
 }
 
@@ -237,13 +235,11 @@ async fn ask(
             Continuation::Fresh => false,
             _ => guard.record().conversation.as_ref().is_some_and(|current| current.told == Some(brief.hash())),
         };
-        let read = |path: &Path| std::fs::read(path).ok();
-        let user = User { environment: &setup.environment, home: setup.home.as_deref(), read: &read };
         let turn = Turn {
             program: &chosen.program,
             options: &chosen.options,
             place: &place,
-            user: &user,
+            user: &setup.user(),
             continuation: &continuation,
             new_id,
             prompt: &replayed,

@@ -11,10 +11,10 @@ use crate::rehome;
 use crate::session::{Grant, Usage, WorkspaceGuard};
 
 /// The longest line of output that is read, in bytes.
-pub const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
+const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
 
 /// The longest reply, in bytes. What a turn printed beyond it ends the turn.
-pub const MAX_REPLY_BYTES: usize = 10 * 1024 * 1024;
+const MAX_REPLY_BYTES: usize = 10 * 1024 * 1024;
 
 /// How much of the end of standard error is kept, in bytes.
 const STDERR_BYTES: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 //! at each write, a sync and a time of change that has moved on.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Timespec, Timestamps};
@@ -13,17 +13,18 @@ use crate::session::WorkspaceGuard;
 /// The files of a directory, with their stamps.
 pub(super) type Look = BTreeMap<PathBuf, Stamp>;
 
-/// Looks at all regular files below a directory. Links are not followed.
-pub(super) fn look(dir: &Path) -> Look {
-    let entries = walkdir::WalkDir::new(dir).max_depth(6).into_iter().flatten();
+/// All regular files below a directory, by their path in it. No link is
+/// followed, also where one stands in the directory's own place.
+pub(super) fn files_below(dir: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
+    let entries = walkdir::WalkDir::new(dir).follow_root_links(false).max_depth(6).into_iter().flatten();
     entries
         .filter(|entry| entry.file_type().is_file())
-        .filter_map(|entry| {
-            let relative = entry.path().strip_prefix(dir).ok()?.to_owned();
-            let file = Dir::open(entry.path().parent()?).ok()?;
-            Some((relative, file.stamp(Path::new(entry.file_name())).ok()??))
-        })
-        .collect()
+        .filter_map(move |entry| Some((entry.path().strip_prefix(dir).ok()?.to_owned(), entry.metadata().ok()?)))
+}
+
+/// Looks at all regular files below a directory.
+pub(super) fn look(dir: &Path) -> Look {
+    files_below(dir).map(|(file, metadata)| (file, Stamp::from(&metadata))).collect()
 }
 
 /// Syncs the files that changed, and moves the time of change of each on by a

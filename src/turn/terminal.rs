@@ -2,7 +2,7 @@
 //! conversation, or any command, under the same lock.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use super::{Progress, Setup, TurnError, choose, settle};
 use crate::config::Environment;
 use crate::confine::Confinement;
 use crate::process::{self, Launch, Outcome};
-use crate::provider::{Continuation, Invocation, Options, Turn, User, built_in, child_environment};
+use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
 use crate::rehome;
 use crate::session::{Grant, MessageOptions, WorkspaceGuard};
 
@@ -33,12 +33,11 @@ pub async fn attach(
         tell(Progress::Notice(&notice));
     }
     let new_id = Uuid::new_v4();
-    let read = |path: &Path| std::fs::read(path).ok();
     let turn = Turn {
         program: &chosen.program,
         options: &chosen.options,
         place: &place,
-        user: &User { environment: &setup.environment, home: setup.home.as_deref(), read: &read },
+        user: &setup.user(),
         continuation: &continuation,
         new_id,
         prompt: "",
