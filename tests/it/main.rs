@@ -27,3 +27,4 @@ mod real_plants;
 mod secrets;
 mod support;
 mod two_keys;
+mod usage;
