@@ -30,6 +30,9 @@ pub mod process;
 /// Performing a provider's steps, so that its conversation is found where the session is.
 pub mod rehome;
 
+/// Sessions in a backup or a file: verified, packed, unpacked, copied.
+pub mod archive;
+
 /// What comes in from a channel, and where the reply goes.
 pub mod message;
 

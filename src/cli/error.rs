@@ -3,6 +3,7 @@
 
 use std::error::Error;
 
+use crate::archive::ArchiveError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::files;
@@ -82,11 +83,21 @@ impl From<ControlError> for CliError {
             ControlError::CannotCompact(_) => {
                 Some("`denizen new <key>` starts a fresh conversation; memory stays".to_owned())
             }
+            ControlError::Archive(archive) => return archive_error(archive),
+            ControlError::DamagedBackup { .. } | ControlError::UnreadableBackup { .. } => {
+                Some("look for an older backup, or take what there is with `--force`".to_owned())
+            }
             ControlError::Message(_) => return Self::of(&error, USAGE, None),
             ControlError::NoSuchConversation { key, .. } => Some(format!("`denizen resume {key}` lists them")),
             ControlError::Nothing(_) => None,
         };
         Self::of(&error, FAILED, hint)
+    }
+}
+
+impl From<ArchiveError> for CliError {
+    fn from(error: ArchiveError) -> Self {
+        archive_error(&error)
     }
 }
 
@@ -158,6 +169,10 @@ fn session_error(error: &SessionError) -> CliError {
         SessionError::NoSuchSession(_) => Some("`denizen ls` lists the sessions".to_owned()),
         SessionError::Ambiguous { .. } => Some("give the whole key".to_owned()),
         SessionError::Exists(key) => Some(format!("choose another key, or remove it with `denizen rm {key}`")),
+        SessionError::Taken(path) => {
+            let folder = path.file_name().unwrap_or_default().to_string_lossy();
+            Some(format!("remove it first: `denizen rm {folder}`, or move it away: mv {} ELSEWHERE", path.display()))
+        }
         SessionError::Stray { remedy, .. } => remedy.clone(),
         SessionError::MemoryOutside { .. } => {
             Some("remove what stands there, or point `memory_directory` in settings.json elsewhere".to_owned())
@@ -172,6 +187,21 @@ fn session_error(error: &SessionError) -> CliError {
         SessionError::Vanished(_) => Some("a new message makes the session anew".to_owned()),
     };
     CliError::of(error, FAILED, hint)
+}
+
+fn archive_error(error: &ArchiveError) -> CliError {
+    let hint = match error {
+        ArchiveError::File(file) => return file_error(file),
+        ArchiveError::Session(session) => return session_error(session),
+        ArchiveError::NoTree(_) => "give a root (with `sessions/` in it), its `sessions`, or one session's folder",
+        ArchiveError::NotAnExport { .. } => "exports are made by `denizen export`; take another copy of the file",
+        ArchiveError::Refused { reason, .. } if reason.contains("only in case from another") => {
+            "`--case-twins` takes such names, where the file system tells them apart"
+        }
+        ArchiveError::Refused { .. } => "nothing was changed; ask whoever made the file",
+        ArchiveError::NoRoom { .. } => "free some space; nothing was changed",
+    };
+    CliError::of(error, FAILED, Some(hint.to_owned()))
 }
 
 fn turn_error(error: &TurnError) -> CliError {

@@ -11,8 +11,10 @@ mod config;
 mod doctor;
 mod error;
 mod exec;
+mod export;
 mod fork;
 mod history;
+mod import;
 mod init;
 mod ls;
 mod man;
@@ -22,6 +24,7 @@ mod output;
 mod path;
 mod pending;
 mod rename;
+mod restore;
 mod resume;
 mod retry;
 mod rm;
@@ -32,6 +35,7 @@ mod stop;
 mod terminal;
 mod trash;
 mod usage;
+mod verify;
 mod watch;
 
 use std::ffi::OsString;
@@ -131,6 +135,10 @@ enum Command {
     Rm(rm::RmArgs),
     Trash(trash::TrashArgs),
     Cleanup(cleanup::CleanupArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Verify(verify::VerifyArgs),
+    Restore(restore::RestoreArgs),
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -232,8 +240,11 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Some(file) => here.join(file),
         None => root.join("denizen.toml"),
     };
-    if let Command::Init(args) = &cli.command {
-        return init::run(args, out, &root, &config_file, &environment, home.as_deref());
+    // These two work where the configuration is missing or broken.
+    match &cli.command {
+        Command::Init(args) => return init::run(args, out, &root, &config_file, &environment, home.as_deref()),
+        Command::Verify(args) => return verify::run(args, out, &root, here),
+        _ => {}
     }
     let config = Config::load(Inputs {
         root: &root,
@@ -279,9 +290,12 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Rm(args) => rm::run(&app, &args),
         Command::Trash(args) => trash::run(&app, &args),
         Command::Cleanup(args) => cleanup::run(&app, &args),
+        Command::Export(args) => export::run(&app, &args, here),
+        Command::Import(args) => import::run(&app, &args, here),
+        Command::Restore(args) => restore::run(&app, &args, here),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
-        Command::Init(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
+        Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

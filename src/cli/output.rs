@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
@@ -125,6 +126,15 @@ impl Output {
         let _written = writeln!(err, "{line}");
     }
 
+    /// A bar for work of many steps, seen only on a terminal.
+    pub(super) fn progress(self, steps: u64) -> ProgressBar {
+        let bar = ProgressBar::new(steps);
+        if self.quiet || self.json || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar
+    }
+
     /// Text of somebody else, fit for where it goes: a terminal would act on
     /// escape sequences, a file or pipe gets every byte as it was said.
     pub(super) fn foreign(self, text: &str) -> String {
@@ -175,6 +185,11 @@ pub(super) fn ago(at: jiff::Timestamp) -> String {
         3600..=86_399 => format!("{}h ago", seconds / 3600),
         _ => format!("{}d ago", seconds / 86_400),
     }
+}
+
+/// A number of things, in words.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// A number of bytes, in a unit that a person reads.

@@ -4,6 +4,7 @@
 //! the guard. What a person is shown is decided by the caller.
 
 mod change;
+mod keep;
 mod look;
 mod send;
 mod tidy;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use change::{Changed, Removed};
+pub use keep::{Exported, Imported, RestoreOptions, Restored, Restoring};
 pub use look::{Overview, SessionStatus, Shown};
 pub use send::{Delivery, SendOptions};
 pub use tidy::{Cleaned, CleanupPlan};
 
+use crate::archive::{ArchiveError, Finding};
 use crate::files;
 use crate::key::Key;
 use crate::session::{Claim, ClaimError, Opened, SessionError, Store, WorkspaceGuard};
@@ -57,6 +60,25 @@ pub enum ControlError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] files::Error),
+    /// Sessions cannot be packed, unpacked or restored.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What a backup holds of a session is damaged.
+    #[error("`{key}` is damaged in this backup, so it was not restored: {}: {}", damage.path.display(), damage.problem)]
+    DamagedBackup {
+        /// The session.
+        key: Key,
+        /// The first damage.
+        damage: Box<Finding>,
+    },
+    /// A file of a backup cannot be read.
+    #[error("`{}` in the backup cannot be read, so nothing was restored: {reason}", path.display())]
+    UnreadableBackup {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// As many messages wait as may.
     #[error("{waiting} messages wait in `{key}` already, as many as may")]
     QueueFull {

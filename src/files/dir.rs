@@ -20,6 +20,7 @@ use super::{Error, describe};
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    hard_links: bool,
 }
 
 /// What tells two versions of a file apart without reading them.
@@ -57,7 +58,7 @@ impl Dir {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self { fd, path: path.to_owned() }),
+            Ok(fd) => Ok(Self { fd, path: path.to_owned(), hard_links: false }),
             Err(Errno::LOOP | Errno::NOTDIR) if is_link(path) => Err(Error::Link { path: path.to_owned() }),
             Err(errno) => Err(Error::io("open the directory", path, errno)),
         }
@@ -69,7 +70,14 @@ impl Dir {
     /// Where it does not exist, is no directory, or is reached through a link.
     pub fn open_dir(&self, name: &Path) -> Result<Self, Error> {
         let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), "open the directory")?;
-        Ok(Self { fd, path: self.path.join(name) })
+        Ok(Self { fd, path: self.path.join(name), hard_links: self.hard_links })
+    }
+
+    /// The same directory, in which a file may have several names: a backup that
+    /// was made with `rsync --link-dest` or `cp -al` shares what did not change.
+    #[must_use]
+    pub fn with_hard_links(self) -> Self {
+        Self { hard_links: true, ..self }
     }
 
     /// The path by which this directory was opened.
@@ -349,7 +357,7 @@ impl Dir {
         if file_type != FileType::RegularFile {
             return Err(Error::NotRegular { path: path(), found: describe(file_type) });
         }
-        if stat.st_nlink > 1 {
+        if stat.st_nlink > 1 && !self.hard_links {
             return Err(Error::HardLinks { path: path(), names: stat.st_nlink });
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);

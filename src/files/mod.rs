@@ -6,6 +6,7 @@
 //!
 //! Not here: what a file means, and any path that is not given by the caller.
 
+mod below;
 mod copy;
 mod dir;
 mod line;
@@ -15,6 +16,7 @@ mod replace;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use below::files_below;
 pub use copy::copy_new;
 pub use dir::{Dir, DirLock, Stamp};
 pub use line::{Line, Place, Ticket};

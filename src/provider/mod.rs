@@ -75,6 +75,11 @@ pub trait Provider: Sync {
     /// conversation `id` resumable. `id` is untrusted text.
     fn holds(&self, id: &str, file: &Path) -> bool;
 
+    /// How a file below `provider/<name>/` is built, so that damage to it shows.
+    fn format(&self, file: &Path) -> Format {
+        if file.extension().is_some_and(|ending| ending == "jsonl") { Format::JsonLines } else { Format::Opaque }
+    }
+
     /// What its home must look like before it is started.
     fn prepare(&self, turn: &Turn<'_>) -> Vec<Step>;
 
@@ -114,6 +119,17 @@ pub trait Provider: Sync {
     fn compact_prompt(&self) -> Option<&'static str> {
         None
     }
+}
+
+/// How a file is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON value a line; a file that only grows.
+    JsonLines,
+    /// A database of SQLite, with its log beside it.
+    Sqlite,
+    /// Nothing that could be checked.
+    Opaque,
 }
 
 /// Reads what a provider prints, line by line.

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn, User,
+    Continuation, End, Event, Failure, FailureKind, Format, Invocation, Parser, Provider, ProviderError, Step, Turn,
+    User,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -92,6 +93,10 @@ impl Provider for OpenCode {
 
     fn holds(&self, id: &str, file: &Path) -> bool {
         is_id(id) && file == Path::new(DATABASE)
+    }
+
+    fn format(&self, file: &Path) -> Format {
+        if file == Path::new(DATABASE) { Format::Sqlite } else { Format::Opaque }
     }
 
     fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {

@@ -45,14 +45,22 @@ impl Grant {
             Err(error) if error.is_not_found() => return Ok(Self::none(uuid)),
             opened => opened?,
         };
+        match Self::read_in(&dir, folder) {
+            Ok(grant) if grant.uuid == uuid => Ok(grant),
+            Ok(_) => Ok(Self::none(uuid)),
+            Err(SessionError::File(error)) if error.is_not_found() => Ok(Self::none(uuid)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a directory of grants holds for a folder, for whichever uuid.
+    ///
+    /// # Errors
+    /// Where there is nothing, or it cannot be read.
+    pub fn read_in(dir: &Dir, folder: &str) -> Result<Self, SessionError> {
         let name = file_name(folder);
-        let bytes = match dir.read(Path::new(&name), MAX_GRANT_BYTES) {
-            Err(error) if error.is_not_found() => return Ok(Self::none(uuid)),
-            read => read?,
-        };
-        let grant: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| SessionError::json(store.access_path().join(&name), &error))?;
-        Ok(if grant.uuid == uuid { grant } else { Self::none(uuid) })
+        let bytes = dir.read(Path::new(&name), MAX_GRANT_BYTES)?;
+        serde_json::from_slice(&bytes).map_err(|error| SessionError::json(dir.path().join(&name), &error))
     }
 
     /// Saves the grant.

@@ -32,6 +32,33 @@ pub enum Whose {
     },
 }
 
+/// What the name of a folder says of the record in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// It belongs to the record's key.
+    Own,
+    /// It is another key, under which the folder can be adopted.
+    Plain(Key),
+    /// It can be nobody's; the text says why.
+    Nobody(String),
+}
+
+impl Named {
+    /// What the name of a folder says of the record in it.
+    #[must_use]
+    pub fn of(folder: &str, record: &Record) -> Self {
+        if record.key.folder_name() == folder {
+            Self::Own
+        } else if let Some(key) = Key::from_plain_folder(folder) {
+            Self::Plain(key)
+        } else if is_folder_name(folder) {
+            Self::Nobody(format!("its name belongs to another key than `{}`, which its record states", record.key))
+        } else {
+            Self::Nobody("its name can belong to no key: only `a-z`, `0-9` and single hyphens".to_owned())
+        }
+    }
+}
+
 /// What a claimed folder turned out to be.
 #[derive(Debug)]
 pub enum Opened {
@@ -48,22 +75,17 @@ impl Store {
     /// Where the lock of the record's own folder cannot be looked at.
     pub fn whose(&self, folder: &str, record: &Record) -> Result<Whose, SessionError> {
         let own = record.key.folder_name();
-        if own == folder {
-            return Ok(Whose::Own(record.key.clone()));
-        }
-        let target = self.sessions_path().join(&own);
-        // `mv` would put it inside a folder that is there.
-        let remedy = || {
-            let free = target.symlink_metadata().is_err();
-            free.then(|| format!("mv {} {}", self.sessions_path().join(folder).display(), target.display()))
-        };
-        let Some(key) = Key::from_plain_folder(folder) else {
-            let reason = if is_folder_name(folder) {
-                format!("its name belongs to another key than `{}`, which its record states", record.key)
-            } else {
-                "its name can belong to no key: only `a-z`, `0-9` and single hyphens".to_owned()
-            };
-            return Ok(Whose::Nobody { reason, remedy: remedy() });
+        let key = match Named::of(folder, record) {
+            Named::Own => return Ok(Whose::Own(record.key.clone())),
+            Named::Plain(key) => key,
+            Named::Nobody(reason) => {
+                let target = self.sessions_path().join(&own);
+                // `mv` would put it inside a folder that is there.
+                let free = target.symlink_metadata().is_err();
+                let remedy =
+                    free.then(|| format!("mv {} {}", self.sessions_path().join(folder).display(), target.display()));
+                return Ok(Whose::Nobody { reason, remedy });
+            }
         };
         let original = match self.open_folder(&own) {
             Ok(Some(workspace)) => workspace.record_if_any(),

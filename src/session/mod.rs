@@ -20,12 +20,12 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use access::Grant;
-pub use adopt::{Opened, Whose};
+pub use adopt::{Named, Opened, Whose};
 pub use brief::Brief;
 pub use claim::{Claim, ClaimError, Waiting};
 pub use names::Names;
 pub use queue::{Attached, Author, Message, MessageOptions, Pending, PendingState, Queue};
-pub use record::{Conversation, Fork, LastTurn, Outcome, ProviderChoice, Record, Usage};
+pub use record::{Conversation, FileMark, Fork, LastTurn, Outcome, ProviderChoice, Record, Usage};
 pub use settings::{PermissionMode, SETTINGS, Settings};
 pub use store::{Listed, NewSession, Store};
 pub use transcript::{Line, Transcript, Who};
@@ -77,6 +77,9 @@ pub enum SessionError {
     /// There is a session already.
     #[error("there is a session `{0}` already")]
     Exists(Key),
+    /// A folder that a session is to get is there already.
+    #[error("`{}` is there already", .0.display())]
+    Taken(PathBuf),
     /// A folder below `sessions/` cannot be given to any key.
     #[error("`{}` cannot be adopted: {reason}", path.display())]
     Stray {

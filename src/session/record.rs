@@ -91,6 +91,10 @@ pub struct Conversation {
     /// The first words of its first message, for people.
     #[serde(default)]
     pub about: String,
+    /// What its file was like after its last turn, where it is one that only
+    /// grows: a copy that has less of it was cut, or made in the middle of a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileMark>,
     /// What it had used when the provider last said so; only from providers
     /// that report totals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +109,15 @@ pub struct Conversation {
     /// What this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// What the file of a conversation was like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMark {
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Its time of change: each version has a later second than the one before.
+    pub modified: Timestamp,
 }
 
 /// What a turn, or a session, used.
@@ -241,6 +254,7 @@ impl Conversation {
             last_used_at: now,
             turns: 0,
             about: first_words(about),
+            file: None,
             reported: None,
             told: None,
             fork: false,

@@ -199,27 +199,22 @@ impl Store {
         }
     }
 
-    /// The names of all folders, in no order. Other entries are left out.
+    /// The names of all folders, in no order, one at a time. Other entries are
+    /// left out.
     ///
     /// # Errors
     /// Where `sessions/` cannot be read.
-    pub fn folders(&self) -> Result<Vec<String>, SessionError> {
+    pub fn folders(&self) -> Result<impl Iterator<Item = Result<String, SessionError>> + use<>, SessionError> {
         let path = self.sessions_path();
         let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(files::Error::io("list", &path, error).into()),
         };
-        let mut folders = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|source| files::Error::io("list", &path, source))?;
-            if let Ok(name) = entry.file_name().into_string()
-                && !name.starts_with('.')
-            {
-                folders.push(name);
-            }
-        }
-        Ok(folders)
+        Ok(entries.into_iter().flatten().filter_map(move |entry| match entry {
+            Ok(entry) => entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')).map(Ok),
+            Err(source) => Some(Err(files::Error::io("list", &path, source).into())),
+        }))
     }
 
     /// Reads every session, on two threads, in no order.
@@ -227,7 +222,7 @@ impl Store {
     /// # Errors
     /// Where `sessions/` cannot be read. A session that cannot is in the list.
     pub fn list(&self) -> Result<Vec<Listed>, SessionError> {
-        let folders = self.folders()?;
+        let folders = self.folders()?.collect::<Result<Vec<_>, _>>()?;
         if folders.is_empty() {
             return Ok(Vec::new());
         }

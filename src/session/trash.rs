@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{SessionError, Store, WorkspaceGuard};
-use crate::files::{self, Dir, Durability};
+use super::{Claim, Record, SessionError, Store, WorkspaceGuard};
+use crate::files::{self, Dir, Durability, Lock};
 
 /// A removed session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +33,35 @@ impl Store {
     /// # Errors
     /// Where it cannot be moved; it is then where it was.
     pub fn trash(&self, guard: &WorkspaceGuard) -> Result<Trashed, SessionError> {
-        let folder = guard.folder().to_owned();
+        self.trash_folder(guard.folder(), Some(guard.record()))
+    }
+
+    /// Moves what stands under the name of a claimed folder to the trash, readable
+    /// or not. `None` where there is nothing.
+    ///
+    /// # Errors
+    /// Where it cannot be moved; it is then where it was.
+    pub fn trash_claimed(&self, _lock: &Lock, claim: &Claim) -> Result<Option<Trashed>, SessionError> {
+        let folder = claim.folder();
+        if self.sessions_path().join(folder).symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        // What cannot be read is moved all the same: that is what this is for.
+        let record = self.open_folder(folder).ok().flatten().and_then(|workspace| workspace.record().ok());
+        self.trash_folder(folder, record.as_ref()).map(Some)
+    }
+
+    fn trash_folder(&self, folder: &str, record: Option<&Record>) -> Result<Trashed, SessionError> {
+        let folder = folder.to_owned();
         let trash = self.open_trash()?;
         let removed_at = super::now();
         let name = format!("{}-{folder}", removed_at.strftime(TIME_FORMAT));
         let sessions = Dir::open(&self.sessions_path())?;
         sessions.move_entry(Path::new(&folder), &trash, Path::new(&name))?;
         self.sync(&[&sessions, &trash])?;
-        super::Names::of(self).remove(&folder, guard.record());
+        if let Some(record) = record {
+            super::Names::of(self).remove(&folder, record);
+        }
         self.forget_homes(&folder);
         Ok(Trashed { path: trash.path().join(&name), name, folder, removed_at })
     }
@@ -60,21 +81,23 @@ impl Store {
         Ok(trashed)
     }
 
-    /// Moves a session back from the trash.
+    /// Moves a session back from the trash, readable or not.
     ///
     /// # Errors
     /// Where its folder is taken, or it cannot be moved.
     pub fn untrash(&self, trashed: &Trashed) -> Result<(), SessionError> {
         let trash = Dir::open(&self.trash_path())?;
         let sessions = Dir::open(&self.sessions_path())?;
-        let workspace = trash.open_dir(Path::new(&trashed.name))?;
-        let (record, _) = super::workspace::read_record(&workspace)?;
+        let record = trash.open_dir(Path::new(&trashed.name)).ok();
+        let record = record.and_then(|dir| super::workspace::read_record(&dir).ok()).map(|(record, _)| record);
         if sessions.stamp(Path::new(&trashed.folder))?.is_some() {
-            return Err(SessionError::Exists(record.key));
+            return Err(SessionError::Taken(self.sessions_path().join(&trashed.folder)));
         }
         trash.move_entry(Path::new(&trashed.name), &sessions, Path::new(&trashed.folder))?;
         self.sync(&[&sessions, &trash])?;
-        super::Names::of(self).add(&trashed.folder, &record);
+        if let Some(record) = record {
+            super::Names::of(self).add(&trashed.folder, &record);
+        }
         Ok(())
     }
 

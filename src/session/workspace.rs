@@ -45,6 +45,12 @@ impl Workspace {
         Self { folder: folder.to_owned(), dir }
     }
 
+    /// A folder that is in no store: one of a backup, or one that is being built.
+    #[must_use]
+    pub fn of_copy(folder: &str, dir: Dir) -> Self {
+        Self::new(folder, dir.with_hard_links())
+    }
+
     /// The folder's name.
     #[must_use]
     pub fn folder(&self) -> &str {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Setup;
 use super::run::Heard;
-use super::settle;
 use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
+use crate::files::files_below;
 use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Place, Provider, built_in};
 use crate::session::{MessageOptions, PermissionMode, ProviderChoice, Record, SessionError, Settings, WorkspaceGuard};
 
@@ -260,7 +260,7 @@ pub(crate) fn kept_in(provider: &dyn Provider, conversations: &Path, id: &str) -
     if !provider.keeps_files() {
         return provider.holds(id, Path::new(""));
     }
-    settle::files_below(conversations).any(|(file, metadata)| provider.holds(id, &file) && metadata.nlink() == 1)
+    files_below(conversations).any(|(file, metadata)| provider.holds(id, &file) && metadata.nlink() == 1)
 }
 
 /// Says so where the provider answered and kept nothing.

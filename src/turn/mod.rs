@@ -383,6 +383,7 @@ fn write_down(
     if let Some(current) = &mut record.conversation {
         current.last_used_at = now;
         current.reported = heard.reported.or(current.reported);
+        current.file = heard.file;
         if failed.is_none() {
             current.turns = current.turns.saturating_add(1);
             current.told.clone_from(&heard.told);

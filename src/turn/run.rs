@@ -8,7 +8,7 @@ use crate::config::value::written_span;
 use crate::process::{self, Launch, Outcome, Stopper};
 use crate::provider::{End, Event, Failure, FailureKind, Parser, Place, Turn, child_environment};
 use crate::rehome;
-use crate::session::{Grant, Usage, WorkspaceGuard};
+use crate::session::{FileMark, Grant, Usage, WorkspaceGuard};
 
 /// The longest line of output that is read, in bytes.
 const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
@@ -32,6 +32,8 @@ pub(super) struct Heard {
     pub(super) usage: Option<Usage>,
     pub(super) reported: Option<Usage>,
     pub(super) notices: Vec<String>,
+    /// What the conversation's file was like at the end.
+    pub(super) file: Option<FileMark>,
     /// The hash of the brief, once the conversation was told it.
     pub(super) told: Option<String>,
     /// Whether the prompt carries the last turns.
@@ -115,10 +117,15 @@ impl Run<'_> {
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
         if let Some(before) = before {
-            let settled = settle::settle(guard, &turn.place.conversations, &before);
-            if let Err(error) = settled {
+            match settle::settle(guard, &turn.place.conversations, &before) {
+                Ok(look) => {
+                    let id = guard.record().conversation.as_ref().map(|current| current.id.as_str());
+                    heard.file = id.and_then(|id| settle::mark(chosen.provider, id, &look));
+                }
                 // The reply is there all the same; only a power cut could take it.
-                heard.notices.push(format!("the provider's own files may not survive a power cut: {error}"));
+                Err(error) => {
+                    heard.notices.push(format!("the provider's own files may not survive a power cut: {error}"));
+                }
             }
         }
         result

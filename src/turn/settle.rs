@@ -2,25 +2,20 @@
 //! at each write, a sync and a time of change that has moved on.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{Timespec, Timestamps};
 
-use crate::files::{self, Dir, Durability, Stamp};
-use crate::session::WorkspaceGuard;
+use crate::files::{self, Dir, Durability, Stamp, files_below};
+use crate::provider::{Format, Provider};
+use crate::session::{FileMark, WorkspaceGuard};
+
+const SECOND: i128 = 1_000_000_000;
 
 /// The files of a directory, with their stamps.
 pub(super) type Look = BTreeMap<PathBuf, Stamp>;
-
-/// All regular files below a directory, by their path in it. No link is
-/// followed, also where one stands in the directory's own place.
-pub(super) fn files_below(dir: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
-    let entries = walkdir::WalkDir::new(dir).follow_root_links(false).max_depth(6).into_iter().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_file())
-        .filter_map(move |entry| Some((entry.path().strip_prefix(dir).ok()?.to_owned(), entry.metadata().ok()?)))
-}
 
 /// Looks at all regular files below a directory.
 pub(super) fn look(dir: &Path) -> Look {
@@ -28,16 +23,16 @@ pub(super) fn look(dir: &Path) -> Look {
 }
 
 /// Syncs the files that changed, and moves the time of change of each on by a
-/// second where it would not have grown: rsync compares whole seconds.
+/// second where it would not have grown: rsync compares whole seconds. Returns
+/// what is there then.
 ///
 /// # Errors
 /// Where a file that is still there cannot be synced.
-pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look) -> Result<(), files::Error> {
-    const SECOND: i128 = 1_000_000_000;
-    let after = look(conversations);
-    let changed: Vec<_> = after.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp)).collect();
+pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look) -> Result<Look, files::Error> {
+    let mut after = look(conversations);
+    let changed: Vec<_> = after.iter_mut().filter(|(path, stamp)| before.get(*path) != Some(stamp)).collect();
     if changed.is_empty() {
-        return Ok(());
+        return Ok(after);
     }
     let dir = Dir::open(conversations)?;
     let mut parents = std::collections::BTreeSet::new();
@@ -47,11 +42,13 @@ pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look
         if let Some(old) = before.get(path)
             && stamp.modified.div_euclid(SECOND) <= old.modified.div_euclid(SECOND)
         {
-            move_on(&file, old.modified.div_euclid(SECOND) + 1).map_err(|source| files::Error::Io {
+            let next = old.modified.div_euclid(SECOND) + 1;
+            move_on(&file, next).map_err(|source| files::Error::Io {
                 action: "set the time of",
                 path: dir.path().join(path),
                 source,
             })?;
+            stamp.modified = next * SECOND;
         }
         if guard.store().durability() == Durability::Power {
             file.sync_all().map_err(|source| files::Error::Io {
@@ -66,7 +63,15 @@ pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { &parent };
         dir.open_dir(parent)?.sync()?;
     }
-    Ok(())
+    Ok(after)
+}
+
+/// What the file that makes a conversation resumable is like, where it is one
+/// that only grows. Of several, the largest is the conversation.
+pub(super) fn mark(provider: &dyn Provider, id: &str, look: &Look) -> Option<FileMark> {
+    let held = look.iter().filter(|(file, _)| provider.holds(id, file) && provider.format(file) == Format::JsonLines);
+    let (_, stamp) = held.max_by_key(|(_, stamp)| stamp.size)?;
+    Some(FileMark { bytes: stamp.size, modified: Timestamp::from_nanosecond(stamp.modified).ok()? })
 }
 
 fn move_on(file: &File, second: i128) -> std::io::Result<()> {

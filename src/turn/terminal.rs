@@ -56,7 +56,7 @@ pub async fn attach(
     let before = settle::look(&place.conversations);
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
-    settle::settle(guard, &place.conversations, &before)?;
+    let look = settle::settle(guard, &place.conversations, &before)?;
     // Which conversation it was: the one that was asked for, else the one whose
     // file is new.
     let id = match &continuation {
@@ -64,8 +64,7 @@ pub async fn attach(
         Continuation::Fresh | Continuation::Fork(_) => {
             let chosen_id = Some(new_id.to_string()).filter(|id| choose::is_kept(&chosen, &place, id));
             chosen_id.or_else(|| {
-                let after = settle::look(&place.conversations);
-                let new = after.keys().filter(|file| !before.contains_key(*file));
+                let new = look.keys().filter(|file| !before.contains_key(*file));
                 new.filter_map(|file| chosen.provider.id_in(file)).next_back()
             })
         }
@@ -74,6 +73,9 @@ pub async fn attach(
         super::remember(guard, &chosen.name, &id, "")?;
     }
     let record = guard.record_mut();
+    if let Some(current) = &mut record.conversation {
+        current.file = settle::mark(chosen.provider, &current.id, &look);
+    }
     record.last_used_at = crate::session::now();
     record.archived_at = None;
     guard.save()?;

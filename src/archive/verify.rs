@@ -1,0 +1,364 @@
+//! `verify`: could this tree be restored? Every session on its own, then what
+//! lies around them. Nothing is written, and memory does not grow with the tree.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::sync_channel;
+
+use serde::Serialize;
+
+use super::check::Check;
+use super::finding::{Finding, Kind, Severity};
+use super::{ArchiveError, Extent, Tree};
+use crate::config::{Config, Environment, Inputs};
+use crate::files::Dir;
+use crate::session::{Grant, Queue, Store, Workspace};
+
+/// How often a session is looked at again that changes meanwhile.
+const LOOKS: usize = 3;
+
+/// What was found of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Its folder.
+    pub folder: String,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// How many turns it has taken, by its record.
+    pub turns: u64,
+    /// The size of its files, in bytes.
+    pub bytes: u64,
+}
+
+/// What was found in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// How many sessions there are.
+    pub sessions: u64,
+    /// How many of them have nothing wrong.
+    pub sound: u64,
+    /// How many things are damaged.
+    pub damaged: u64,
+    /// How many things have to be put right.
+    pub wrong: u64,
+    /// How many things are only worth knowing.
+    pub notes: u64,
+    /// How many turns all sessions have taken.
+    pub turns: u64,
+    /// The size of all their files, in bytes.
+    pub bytes: u64,
+}
+
+impl Verdict {
+    fn count(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            match finding.severity {
+                Severity::Damaged => self.damaged += 1,
+                Severity::Wrong => self.wrong += 1,
+                Severity::Note => self.notes += 1,
+            }
+        }
+    }
+
+    /// Whether everything can be restored as it was.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.damaged == 0 && self.wrong == 0
+    }
+}
+
+/// Looks at everything in a tree. `step` hears of each session, `tell` of each
+/// finding, as they come.
+///
+/// # Errors
+/// Where the tree cannot be listed.
+pub fn verify(tree: &Tree, step: &mut dyn FnMut(), tell: &mut dyn FnMut(&Finding)) -> Result<Verdict, ArchiveError> {
+    let mut verdict = Verdict::default();
+    let live = tree.live();
+    let owner = tree.sessions_path().metadata().ok().map(|metadata| metadata.uid());
+    let around = Around { tree, owner };
+    let mut found = around.root();
+    found.extend(around.trash());
+    found.extend(around.grants());
+    verdict.count(&found);
+    found.iter().for_each(&mut *tell);
+    let names = Mutex::new(tree.names()?);
+    let next = || names.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    std::thread::scope(|scope| {
+        let (send, receive) = sync_channel(64);
+        for _ in 0..threads {
+            let send = send.clone();
+            let (next, live) = (&next, live.as_ref());
+            scope.spawn(move || {
+                while let Some(name) = next() {
+                    let checked = name.map(|name| look(tree, &name, live, owner));
+                    if send.send(checked).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        for checked in receive {
+            match checked? {
+                Looked::Session(checked) => {
+                    verdict.sessions += 1;
+                    verdict.turns = verdict.turns.saturating_add(checked.turns);
+                    verdict.bytes = verdict.bytes.saturating_add(checked.bytes);
+                    let sound = checked.findings.iter().all(|finding| finding.severity == Severity::Note);
+                    verdict.sound += u64::from(sound);
+                    verdict.count(&checked.findings);
+                    checked.findings.iter().for_each(&mut *tell);
+                }
+                Looked::Stray(finding) => {
+                    verdict.count(std::slice::from_ref(&finding));
+                    tell(&finding);
+                }
+            }
+            step();
+        }
+        Ok::<_, ArchiveError>(())
+    })?;
+    Ok(verdict)
+}
+
+/// Looks at one session's folder, wherever it is.
+#[must_use]
+pub fn check_folder(workspace: &Workspace) -> Checked {
+    Check::of(workspace, None, None, false).run()
+}
+
+/// What stands under a name among the sessions.
+enum Looked {
+    Session(Checked),
+    Stray(Finding),
+}
+
+fn look(tree: &Tree, name: &str, live: Option<&Store>, owner: Option<u32>) -> Looked {
+    let path = tree.sessions_path().join(name);
+    let stray = |problem: String| {
+        let remedy = format!("look at it, and move it away: ls -ld {}", path.display());
+        Looked::Stray(finding(Kind::Stray, None, &path, problem).remedy(remedy))
+    };
+    let unreadable = |error: &dyn std::fmt::Display| {
+        let lost = Some("the whole session".to_owned());
+        let found = Finding { lost, ..finding(Kind::Unreadable, Some(name), &path, error.to_string()) };
+        Looked::Session(Checked { folder: name.to_owned(), findings: vec![found], turns: 0, bytes: 0 })
+    };
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) => return unreadable(&error),
+    };
+    if !metadata.is_dir() {
+        let what = if metadata.is_symlink() { "a link" } else { "a file" };
+        return stray(format!("it is {what}, not a session's folder"));
+    }
+    // What rsync and some editors make while they work.
+    if name.starts_with('.') {
+        return stray("its name is hidden, so it is no session's folder".to_owned());
+    }
+    let workspace = match tree.workspace(name) {
+        Ok(workspace) => workspace,
+        Err(error) => return unreadable(&CauseOf(&error)),
+    };
+    let looked = || Check::of(&workspace, Some(tree), owner, live.is_some()).run();
+    let stamp = || workspace.dir().stamp(Path::new("session.json")).ok().flatten();
+    let mut checked = looked();
+    for _ in 1..LOOKS {
+        // A turn that ends between two reads shows a session that never was.
+        let before = stamp();
+        if live.is_none() || checked.findings.is_empty() {
+            break;
+        }
+        let again = looked();
+        let settled = again == checked && stamp() == before;
+        checked = again;
+        if settled {
+            break;
+        }
+    }
+    if let Some(store) = live {
+        checked.findings.extend(queue(store, name));
+    }
+    Looked::Session(checked)
+}
+
+/// The unanswered messages of a session that cannot be read.
+fn queue(store: &Store, folder: &str) -> Vec<Finding> {
+    let path = store.queue_path(folder);
+    if !path.is_dir() {
+        return Vec::new();
+    }
+    let pending = match Queue::open(store, folder).and_then(|queue| queue.pending()) {
+        Ok(pending) => pending,
+        Err(error) => return vec![finding(Kind::Queue, Some(folder), &path, CauseOf(&error).to_string())],
+    };
+    let broken = pending.into_iter().filter_map(|pending| Some((pending.number, pending.message.err()?)));
+    broken
+        .map(|(number, error)| {
+            let entry = path.join(format!("{number:016}.entry"));
+            let lost = Some("one message that was not answered".to_owned());
+            Finding { lost, ..finding(Kind::Queue, Some(folder), &entry, CauseOf(&error).to_string()) }
+        })
+        .collect()
+}
+
+pub(super) fn finding(kind: Kind, session: Option<&str>, path: &Path, problem: impl Into<String>) -> Finding {
+    Finding {
+        severity: kind.severity(),
+        kind,
+        session: session.map(str::to_owned),
+        path: path.to_owned(),
+        problem: problem.into(),
+        lost: None,
+        remedy: None,
+    }
+}
+
+impl Finding {
+    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+
+    pub(super) fn lost(self, lost: impl Into<String>) -> Self {
+        Self { lost: Some(lost.into()), ..self }
+    }
+}
+
+/// An error with its causes.
+pub(super) struct CauseOf<'a>(pub(super) &'a dyn std::error::Error);
+
+impl std::fmt::Display for CauseOf<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// What lies around the sessions of a whole root.
+struct Around<'a> {
+    tree: &'a Tree,
+    owner: Option<u32>,
+}
+
+impl Around<'_> {
+    fn root(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        if !matches!(self.tree.extent(), Extent::Session(_)) {
+            found.extend(private(self.tree.sessions_path(), 0o700, None, self.owner));
+        }
+        let Some(root) = self.tree.root() else { return found };
+        found.extend(private(root, 0o700, None, self.owner));
+        let file = root.join("denizen.toml");
+        if file.symlink_metadata().is_ok() {
+            let loaded = Config::load(Inputs {
+                root,
+                home: None,
+                file: &file,
+                required: true,
+                environment: &Environment::default(),
+                overrides: &[],
+            });
+            if let Err(error) = loaded {
+                found.push(
+                    finding(Kind::Configuration, None, &file, CauseOf(&error).to_string())
+                        .remedy("correct it by hand, or take the file from an older backup"),
+                );
+            }
+        }
+        found
+    }
+
+    fn trash(&self) -> Vec<Finding> {
+        let Some(root) = self.tree.root() else { return Vec::new() };
+        let trash = root.join("trash");
+        let entries = std::fs::read_dir(&trash).into_iter().flatten().flatten();
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let record = Dir::open(&path).map(|dir| Workspace::of_copy(&name, dir).record());
+            let error = match record {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => CauseOf(&error).to_string(),
+                Err(error) => CauseOf(&error).to_string(),
+            };
+            found.push(finding(Kind::Trash, None, &path, format!("a removed session that cannot be read: {error}")));
+        }
+        found
+    }
+
+    fn grants(&self) -> Vec<Finding> {
+        let Some(root) = self.tree.root() else { return Vec::new() };
+        let path = root.join("access/sessions");
+        let mut found = Vec::new();
+        for dir in [root.join("access"), path.clone()] {
+            if dir.is_dir() {
+                found.extend(private(&dir, 0o700, None, self.owner));
+            }
+        }
+        let Ok(dir) = Dir::open(&path).map(Dir::with_hard_links) else { return found };
+        for name in dir.names().unwrap_or_default() {
+            let file = path.join(&name);
+            let Some(folder) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
+                found.push(finding(Kind::LeftBehind, None, &file, "it is no grant"));
+                continue;
+            };
+            found.extend(private(&file, 0o600, Some(folder), self.owner));
+            let grant = match Grant::read_in(&dir, folder) {
+                Ok(grant) => grant,
+                Err(error) => {
+                    found.push(
+                        finding(Kind::Grant, Some(folder), &file, CauseOf(&error).to_string())
+                            .lost("what the owner granted to this session")
+                            .remedy(format!(
+                                "grant it again: `denizen cd {folder} DIR`, or take the file from an older backup"
+                            )),
+                    );
+                    continue;
+                }
+            };
+            let record = self.tree.workspace(folder).ok().and_then(|workspace| workspace.record().ok());
+            if record.is_none_or(|record| record.uuid != grant.uuid) {
+                let problem = "no session here has its uuid, so it counts for nobody";
+                found.push(finding(Kind::GrantUnused, Some(folder), &file, problem));
+            }
+        }
+        found
+    }
+}
+
+/// Whether a path is its owner's alone: nothing for others, `least` for the
+/// owner, and the owner the one of the tree.
+pub(super) fn private(path: &Path, least: u32, session: Option<&str>, owner: Option<u32>) -> Option<Finding> {
+    let metadata = path.symlink_metadata().ok()?;
+    let mode = metadata.mode() & 0o777;
+    if let Some(owner) = owner
+        && metadata.uid() != owner
+    {
+        let problem = format!("it belongs to the user {}, and the sessions to {owner}", metadata.uid());
+        let remedy = format!("chown -R --reference={} {}", parent(path).display(), path.display());
+        return Some(finding(Kind::Owner, session, path, problem).remedy(remedy));
+    }
+    if mode & 0o077 == 0 && mode & least == least {
+        return None;
+    }
+    let problem = if mode & 0o077 == 0 {
+        format!("its owner may not use it (mode {mode:o})")
+    } else {
+        format!("others may use it (mode {mode:o})")
+    };
+    let remedy = if metadata.is_dir() { "chmod u=rwx,go=" } else { "chmod u=rw,go=" };
+    Some(finding(Kind::Permissions, session, path, problem).remedy(format!("{remedy} {}", path.display())))
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}

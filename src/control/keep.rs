@@ -1,0 +1,327 @@
+//! Keeping sessions: in a file and back from it, and back from a backup. Each
+//! session is handled under its own lock, and what stood in the way goes to the
+//! trash first.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::{Control, ControlError, Wait};
+use crate::archive::{self, Checked, Exporter, Finding, Incoming, LeftOut, Severity, Tree};
+use crate::files::{self, Dir, Durability, Lock, is_locked};
+use crate::key::Key;
+use crate::session::{Claim, Fork, Grant, Named, Record, SessionError, Trashed, Workspace};
+use crate::turn::Progress;
+
+/// A session that was exported.
+#[derive(Debug)]
+pub struct Exported {
+    /// Its folder.
+    pub folder: String,
+    /// The size of its files, in bytes.
+    pub bytes: u64,
+    /// What was not carried along.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A session that was imported.
+#[derive(Debug)]
+pub struct Imported {
+    /// The key it has here.
+    pub key: Key,
+    /// How many files it has.
+    pub files: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+    /// What is not as it should be; it was so in the export.
+    pub findings: Vec<Finding>,
+}
+
+/// What a restore would do, or did, with one session of a backup.
+#[derive(Debug)]
+pub struct Restored {
+    /// Its key.
+    pub key: Key,
+    /// The record in the backup.
+    pub record: Record,
+    /// What became of it.
+    pub outcome: Restoring,
+    /// What is not as it should be in the backup.
+    pub findings: Vec<Finding>,
+}
+
+/// What becomes of a session of a backup.
+#[derive(Debug)]
+pub enum Restoring {
+    /// It is here already, just as it is in the backup.
+    Unchanged,
+    /// It comes back; there is none here.
+    New,
+    /// It comes back, and the one that is here goes to the trash.
+    Replaces(Option<Trashed>),
+}
+
+/// How sessions are restored.
+#[derive(Debug, Clone, Copy)]
+pub struct RestoreOptions {
+    /// Take what is damaged all the same.
+    pub force: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+impl Control {
+    /// Adds a session to an export, under its lock.
+    ///
+    /// # Errors
+    /// Where it stays busy, or cannot be read or written.
+    pub async fn export<W: Write>(
+        &self,
+        folder: &str,
+        exporter: &mut Exporter<W>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Exported, ControlError> {
+        let workspace = self.store.open_folder(folder)?;
+        let workspace = workspace.ok_or_else(|| SessionError::NoSuchSession(folder.to_owned()))?;
+        let record = workspace.record()?;
+        let mut left_out = Vec::new();
+        let mut add = |workspace: &Workspace| exporter.add(folder, workspace.dir(), &mut |left| left_out.push(left));
+        // Most sessions are not in use: then the lock alone is enough, and no
+        // place in a line is made for it.
+        let own = Named::of(folder, &record) == Named::Own;
+        let lock = if own { Lock::try_take(&self.store.lock_path(folder)?)? } else { None };
+        let bytes = match lock {
+            Some(_lock) if !is_locked(&self.store.run_lock_path(folder))? => add(&workspace)?,
+            _ => {
+                let key = match Named::of(folder, &record) {
+                    Named::Plain(key) => key,
+                    Named::Own | Named::Nobody(_) => record.key,
+                };
+                // A folder that was copied or moved here becomes a session first.
+                let guard = self.guard(&key, wait).await?;
+                add(guard.workspace())?
+            }
+        };
+        Ok(Exported { folder: folder.to_owned(), bytes, left_out })
+    }
+
+    /// What an export holds. Nothing is changed.
+    ///
+    /// # Errors
+    /// Where it is no whole export, or may not be unpacked.
+    pub fn inspect(
+        &self,
+        file: &File,
+        path: &Path,
+        allow_twins: bool,
+        step: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Incoming>, ControlError> {
+        Ok(archive::inspect(file, path, allow_twins, step)?)
+    }
+
+    /// Unpacks sessions of an export that was looked at, each under the key that
+    /// stands beside it. A session that is there already is never touched; what
+    /// became of each is in the result.
+    ///
+    /// # Errors
+    /// Where the export cannot be unpacked; nothing was imported then.
+    pub async fn import(
+        &self,
+        file: &File,
+        path: &Path,
+        allow_twins: bool,
+        wanted: Vec<(Incoming, Key)>,
+        wait: &mut Wait<'_>,
+        step: &mut dyn FnMut(u64),
+    ) -> Result<Vec<(Key, Result<Imported, ControlError>)>, ControlError> {
+        let staging = Aside::make(self)?;
+        let needed = wanted.iter().map(|(incoming, _)| incoming.bytes).sum();
+        archive::check_room(needed, &staging.path)?;
+        let keys: HashMap<&str, &Key> = wanted.iter().map(|(incoming, key)| (incoming.folder.as_str(), key)).collect();
+        archive::unpack(file, path, allow_twins, step, &mut |folder| {
+            let Some(key) = keys.get(folder) else { return Ok(None) };
+            Ok(Some(staging.make_folder(&key.folder_name())?.with_hard_links()))
+        })?;
+        let mut records = Vec::new();
+        for (incoming, key) in &wanted {
+            let record = self.settle_in(incoming.record.clone(), key)?;
+            let dir = staging.dir.open_dir(Path::new(&key.folder_name()))?;
+            if record != incoming.record {
+                dir.replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
+            }
+            records.push(record);
+        }
+        staging.sync(self.store.durability())?;
+        let mut done = Vec::new();
+        for ((incoming, key), record) in wanted.into_iter().zip(records) {
+            let result = self.install(&staging, &key, record, wait).await.map(|checked| Imported {
+                key: key.clone(),
+                files: incoming.files,
+                bytes: incoming.bytes,
+                findings: checked.findings,
+            });
+            done.push((key, result));
+        }
+        Ok(done)
+    }
+
+    /// The record of a session that comes from a file. It goes on as the session
+    /// it was, unless that one, or something that was granted to it, is here:
+    /// then it is a copy, because a file must not grant anything.
+    fn settle_in(&self, mut record: Record, key: &Key) -> Result<Record, ControlError> {
+        let folder = key.folder_name();
+        let granted = Grant::read(&self.store, &folder, record.uuid)? != Grant::none(record.uuid);
+        let original = self.store.find(&record.key)?.map(|workspace| workspace.record_if_any()).transpose();
+        // One that cannot be read may be the same one.
+        let copied = granted || original.map_or(true, |found| found.flatten().is_some_and(|r| r.uuid == record.uuid));
+        if copied {
+            record.forked_from = Some(Fork { key: record.key.clone(), uuid: record.uuid });
+            record.uuid = Uuid::new_v4();
+            if let Some(conversation) = &mut record.conversation {
+                conversation.fork = true;
+            }
+        }
+        record.key = key.clone();
+        Ok(record)
+    }
+
+    /// Gives an unpacked session its name.
+    async fn install(
+        &self,
+        staging: &Aside,
+        key: &Key,
+        record: Record,
+        wait: &mut Wait<'_>,
+    ) -> Result<Checked, ControlError> {
+        let folder = key.folder_name();
+        let checked = archive::check_folder(&Workspace::of_copy(&folder, staging.dir.open_dir(Path::new(&folder))?));
+        let (lock, claim) = self.claim_place(&folder, wait).await?;
+        self.store.install(lock, claim, &staging.path.join(&folder), record)?;
+        Ok(checked)
+    }
+
+    async fn claim_place(&self, folder: &str, wait: &mut Wait<'_>) -> Result<(Lock, Claim), ControlError> {
+        let mut claim = Claim::hold(self.store.clone(), folder)?;
+        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
+        Ok((lock, claim))
+    }
+
+    /// Brings one session of a backup back. It is copied and checked before the
+    /// session that is here is touched; that one goes to the trash.
+    ///
+    /// # Errors
+    /// Where the backup's session is damaged (and `force` is not given), or the
+    /// one here stays busy; nothing was changed then.
+    pub async fn restore(
+        &self,
+        tree: &Tree,
+        folder: &str,
+        options: RestoreOptions,
+        wait: &mut Wait<'_>,
+    ) -> Result<Restored, ControlError> {
+        let source = tree.workspace(folder)?;
+        let mut record = source.record()?;
+        let key = match Named::of(folder, &record) {
+            Named::Own => record.key.clone(),
+            Named::Plain(key) => key,
+            Named::Nobody(reason) => {
+                return Err(SessionError::Stray { path: source.path().to_owned(), reason, remedy: None }.into());
+            }
+        };
+        // A folder that was renamed in the backup is taken for what it is now called.
+        record.key = key.clone();
+        let here = self.store.sessions_path().join(folder);
+        let there = here.symlink_metadata().is_ok();
+        if there && archive::is_same(source.path(), &here) {
+            return Ok(Restored { key, record, outcome: Restoring::Unchanged, findings: Vec::new() });
+        }
+        let findings = archive::check_folder(&source).findings;
+        if !options.force
+            && let Some(damage) = findings.iter().find(|finding| finding.severity == Severity::Damaged)
+        {
+            return Err(ControlError::DamagedBackup { key, damage: Box::new(damage.clone()) });
+        }
+        if options.dry_run {
+            let outcome = if there { Restoring::Replaces(None) } else { Restoring::New };
+            return Ok(Restored { key, record, outcome, findings });
+        }
+        let staging = Aside::make(self)?;
+        let target = staging.make_folder(folder)?;
+        let mut unreadable = None;
+        archive::copy_out(source.dir(), &target, |left| {
+            unreadable = unreadable.take().or(left.unreadable.then_some(left))
+        })?;
+        if let Some(left) = unreadable.filter(|_| !options.force) {
+            return Err(ControlError::UnreadableBackup { path: source.path().join(left.path), reason: left.reason });
+        }
+        if record != source.record()? {
+            target.replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
+        }
+        staging.sync(self.store.durability())?;
+        let (lock, claim) = self.claim_place(folder, wait).await?;
+        let trashed = self.store.trash_claimed(&lock, &claim)?;
+        let installed = self
+            .restore_grant(tree, folder, record.uuid)
+            .and_then(|()| Ok(self.store.install(lock, claim, &staging.path.join(folder), record.clone())?));
+        if let Err(error) = installed {
+            // What was here before is better than nothing.
+            if let Some(trashed) = &trashed {
+                self.store.untrash(trashed)?;
+            }
+            return Err(error);
+        }
+        let outcome = if trashed.is_some() { Restoring::Replaces(trashed) } else { Restoring::New };
+        Ok(Restored { key, record, outcome, findings })
+    }
+
+    /// Brings back what the owner had granted, where the backup has it and this
+    /// root does not.
+    fn restore_grant(&self, tree: &Tree, folder: &str, uuid: Uuid) -> Result<(), ControlError> {
+        let Some(root) = tree.root() else { return Ok(()) };
+        let Ok(dir) = Dir::open(&root.join("access/sessions")) else { return Ok(()) };
+        let Ok(grant) = Grant::read_in(&dir.with_hard_links(), folder) else { return Ok(()) };
+        if grant.uuid == uuid && Grant::read(&self.store, folder, uuid)? == Grant::none(uuid) {
+            grant.save(&self.store, folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// A directory beside the sessions in which folders are built; what is left in it
+/// at the end is removed.
+struct Aside {
+    path: PathBuf,
+    dir: Dir,
+}
+
+impl Aside {
+    fn make(control: &Control) -> Result<Self, ControlError> {
+        let staging = control.store.staging()?;
+        let path = staging.path().join(staging.unique_name());
+        files::make_private_dir(&path, Durability::Process)?;
+        let dir = Dir::open(&path)?;
+        Ok(Self { path, dir })
+    }
+
+    fn make_folder(&self, name: &str) -> Result<Dir, files::Error> {
+        self.dir.make_dir(Path::new(name))?;
+        self.dir.open_dir(Path::new(name))
+    }
+
+    fn sync(&self, durability: Durability) -> Result<(), files::Error> {
+        match durability {
+            Durability::Power => self.dir.sync_file_system(),
+            Durability::Process => Ok(()),
+        }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // What stays behind is listed by `doctor`.
+        let _removed = std::fs::remove_dir_all(&self.path);
+    }
+}
