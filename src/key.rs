@@ -73,6 +73,16 @@ impl Key {
         format!("agent-{name}-{self}").parse()
     }
 
+    /// Plain keys that look like a text, the nearest first, without end.
+    pub fn plain_like(text: &str) -> impl Iterator<Item = Self> {
+        let slug = slug(text);
+        let numbered = (2_u64..).map({
+            let slug = slug.clone();
+            move |number| format!("{slug}-{number}")
+        });
+        std::iter::once(slug).chain(numbered).filter(|name| is_plain(name)).map(Self)
+    }
+
     /// The key whose folder has this name, when the name alone tells it: only
     /// a plain key can be read back from a folder name.
     #[must_use]
@@ -113,9 +123,11 @@ fn is_hashed(name: &str) -> bool {
         && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-fn hashed_folder_name(key: &str) -> String {
+/// The readable part of a folder's name: the text in lower case, with a hyphen
+/// for everything else; `session` where nothing is left.
+fn slug(text: &str) -> String {
     let mut slug = String::new();
-    for c in key.chars().map(|c| c.to_ascii_lowercase()) {
+    for c in text.chars().map(|c| c.to_ascii_lowercase()) {
         if c.is_ascii_lowercase() || c.is_ascii_digit() {
             slug.push(c);
         } else if !slug.is_empty() && !slug.ends_with('-') {
@@ -126,10 +138,13 @@ fn hashed_folder_name(key: &str) -> String {
         }
     }
     let slug = slug.trim_end_matches('-');
-    let slug = if slug.is_empty() { "session" } else { slug };
+    if slug.is_empty() { "session".to_owned() } else { slug.to_owned() }
+}
+
+fn hashed_folder_name(key: &str) -> String {
     let digest = Sha256::digest(key.as_bytes());
     let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("{slug}--{hex}")
+    format!("{}--{hex}", slug(key))
 }
 
 impl FromStr for Key {

@@ -18,7 +18,7 @@ use super::items::{OWN, is_own, stays_inside};
 use super::lines::each_line;
 use super::sqlite;
 use super::verify::{CauseOf, Checked, finding, private};
-use crate::files::{self, Dir, files_below};
+use crate::files::{self, Dir, files_below, quoted};
 use crate::provider::{Format, built_in};
 use crate::session::{Conversation, Line, Named, Record, SessionError, Settings, Workspace};
 
@@ -135,7 +135,7 @@ impl<'a> Check<'a> {
                 closed += 1;
                 if closed <= MANY {
                     let problem = format!("its owner may not read it (mode {:o})", metadata.mode() & 0o777);
-                    let remedy = format!("chmod u+rwX {}", entry.path().display());
+                    let remedy = format!("chmod u+rwX {}", quoted(entry.path()));
                     let found = self.finding(Kind::Permissions, &path, problem).remedy(remedy);
                     self.found(found);
                 }
@@ -144,14 +144,14 @@ impl<'a> Check<'a> {
                 foreign += 1;
                 if foreign <= MANY {
                     let problem = format!("it belongs to the user {}", metadata.uid());
-                    let remedy = format!("chown -R --reference={0} {0}/*", root.display());
+                    let remedy = format!("chown -R --reference={0} {0}/*", quoted(&root));
                     let found = self.finding(Kind::Owner, &path, problem).remedy(remedy);
                     self.found(found);
                 }
             }
             if entry.depth() == 1 && kind.is_file() && is_left_behind(&path) {
                 let found = self.finding(Kind::LeftBehind, &path, "a copy or an editor left it behind");
-                self.found(found.remedy(format!("look at it, and delete it: {}", entry.path().display())));
+                self.found(found.remedy(format!("look at it, and delete it: rm {}", quoted(entry.path()))));
             }
         }
     }
@@ -170,7 +170,7 @@ impl<'a> Check<'a> {
         };
         let found = self.finding(kind, path, problem);
         if own {
-            found.remedy(format!("put a real file there, or delete it: ls -ld {}", self.path(path).display()))
+            found.remedy(format!("put a real file there, or delete it: ls -ld {}", quoted(&self.path(path))))
         } else {
             found
         }
@@ -192,7 +192,7 @@ impl<'a> Check<'a> {
         let found = match kind {
             Kind::RecordMissing if empty => {
                 let found = self.finding(kind, "", "the folder is empty");
-                let remedy = format!("{}, or delete it: rmdir {}", self.restore(), self.workspace.path().display());
+                let remedy = format!("{}, or delete it: rmdir {}", self.restore(), quoted(self.workspace.path()));
                 found.lost("the whole session, if there was one").remedy(remedy)
             }
             Kind::RecordNewer => self.finding(kind, "session.json", problem).remedy("update denizen"),
@@ -246,7 +246,7 @@ impl<'a> Check<'a> {
         let Some(tree) = self.tree else { return };
         let folder = self.workspace.folder();
         let own = record.key.folder_name();
-        let mv = format!("mv {} {}", self.workspace.path().display(), tree.sessions_path().join(&own).display());
+        let mv = format!("mv {} {}", quoted(self.workspace.path()), quoted(&tree.sessions_path().join(&own)));
         let original = || tree.workspace(&own).ok().and_then(|workspace| workspace.record().ok());
         let found = match Named::of(folder, record) {
             Named::Own => return,

@@ -2,7 +2,7 @@
 //! lies around them. Nothing is written, and memory does not grow with the tree.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 
@@ -12,7 +12,7 @@ use super::check::Check;
 use super::finding::{Finding, Kind, Severity};
 use super::{ArchiveError, Extent, Tree};
 use crate::config::{Config, Environment, Inputs};
-use crate::files::Dir;
+use crate::files::{Dir, quoted};
 use crate::session::{Grant, Queue, Store, Workspace};
 
 /// How often a session is looked at again that changes meanwhile.
@@ -139,7 +139,7 @@ enum Looked {
 fn look(tree: &Tree, name: &str, live: Option<&Store>, owner: Option<u32>) -> Looked {
     let path = tree.sessions_path().join(name);
     let stray = |problem: String| {
-        let remedy = format!("look at it, and move it away: ls -ld {}", path.display());
+        let remedy = format!("look at it, and move it away: ls -ld {}", quoted(&path));
         Looked::Stray(finding(Kind::Stray, None, &path, problem).remedy(remedy))
     };
     let unreadable = |error: &dyn std::fmt::Display| {
@@ -344,7 +344,7 @@ pub(super) fn private(path: &Path, least: u32, session: Option<&str>, owner: Opt
         && metadata.uid() != owner
     {
         let problem = format!("it belongs to the user {}, and the sessions to {owner}", metadata.uid());
-        let remedy = format!("chown -R --reference={} {}", parent(path).display(), path.display());
+        let remedy = format!("chown -R --reference={} {}", quoted(parent(path)), quoted(path));
         return Some(finding(Kind::Owner, session, path, problem).remedy(remedy));
     }
     if mode & 0o077 == 0 && mode & least == least {
@@ -356,9 +356,9 @@ pub(super) fn private(path: &Path, least: u32, session: Option<&str>, owner: Opt
         format!("others may use it (mode {mode:o})")
     };
     let remedy = if metadata.is_dir() { "chmod u=rwx,go=" } else { "chmod u=rw,go=" };
-    Some(finding(Kind::Permissions, session, path, problem).remedy(format!("{remedy} {}", path.display())))
+    Some(finding(Kind::Permissions, session, path, problem).remedy(format!("{remedy} {}", quoted(path))))
 }
 
-fn parent(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(path).to_owned()
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }

@@ -6,7 +6,7 @@ use std::error::Error;
 use crate::archive::ArchiveError;
 use crate::config::ConfigError;
 use crate::control::ControlError;
-use crate::files;
+use crate::files::{self, quoted};
 use crate::key::KeyError;
 use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
@@ -134,8 +134,8 @@ impl From<KeyError> for CliError {
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         let hint = match &error {
-            ConfigError::Writable { path, .. } => Some(format!("chmod go-w {}", path.display())),
-            ConfigError::Foreign { path, .. } => Some(format!("chown \"$USER\" {}", path.display())),
+            ConfigError::Writable { path, .. } => Some(format!("chmod go-w {}", quoted(path))),
+            ConfigError::Foreign { path, .. } => Some(format!("chown \"$USER\" {}", quoted(path))),
             ConfigError::UnknownKey { .. } => Some("`denizen config` lists every key".to_owned()),
             ConfigError::Read(file) => file_error(file).hint,
             ConfigError::Value { .. } => None,
@@ -163,7 +163,7 @@ fn session_error(error: &SessionError) -> CliError {
     let hint = match error {
         SessionError::File(file) => return file_error(file),
         SessionError::Json { .. } => {
-            Some("correct it by hand, or take the file from a backup; it was left as it is".to_owned())
+            Some("correct it by hand, or bring it back: `denizen restore BACKUP KEY`; it was left as it is".to_owned())
         }
         SessionError::Newer { .. } => Some("update denizen; the file was left as it is".to_owned()),
         SessionError::NoSuchSession(_) => Some("`denizen ls` lists the sessions".to_owned()),
@@ -171,7 +171,7 @@ fn session_error(error: &SessionError) -> CliError {
         SessionError::Exists(key) => Some(format!("choose another key, or remove it with `denizen rm {key}`")),
         SessionError::Taken(path) => {
             let folder = path.file_name().unwrap_or_default().to_string_lossy();
-            Some(format!("remove it first: `denizen rm {folder}`, or move it away: mv {} ELSEWHERE", path.display()))
+            Some(format!("remove it first: `denizen rm {folder}`, or move it away: mv {} ELSEWHERE", quoted(path)))
         }
         SessionError::Stray { remedy, .. } => remedy.clone(),
         SessionError::MemoryOutside { .. } => {
@@ -273,27 +273,28 @@ fn file_error(error: &files::Error) -> CliError {
         files::Error::Io { source, path, .. } => match source.kind() {
             std::io::ErrorKind::StorageFull => Some("free some space; what was there before is still there".to_owned()),
             std::io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only".to_owned()),
-            std::io::ErrorKind::PermissionDenied => Some(format!("check who owns it: ls -ld {}", path.display())),
+            std::io::ErrorKind::PermissionDenied => Some(format!("check who owns it: ls -ld {}", quoted(path))),
             std::io::ErrorKind::CrossesDevices => Some("sessions/ and state/ have to be on one file system".to_owned()),
             std::io::ErrorKind::NotFound if path.ends_with("session.json") => {
                 let folder = path.parent().unwrap_or(path);
-                Some(format!("take it from a backup, or move the folder away: ls -l {}", folder.display()))
+                Some(format!(
+                    "bring it back from a backup: `denizen restore BACKUP {}`, or move the folder away",
+                    folder.file_name().unwrap_or_default().to_string_lossy()
+                ))
             }
-            std::io::ErrorKind::NotADirectory => {
-                Some(format!("move what stands there away: ls -ld {}", path.display()))
-            }
+            std::io::ErrorKind::NotADirectory => Some(format!("move what stands there away: ls -ld {}", quoted(path))),
             _ if error.os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
                 Some("the disk reports a failure: `dmesg` says more; what was there before is still there".to_owned())
             }
             _ => None,
         },
-        files::Error::Link { path } => Some(format!("put a real file or directory there: ls -l {}", path.display())),
-        files::Error::NotRegular { path, .. } => Some(format!("move it away: ls -ld {}", path.display())),
+        files::Error::Link { path } => Some(format!("put a real file or directory there: ls -l {}", quoted(path))),
+        files::Error::NotRegular { path, .. } => Some(format!("move it away: ls -ld {}", quoted(path))),
         files::Error::HardLinks { path, .. } => Some(format!(
             "make it a file of its own: cp --remove-destination {0} {0}.new && mv {0}.new {0}",
-            path.display()
+            quoted(path)
         )),
-        files::Error::TooLarge { path, .. } => Some(format!("look at it, and move it away: ls -l {}", path.display())),
+        files::Error::TooLarge { path, .. } => Some(format!("look at it, and move it away: ls -l {}", quoted(path))),
     };
     CliError::of(error, FAILED, hint)
 }

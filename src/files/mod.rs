@@ -105,6 +105,14 @@ pub(crate) fn describe(file_type: rustix::fs::FileType) -> &'static str {
     }
 }
 
+/// A path as it is written in a command line: in quotes where it needs them.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ':' | '@' | '%');
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 /// Makes a directory and its missing parents, readable by their owner only.
 /// With [`Durability::Power`] what was made survives a power cut.
 ///

@@ -11,7 +11,7 @@ use super::claim::Claim;
 use super::record::{Fork, Record};
 use super::workspace::{WorkspaceGuard, read_record};
 use super::{Grant, Names, SessionError, Store};
-use crate::files::{self, Lock, is_locked};
+use crate::files::{self, Lock, is_locked, quoted};
 use crate::key::{Key, is_folder_name};
 
 /// Whose a folder below `sessions/` is.
@@ -79,12 +79,7 @@ impl Store {
             Named::Own => return Ok(Whose::Own(record.key.clone())),
             Named::Plain(key) => key,
             Named::Nobody(reason) => {
-                let target = self.sessions_path().join(&own);
-                // `mv` would put it inside a folder that is there.
-                let free = target.symlink_metadata().is_err();
-                let remedy =
-                    free.then(|| format!("mv {} {}", self.sessions_path().join(folder).display(), target.display()));
-                return Ok(Whose::Nobody { reason, remedy });
+                return Ok(Whose::Nobody { reason, remedy: self.better_name(folder, own) });
             }
         };
         let original = match self.open_folder(&own) {
@@ -96,16 +91,30 @@ impl Store {
         // a copy of it; a grant must not be carried along by mistake.
         let Ok(original) = original else {
             let reason = format!("the session `{}`, which its record states, cannot be read", record.key);
-            return Ok(Whose::Nobody { reason, remedy: None });
+            let remedy =
+                Some(format!("mend that one first: denizen verify {}", quoted(&self.sessions_path().join(&own))));
+            return Ok(Whose::Nobody { reason, remedy });
         };
         if original.is_some_and(|original| original.uuid == record.uuid) {
             return Ok(Whose::Copied(key));
         }
         if is_locked(&self.state_path("locks").join(&own))? {
             let reason = format!("the session `{}` that it was moved from is in use", record.key);
-            return Ok(Whose::Nobody { reason, remedy: None });
+            let remedy = Some(format!("wait for that turn, or end it: denizen stop {own}"));
+            return Ok(Whose::Nobody { reason, remedy });
         }
         Ok(Whose::Moved(key))
+    }
+
+    /// The command that gives a folder a name under which it can be adopted: its
+    /// record's own where that is free, because `mv` would put it inside a folder
+    /// that is there; else one that looks like the name it has.
+    fn better_name(&self, folder: &str, own: String) -> Option<String> {
+        let sessions = self.sessions_path();
+        let free = |name: &String| sessions.join(name).symlink_metadata().is_err();
+        let others = Key::plain_like(folder).map(|key| key.folder_name());
+        let name = std::iter::once(own).chain(others.take(100)).find(free)?;
+        Some(format!("mv {} {}", quoted(&sessions.join(folder)), quoted(&sessions.join(name))))
     }
 
     /// Opens a session under its lock, or returns the lock and claim where

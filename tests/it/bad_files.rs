@@ -44,7 +44,7 @@ const BAD: &[Bad] = &[
         name: "session.json is gone",
         script: "rm alder/session.json",
         said: "could not read `~test/root/sessions/alder/session.json`: No such file or directory (os error 2)\n\
-               hint: take it from a backup, or move the folder away: ls -l ~test/root/sessions/alder",
+               hint: bring it back from a backup: `denizen restore BACKUP alder`, or move the folder away",
         settings: false,
     },
     Bad {
@@ -93,14 +93,14 @@ const BAD: &[Bad] = &[
         name: "session.json is not UTF-8",
         script: r#"printf '{"version": 1, "key": "\377"}' > alder/session.json"#,
         said: "~test/root/sessions/alder/session.json:1:24: invalid unicode code point\n\
-               hint: correct it by hand, or take the file from a backup; it was left as it is",
+               hint: correct it by hand, or bring it back: `denizen restore BACKUP KEY`; it was left as it is",
         settings: false,
     },
     Bad {
         name: "settings.json is broken",
         script: r#"printf '{\n "model": opus\n}' > alder/settings.json"#,
         said: "~test/root/sessions/alder/settings.json:2:11: expected value\n\
-               hint: correct it by hand, or take the file from a backup; it was left as it is",
+               hint: correct it by hand, or bring it back: `denizen restore BACKUP KEY`; it was left as it is",
         settings: true,
     },
     Bad {

@@ -154,7 +154,7 @@ fn a_broken_record_stops_only_its_own_session() {
         let alder = Tree::of(&[root.session("alder")]);
         let expected = format!(
             "1\nerror: ~test/root/sessions/alder/session.json:{reason}\n\
-             hint: correct it by hand, or take the file from a backup; it was left as it is"
+             hint: correct it by hand, or bring it back: `denizen restore BACKUP KEY`; it was left as it is"
         );
         for args in [
             &["send", "alder", "x"][..],
@@ -199,7 +199,7 @@ fn broken_settings_stop_only_their_own_session() {
         let settings = Tree::of(std::slice::from_ref(&path));
         let expected = format!(
             "1\nerror: ~test/root/sessions/alder/settings.json{reason}\n\
-             hint: correct it by hand, or take the file from a backup; it was left as it is"
+             hint: correct it by hand, or bring it back: `denizen restore BACKUP KEY`; it was left as it is"
         );
         for args in [&["send", "alder", "x"][..], &["set", "alder", "model", "x"], &["fork", "alder", "copy"]] {
             assert_eq!(words(&root, &root.run(args)), expected, "{text:?} {args:?}");

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start the program and read the environment themselves")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a test prints is for the person who runs it")]
 
+mod adoption;
 mod arrival;
 mod attach;
 mod bad_disks;
