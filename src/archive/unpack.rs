@@ -18,7 +18,7 @@ use super::ArchiveError;
 use super::items::{Exactly, Item, OWN, at_second, free_below, is_own, put, put_file, shown, stays_inside};
 use super::pack::{FOOT, FORMAT, Foot, HEAD, Head};
 use crate::files::Dir;
-use crate::key::is_folder_name;
+use crate::key::{Key, is_folder_name};
 use crate::session::Record;
 
 /// What may come out of an archive before it counts as a bomb, in bytes, beside
@@ -46,8 +46,8 @@ const MAX_WINDOW_LOG: u32 = 25;
 pub struct Incoming {
     /// Its folder.
     pub folder: String,
-    /// Its record.
-    pub record: Record,
+    /// Its key there.
+    pub key: Key,
     /// How many files it has.
     pub files: u64,
     /// The size of its files, in bytes.
@@ -69,11 +69,11 @@ pub fn inspect(
     let mut seen = HashSet::new();
     Walk { file, path, allow_twins }.run(step, &mut |entry| {
         match entry {
-            Entry::Begin { folder, record } => {
+            Entry::Begin { folder, key } => {
                 if !seen.insert(folder.to_owned()) {
                     return refuse(folder.as_bytes(), "this session is in the archive twice");
                 }
-                found.push(Incoming { folder: folder.to_owned(), record: record.clone(), files: 0, bytes: 0 });
+                found.push(Incoming { folder: folder.to_owned(), key: key.clone(), files: 0, bytes: 0 });
             }
             Entry::Item { item: Item::File { size, .. }, .. } => {
                 if let Some(session) = found.last_mut() {
@@ -129,8 +129,8 @@ enum Entry<'a> {
     Begin {
         /// Its folder.
         folder: &'a str,
-        /// Its record.
-        record: &'a Record,
+        /// Its key.
+        key: &'a Key,
     },
     /// Something in its folder.
     Item {
@@ -286,7 +286,7 @@ impl Walk<'_> {
                     return refuse(&name, format!("its key `{}` belongs to the folder `{own}`", record.key));
                 }
                 current.begun = true;
-                take(Entry::Begin { folder: &current.folder, record: &record })?;
+                take(Entry::Begin { folder: &current.folder, key: &record.key })?;
                 take(Entry::Item { path: &path, item: &item, content: &mut bytes.as_slice() })?;
                 continue;
             }

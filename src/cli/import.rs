@@ -103,7 +103,7 @@ fn code(missed: bool) -> ExitCode {
 fn choose(args: &ImportArgs, found: Vec<Incoming>) -> Result<Vec<(Incoming, Key)>, CliError> {
     for text in &args.keys {
         if !found.iter().any(|incoming| names(incoming, text)) {
-            let mut known: Vec<String> = found.iter().take(5).map(|i| format!("`{}`", i.record.key)).collect();
+            let mut known: Vec<String> = found.iter().take(5).map(|i| format!("`{}`", i.key)).collect();
             if found.len() > known.len() {
                 known.push(format!("and {} more", found.len() - known.len()));
             }
@@ -114,7 +114,7 @@ fn choose(args: &ImportArgs, found: Vec<Incoming>) -> Result<Vec<(Incoming, Key)
     let wanted = found.into_iter().filter(|i| args.keys.is_empty() || args.keys.iter().any(|text| names(i, text)));
     let mut wanted: Vec<(Incoming, Key)> = wanted
         .map(|incoming| {
-            let key = incoming.record.key.clone();
+            let key = incoming.key.clone();
             (incoming, key)
         })
         .collect();
@@ -129,7 +129,7 @@ fn choose(args: &ImportArgs, found: Vec<Incoming>) -> Result<Vec<(Incoming, Key)
 }
 
 fn names(incoming: &Incoming, text: &str) -> bool {
-    incoming.record.key.as_str() == text || incoming.folder == text
+    incoming.key.as_str() == text || incoming.folder == text
 }
 
 fn show(app: &App, what: &str, key: &Key, files: u64, size: u64) {

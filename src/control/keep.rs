@@ -89,23 +89,25 @@ impl Control {
         let record = workspace.record()?;
         let mut left_out = Vec::new();
         let mut add = |workspace: &Workspace| exporter.add(folder, workspace.dir(), &mut |left| left_out.push(left));
-        // Most sessions are not in use: then the lock alone is enough, and no
-        // place in a line is made for it.
-        let own = Named::of(folder, &record) == Named::Own;
-        let lock = if own { Lock::try_take(&self.store.lock_path(folder)?)? } else { None };
-        let bytes = match lock {
-            Some(_lock) if !is_locked(&self.store.run_lock_path(folder))? => add(&workspace)?,
-            _ => {
-                let key = match Named::of(folder, &record) {
-                    Named::Plain(key) => key,
-                    Named::Own | Named::Nobody(_) => record.key,
-                };
-                // A folder that was copied or moved here becomes a session first.
-                let guard = self.guard(&key, wait).await?;
-                add(guard.workspace())?
+        let bytes = match Named::of(folder, &record) {
+            Named::Own => match self.lock_if_idle(folder)? {
+                Some(_lock) => add(&workspace)?,
+                None => add(self.guard(&record.key, wait).await?.workspace())?,
+            },
+            // A folder that was copied or moved here becomes a session first.
+            Named::Plain(key) => add(self.guard(&key, wait).await?.workspace())?,
+            Named::Nobody(reason) => {
+                return Err(SessionError::Stray { path: workspace.path().to_owned(), reason, remedy: None }.into());
             }
         };
         Ok(Exported { folder: folder.to_owned(), bytes, left_out })
+    }
+
+    /// The lock of a session that nobody uses, without a place in its line: most
+    /// sessions of an export of all are such.
+    fn lock_if_idle(&self, folder: &str) -> Result<Option<Lock>, ControlError> {
+        let lock = Lock::try_take(&self.store.lock_path(folder)?)?;
+        Ok(if is_locked(&self.store.run_lock_path(folder))? { None } else { lock })
     }
 
     /// What an export holds. Nothing is changed.
@@ -145,19 +147,21 @@ impl Control {
             let Some(key) = keys.get(folder) else { return Ok(None) };
             Ok(Some(staging.make_folder(&key.folder_name())?.with_hard_links()))
         })?;
-        let mut records = Vec::new();
         for (incoming, key) in &wanted {
-            let record = self.settle_in(incoming.record.clone(), key)?;
-            let dir = staging.dir.open_dir(Path::new(&key.folder_name()))?;
-            if record != incoming.record {
-                dir.replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
+            let unpacked = staging.workspace(&key.folder_name())?;
+            let packed = unpacked.record()?;
+            if packed.key != incoming.key {
+                return Err(ControlError::Message(format!("`{}` changed while it was read", path.display())));
             }
-            records.push(record);
+            let record = self.settle_in(packed.clone(), key)?;
+            if record != packed {
+                unpacked.dir().replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
+            }
         }
         staging.sync(self.store.durability())?;
         let mut done = Vec::new();
-        for ((incoming, key), record) in wanted.into_iter().zip(records) {
-            let result = self.install(&staging, &key, record, wait).await.map(|checked| Imported {
+        for (incoming, key) in wanted {
+            let result = self.install(&staging, &key, wait).await.map(|checked| Imported {
                 key: key.clone(),
                 files: incoming.files,
                 bytes: incoming.bytes,
@@ -189,15 +193,11 @@ impl Control {
     }
 
     /// Gives an unpacked session its name.
-    async fn install(
-        &self,
-        staging: &Aside,
-        key: &Key,
-        record: Record,
-        wait: &mut Wait<'_>,
-    ) -> Result<Checked, ControlError> {
+    async fn install(&self, staging: &Aside, key: &Key, wait: &mut Wait<'_>) -> Result<Checked, ControlError> {
         let folder = key.folder_name();
-        let checked = archive::check_folder(&Workspace::of_copy(&folder, staging.dir.open_dir(Path::new(&folder))?));
+        let unpacked = staging.workspace(&folder)?;
+        let record = unpacked.record()?;
+        let checked = archive::check_folder(&unpacked);
         let (lock, claim) = self.claim_place(&folder, wait).await?;
         self.store.install(lock, claim, &staging.path.join(&folder), record)?;
         Ok(checked)
@@ -309,6 +309,10 @@ impl Aside {
     fn make_folder(&self, name: &str) -> Result<Dir, files::Error> {
         self.dir.make_dir(Path::new(name))?;
         self.dir.open_dir(Path::new(name))
+    }
+
+    fn workspace(&self, folder: &str) -> Result<Workspace, files::Error> {
+        Ok(Workspace::of_copy(folder, self.dir.open_dir(Path::new(folder))?))
     }
 
     fn sync(&self, durability: Durability) -> Result<(), files::Error> {
