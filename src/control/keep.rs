@@ -84,20 +84,21 @@ impl Control {
         exporter: &mut Exporter<W>,
         wait: &mut Wait<'_>,
     ) -> Result<Exported, ControlError> {
-        let workspace = self.store.open_folder(folder)?;
-        let workspace = workspace.ok_or_else(|| SessionError::NoSuchSession(folder.to_owned()))?;
-        let record = workspace.record()?;
+        let open = || self.store.open_folder(folder)?.ok_or_else(|| SessionError::NoSuchSession(folder.to_owned()));
+        let record = open()?.record()?;
         let mut left_out = Vec::new();
         let mut add = |workspace: &Workspace| exporter.add(folder, workspace.dir(), &mut |left| left_out.push(left));
         let bytes = match Named::of(folder, &record) {
             Named::Own => match self.lock_if_idle(folder)? {
-                Some(_lock) => add(&workspace)?,
+                // Opened again: until now, another could take its name.
+                Some(_lock) => add(&open()?)?,
                 None => add(self.guard(&record.key, wait).await?.workspace())?,
             },
             // A folder that was copied or moved here becomes a session first.
             Named::Plain(key) => add(self.guard(&key, wait).await?.workspace())?,
             Named::Nobody(reason) => {
-                return Err(SessionError::Stray { path: workspace.path().to_owned(), reason, remedy: None }.into());
+                let path = self.store.sessions_path().join(folder);
+                return Err(SessionError::Stray { path, reason, remedy: None }.into());
             }
         };
         Ok(Exported { folder: folder.to_owned(), bytes, left_out })
