@@ -87,6 +87,9 @@ impl From<ControlError> for CliError {
             ControlError::DamagedBackup { .. } | ControlError::UnreadableBackup { .. } => {
                 Some("look for an older backup, or take what there is with `--force`".to_owned())
             }
+            ControlError::CleanupRunning => {
+                return Self::of(&error, BUSY, Some("try again when it is done".to_owned()));
+            }
             ControlError::Message(_) => return Self::of(&error, USAGE, None),
             ControlError::NoSuchConversation { key, .. } => Some(format!("`denizen resume {key}` lists them")),
             ControlError::Nothing(_) => None,

@@ -101,6 +101,12 @@ pub const KEYS: &[KeySpec] = &[
         default: "never",
         help: "After how long without a turn `denizen cleanup` archives a session.",
     },
+    KeySpec {
+        name: "retention.archived",
+        kind: Kind::SpanOrNever,
+        default: "never",
+        help: "How long a session stays archived before `denizen cleanup` moves it to the trash. One with unanswered messages stays.",
+    },
 ];
 
 /// The keys of an `[agents.<name>]` section.

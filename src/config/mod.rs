@@ -64,6 +64,8 @@ pub struct Retention {
     pub trash: Option<Duration>,
     /// After how long without a turn a session is archived.
     pub idle: Option<Duration>,
+    /// How long an archived session stays before it goes to the trash.
+    pub archived: Option<Duration>,
 }
 
 /// A named bundle of provider, model, instructions and defaults.
@@ -296,7 +298,11 @@ impl Config {
                 queued: number("limits.queued"),
                 turn_timeout: span("limits.turn_timeout").unwrap_or(Duration::from_secs(1800)),
             },
-            retention: Retention { trash: span("retention.trash"), idle: span("retention.idle") },
+            retention: Retention {
+                trash: span("retention.trash"),
+                idle: span("retention.idle"),
+                archived: span("retention.archived"),
+            },
             agents,
             providers,
             settings,

@@ -204,7 +204,8 @@ impl Control {
     /// Where it stays busy or cannot be moved.
     pub async fn remove(&self, key: &Key, purge: bool, wait: &mut Wait<'_>) -> Result<Removed, ControlError> {
         let guard = self.guard(key, wait).await?;
-        let trashed = self.store.trash(&guard)?;
+        let trashed = self.store.place_in_trash(guard.folder());
+        self.store.trash(&guard, &trashed)?;
         if !purge {
             return Ok(Removed { key: key.clone(), trashed: Some(trashed) });
         }

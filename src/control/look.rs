@@ -81,7 +81,7 @@ impl Control {
         Ok(shown)
     }
 
-    fn show(&self, listed: Listed, running: &std::collections::HashSet<String>) -> Shown {
+    pub(super) fn show(&self, listed: Listed, running: &std::collections::HashSet<String>) -> Shown {
         let Listed { folder, record } = listed;
         let record = record.and_then(|mut record| {
             if record.key.folder_name() == folder {
@@ -101,7 +101,7 @@ impl Control {
     }
 
     /// The folders whose lock is held now.
-    fn running(&self) -> Result<std::collections::HashSet<String>, ControlError> {
+    pub(super) fn running(&self) -> Result<std::collections::HashSet<String>, ControlError> {
         let path = self.store.state_path("locks");
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,

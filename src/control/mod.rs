@@ -8,6 +8,7 @@ mod keep;
 mod look;
 mod send;
 mod tidy;
+mod undo;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ pub use change::{Changed, Removed};
 pub use keep::{Exported, Imported, RestoreOptions, Restored, Restoring};
 pub use look::{Overview, SessionStatus, Shown};
 pub use send::{Delivery, SendOptions};
-pub use tidy::{Cleaned, CleanupPlan};
+pub use tidy::{CleanupPlan, CleanupStep};
+pub use undo::{NotUndone, Noted, UndoStep};
 
 use crate::archive::{ArchiveError, Finding};
 use crate::files;
@@ -101,6 +103,9 @@ pub enum ControlError {
     /// The directory is not among those that the configuration allows.
     #[error("`{}` is not below any of the configured `working_dirs`", .0.display())]
     DirectoryNotAllowed(PathBuf),
+    /// Two cleanups at once would not know what the other did.
+    #[error("another cleanup is running")]
+    CleanupRunning,
     /// The provider cannot compact a conversation on request.
     #[error("the provider `{0}` cannot compact a conversation on request")]
     CannotCompact(String),

@@ -30,6 +30,7 @@ use crate::key::Key;
 ///     permits/        control/        global turn permits; stop requests
 ///     queue/<folder>/                 accepted, unanswered messages, and who waits
 ///     homes/<folder>/<provider>/      provider homes, rebuilt at will
+///     cleanup/<time>.jsonl            what the last cleanup did
 ///     conflicts/      tmp/            set-aside bytes; temporaries
 ///   trash/<time>-<folder>/        removed sessions until purged
 /// ```
@@ -214,6 +215,19 @@ impl Store {
         Ok(entries.into_iter().flatten().filter_map(move |entry| match entry {
             Ok(entry) => entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')).map(Ok),
             Err(source) => Some(Err(files::Error::io("list", &path, source).into())),
+        }))
+    }
+
+    /// Reads every session, one after the other, in no order.
+    ///
+    /// # Errors
+    /// Where `sessions/` cannot be read. A session that cannot is among them.
+    pub fn listed(&self) -> Result<impl Iterator<Item = Listed>, SessionError> {
+        let folders = self.folders()?.collect::<Result<Vec<_>, _>>()?;
+        let sessions = if folders.is_empty() { None } else { Some(Dir::open(&self.sessions_path())?) };
+        Ok(folders.into_iter().filter_map(move |folder| {
+            let record = read_record_of(sessions.as_ref()?, &folder).map(Box::new);
+            Some(Listed { folder, record })
         }))
     }
 

@@ -28,12 +28,21 @@ pub struct Trashed {
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 impl Store {
-    /// Moves a session to the trash, and removes what was derived from it.
+    /// Where a folder would be in the trash, if it were removed now.
+    #[must_use]
+    pub fn place_in_trash(&self, folder: &str) -> Trashed {
+        let removed_at = super::now();
+        let name = format!("{}-{folder}", removed_at.strftime(TIME_FORMAT));
+        Trashed { path: self.trash_path().join(&name), name, folder: folder.to_owned(), removed_at }
+    }
+
+    /// Moves a session to its place in the trash, and removes what was derived
+    /// from it.
     ///
     /// # Errors
     /// Where it cannot be moved; it is then where it was.
-    pub fn trash(&self, guard: &WorkspaceGuard) -> Result<Trashed, SessionError> {
-        self.trash_folder(guard.folder(), Some(guard.record()))
+    pub fn trash(&self, guard: &WorkspaceGuard, place: &Trashed) -> Result<(), SessionError> {
+        self.move_to_trash(place, Some(guard.record()))
     }
 
     /// Moves what stands under the name of a claimed folder to the trash, readable
@@ -48,22 +57,22 @@ impl Store {
         }
         // What cannot be read is moved all the same: that is what this is for.
         let record = self.open_folder(folder).ok().flatten().and_then(|workspace| workspace.record().ok());
-        self.trash_folder(folder, record.as_ref()).map(Some)
+        let place = self.place_in_trash(folder);
+        self.move_to_trash(&place, record.as_ref())?;
+        Ok(Some(place))
     }
 
-    fn trash_folder(&self, folder: &str, record: Option<&Record>) -> Result<Trashed, SessionError> {
-        let folder = folder.to_owned();
+    fn move_to_trash(&self, place: &Trashed, record: Option<&Record>) -> Result<(), SessionError> {
+        let folder = place.folder.as_str();
         let trash = self.open_trash()?;
-        let removed_at = super::now();
-        let name = format!("{}-{folder}", removed_at.strftime(TIME_FORMAT));
         let sessions = Dir::open(&self.sessions_path())?;
-        sessions.move_entry(Path::new(&folder), &trash, Path::new(&name))?;
+        sessions.move_entry(Path::new(folder), &trash, Path::new(&place.name))?;
         self.sync(&[&sessions, &trash])?;
         if let Some(record) = record {
-            super::Names::of(self).remove(&folder, record);
+            super::Names::of(self).remove(folder, record);
         }
-        self.forget_homes(&folder);
-        Ok(Trashed { path: trash.path().join(&name), name, folder, removed_at })
+        self.forget_homes(folder);
+        Ok(())
     }
 
     /// The removed sessions, the latest last.
@@ -79,6 +88,19 @@ impl Store {
         let mut trashed: Vec<Trashed> = names.iter().filter_map(|name| parse(&trash, name.to_str()?)).collect();
         trashed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(trashed)
+    }
+
+    /// What is in the trash under a name, or `None` where there is nothing.
+    ///
+    /// # Errors
+    /// Where the trash cannot be read.
+    pub fn trashed_as(&self, name: &str) -> Result<Option<Trashed>, SessionError> {
+        let trash = match Dir::open(&self.trash_path()) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            opened => opened?,
+        };
+        let there = trash.stamp(Path::new(name))?.is_some();
+        Ok(parse(&trash, name).filter(|_| there))
     }
 
     /// Moves a session back from the trash, readable or not.
@@ -114,13 +136,18 @@ impl Store {
         Ok(trashed)
     }
 
-    /// Deletes one removed session for good.
+    /// Deletes one removed session for good. It leaves the trash whole, so that
+    /// nobody can bring back a part of it.
     ///
     /// # Errors
-    /// Where it cannot be deleted whole.
+    /// Where it cannot be moved away, or not be deleted whole.
     pub fn purge_one(&self, trashed: &Trashed) -> Result<(), SessionError> {
-        std::fs::remove_dir_all(&trashed.path)
-            .map_err(|source| files::Error::io("delete", &trashed.path, source).into())
+        let staging = self.staging()?;
+        let aside = staging.unique_name();
+        let trash = Dir::open(&self.trash_path())?;
+        trash.move_entry(Path::new(&trashed.name), &Dir::open(staging.path())?, &aside)?;
+        let path = staging.path().join(aside);
+        std::fs::remove_dir_all(&path).map_err(|source| files::Error::io("delete", &path, source).into())
     }
 
     fn open_trash(&self) -> Result<Dir, SessionError> {

@@ -27,5 +27,6 @@ mod real_moves;
 mod real_plants;
 mod secrets;
 mod support;
+mod tidy;
 mod two_keys;
 mod usage;
