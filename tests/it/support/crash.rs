@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::clis::did_not_run;
 use super::killat::{self, Calls, Scope, Strike, Traced};
+pub(crate) use super::root::full;
 use super::root::{self, Root, write};
 
 /// A command that is cut short somewhere.
@@ -584,9 +585,4 @@ pub(crate) fn all<T: Sync>(items: &[T], act: impl Fn(&T) -> Checked + Sync) -> V
         }
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether every point is wanted, and not only as many as fit into a check.
-pub(crate) fn full() -> bool {
-    std::env::var_os("DENIZEN_TEST_FULL").is_some_and(|value| value == "1")
 }

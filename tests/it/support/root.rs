@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -18,8 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// process that is then still running in it is a failure of its own.
 pub(crate) struct Root {
     dir: PathBuf,
+    home: PathBuf,
     path: Vec<PathBuf>,
     env: Vec<(String, String)>,
+    user: Option<u32>,
 }
 
 /// What a program printed, and how it ended.
@@ -46,7 +50,7 @@ impl Root {
         fs_err::create_dir_all(&base).expect("a place for tests");
         fs_err::create_dir(&dir).expect("a fresh directory");
         let dir = fs_err::canonicalize(&dir).expect("its path");
-        let root = Self { dir, path: Vec::new(), env: Vec::new() };
+        let root = Self { home: dir.join("home"), dir, path: Vec::new(), env: Vec::new(), user: None };
         fs_err::create_dir(root.home()).expect("a home");
         fs_err::create_dir(root.path()).expect("a root");
         root
@@ -59,7 +63,33 @@ impl Root {
 
     /// The HOME of the programs that run in it.
     pub(crate) fn home(&self) -> PathBuf {
-        self.dir.join("home")
+        self.home.clone()
+    }
+
+    /// Gives the programs that are run from now on another HOME, with everything
+    /// that was in the old one, which is gone.
+    pub(crate) fn move_home(&mut self, name: &str) {
+        let home = self.dir.join(name);
+        fs_err::rename(&self.home, &home).expect("moved");
+        self.home = home;
+    }
+
+    /// Gives everything to another user, as whom all programs are run from now
+    /// on. Only root can. Where the directories above are closed to others, they
+    /// are opened for passing through.
+    pub(crate) fn give_to(&mut self, uid: u32) {
+        for above in self.dir.ancestors().skip(1) {
+            let mut mode = above.metadata().expect("its mode").permissions();
+            if mode.mode() & 0o001 == 0 {
+                mode.set_mode(mode.mode() | 0o001);
+                fs_err::set_permissions(above, mode).expect("opened");
+            }
+        }
+        for entry in walkdir::WalkDir::new(&self.dir) {
+            let entry = entry.expect("an entry");
+            std::os::unix::fs::lchown(entry.path(), Some(uid), Some(uid)).expect("given");
+        }
+        self.user = Some(uid);
     }
 
     /// Denizen's root.
@@ -110,6 +140,9 @@ impl Root {
             .env("DENIZEN_ROOT", self.path())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -193,6 +226,12 @@ fn read_all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>>
         from.read_to_end(&mut bytes).expect("readable output");
         bytes
     })
+}
+
+/// Whether the long version of a test is wanted, and not the one that fits into
+/// a check.
+pub(crate) fn full() -> bool {
+    std::env::var_os("DENIZEN_TEST_FULL").is_some_and(|value| value == "1")
 }
 
 /// Writes a file that only its owner can read, with the directories above it.

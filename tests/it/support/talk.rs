@@ -12,21 +12,33 @@ pub(crate) struct Talk {
     // Dropped in this order: the model runs in the root.
     pub(crate) model: Model,
     pub(crate) root: Root,
-    words: &'static [&'static str],
+    words: Vec<String>,
     at: PathBuf,
 }
 
 impl Talk {
     /// A root where the model answers each `<word>` with `heard-<word>`, or
     /// nothing where the CLI is not installed. No word may be a part of another.
-    pub(crate) fn new(cli: Cli, test: &str, words: &'static [&'static str]) -> Option<Self> {
+    pub(crate) fn new(cli: Cli, test: &str, words: &[impl ToString]) -> Option<Self> {
         let clis = Clis::find(test)?;
         let mut root = Root::new(test);
-        let fixtures = words.iter().map(|word| reply(word, &format!("heard-{word}"))).collect();
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        // A message that quotes earlier words is answered by the last of them.
+        let fixtures = words.iter().rev().map(|word| reply(word, &format!("heard-{word}"))).collect();
         let model = Model::start(&root, &clis, fixtures);
         cli.set_up(&mut root, &clis, &model, Login::Environment);
         let at = root.path();
         Some(Self { model, root, words, at })
+    }
+
+    /// Where Denizen's root is.
+    pub(crate) fn at(&self) -> &Path {
+        &self.at
+    }
+
+    /// The folder of a session there.
+    pub(crate) fn session(&self, folder: &str) -> PathBuf {
+        self.at.join("sessions").join(folder)
     }
 
     /// From now on Denizen's root is there.
@@ -41,18 +53,21 @@ impl Talk {
     }
 
     /// Says a word in a session, and demands that the model was sent exactly
-    /// these earlier words beside it, with their answers, and none of the others.
+    /// these earlier words beside it, with their answers, and none of the
+    /// others: by the provider's own conversation, not by a replay.
     pub(crate) fn say(&self, key: &str, word: &str, earlier: &[&str]) -> String {
         let text = format!("Listen: {word}.");
         let (printed, requests) = self.model.during(|| self.ok(&["send", key, &text]));
         assert_eq!(printed.trim(), format!("heard-{word}"), "{key}");
         let sent = all(&requests);
-        for other in self.words {
-            let expected = *other == word || earlier.contains(other);
+        for other in &self.words {
+            let is_earlier = earlier.contains(&other.as_str());
+            let expected = other == word || is_earlier;
             assert_eq!(sent.contains(other), expected, "{other} in what the model was sent for {word} in {key}");
             let answer = format!("heard-{other}");
-            assert_eq!(sent.contains(&answer), earlier.contains(other), "{answer}, for {word} in {key}");
+            assert_eq!(sent.contains(&answer), is_earlier, "{answer}, for {word} in {key}");
         }
+        assert_lacks(&sent, "<earlier-conversation");
         sent
     }
 
