@@ -9,4 +9,5 @@ pub(crate) mod model;
 pub(crate) mod root;
 pub(crate) mod talk;
 pub(crate) mod tree;
+pub(crate) mod walk;
 pub(crate) mod words;
