@@ -8,6 +8,7 @@
 //! restored from a backup needs no case of its own.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::files::{self, Dir, Durability, make_private_dir};
 use crate::process::{self, Launch, Outcome, SpawnError};
@@ -145,10 +146,33 @@ fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<
                 if same { Ok(()) } else { Ok(dir.replace(name, content, store.staging()?).map(|_| ())?) }
             })?,
             Step::MakeConversationDir(name) => {
-                let provider = place.conversations.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                let _made = guard.own_dir(&["provider", provider, name])?;
+                let _made = conversation_dir(guard, place, name)?;
             }
+            Step::KeepYoung(name) => keep_young(&conversation_dir(guard, place, name)?)?,
             Step::Run { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+fn conversation_dir(guard: &mut WorkspaceGuard, place: &Place, name: &str) -> Result<PathBuf, SessionError> {
+    let provider = place.conversations.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    guard.own_dir(&["provider", provider, name])
+}
+
+/// Sets the time of change of each file that is older than a day to now. Once a
+/// day is enough, and seldom enough for a backup.
+fn keep_young(dir: &Path) -> Result<(), files::Error> {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    let dir = Dir::open(dir)?;
+    for name in dir.names()? {
+        // What is no regular file is not the CLI's.
+        let Ok(file) = dir.open_file(Path::new(&name), u64::MAX) else { continue };
+        let modified = file.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age > DAY)) {
+            file.set_modified(now)
+                .map_err(|source| files::Error::io("set the time of", &dir.path().join(&name), source))?;
         }
     }
     Ok(())

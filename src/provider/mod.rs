@@ -163,6 +163,9 @@ pub enum Step {
     },
     /// A directory below `provider/<name>/` in the session's folder.
     MakeConversationDir(&'static str),
+    /// A directory below `provider/<name>/` whose files the CLI deletes by their
+    /// age: none of them is older than a day when it starts.
+    KeepYoung(&'static str),
     /// A program that has to run first, if the file below `provider/<name>/` exists.
     Run {
         /// The program.

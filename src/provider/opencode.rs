@@ -102,6 +102,9 @@ impl Provider for OpenCode {
     fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {
         let mut steps = vec![
             Step::MakeConversationDir("tool-output"),
+            // The CLI deletes what is older than 7 days there, a minute after
+            // its start, and the conversation refers to it.
+            Step::KeepYoung("tool-output"),
             Step::Link { at: "data/opencode/tool-output".into(), to: turn.place.conversations.join("tool-output") },
             Step::MakeDir(NO_INSTALL_DIR.into()),
             Step::Write { at: NO_INSTALL.0.into(), content: NO_INSTALL.1.into() },
@@ -507,6 +510,7 @@ mod tests {
             steps,
             [
                 Step::MakeConversationDir("tool-output"),
+                Step::KeepYoung("tool-output"),
                 link("data/opencode/tool-output", "/r/sessions/a/provider/opencode/tool-output"),
                 Step::MakeDir("config/opencode/node_modules".into()),
                 Step::Write { at: NO_INSTALL.0.into(), content: NO_INSTALL.1.into() },

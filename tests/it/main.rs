@@ -25,6 +25,7 @@ mod real_logins;
 mod real_memory;
 mod real_moves;
 mod real_plants;
+mod real_retention;
 mod real_walks;
 mod secrets;
 mod support;

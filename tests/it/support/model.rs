@@ -10,6 +10,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ pub(crate) struct Model {
     llmock: Child,
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
+    slow: Arc<Mutex<Option<(String, Duration)>>>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -78,18 +80,25 @@ impl Model {
         let address = listener.local_addr().expect("its address");
         let requests = Arc::new(Mutex::new(Vec::new()));
         let stopping = Arc::new(AtomicBool::new(false));
-        let (kept, stop) = (Arc::clone(&requests), Arc::clone(&stopping));
+        let slow = Arc::new(Mutex::new(None));
+        let (kept, slowed, stop) = (Arc::clone(&requests), Arc::clone(&slow), Arc::clone(&stopping));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
-                let (kept, server) = (Arc::clone(&kept), server.clone());
+                let (kept, slowed, server) = (Arc::clone(&kept), Arc::clone(&slowed), server.clone());
                 // A client that goes away in the middle is no failure of the relay.
-                thread::spawn(move || relay(client, &server, &kept).unwrap_or(()));
+                thread::spawn(move || relay(client, &server, &kept, &slowed).unwrap_or(()));
             }
         });
-        Self { llmock, address, requests, stopping }
+        Self { llmock, address, requests, slow, stopping }
+    }
+
+    /// From now on it thinks for so long about a request that holds this text,
+    /// so that a turn lasts at least that long.
+    pub(crate) fn think(&self, about: &str, time: Duration) {
+        *self.slow.lock().expect("what is slow") = Some((about.to_owned(), time));
     }
 
     /// Where it listens, as a URL without a path.
@@ -121,7 +130,12 @@ impl Drop for Model {
 
 /// Reads one request, keeps it, hands it on, and hands the answer back. Each
 /// connection carries one request, so that neither side has to be parsed further.
-fn relay(client: TcpStream, server: &str, kept: &Mutex<Vec<Request>>) -> std::io::Result<()> {
+fn relay(
+    client: TcpStream,
+    server: &str,
+    kept: &Mutex<Vec<Request>>,
+    slow: &Mutex<Option<(String, Duration)>>,
+) -> std::io::Result<()> {
     let mut from = BufReader::new(client.try_clone()?);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -148,7 +162,11 @@ fn relay(client: TcpStream, server: &str, kept: &Mutex<Vec<Request>>) -> std::io
         (None, None) => Vec::new(),
     };
     let body_text = String::from_utf8_lossy(&body).into_owned();
+    let slow = slow.lock().expect("what is slow").clone().filter(|(about, _)| body_text.contains(about));
     kept.lock().expect("the requests").push(Request { what: what.clone(), headers: headers.clone(), body: body_text });
+    if let Some((_, time)) = slow {
+        thread::sleep(time);
+    }
 
     let mut upstream = TcpStream::connect(server)?;
     write!(upstream, "{what}\r\n")?;
