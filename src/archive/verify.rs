@@ -255,7 +255,11 @@ impl Around<'_> {
             found.extend(private(self.tree.sessions_path(), 0o700, None, self.owner));
         }
         let Some(root) = self.tree.root() else { return found };
-        found.extend(private(root, 0o700, None, self.owner));
+        // People make it themselves, and what is in it is closed to others.
+        if root.metadata().is_ok_and(|metadata| metadata.mode() & 0o022 != 0) {
+            let remedy = format!("chmod go-w {}", quoted(root));
+            found.push(finding(Kind::Permissions, None, root, "others may write in it").remedy(remedy));
+        }
         let file = root.join("denizen.toml");
         if file.symlink_metadata().is_ok() {
             let loaded = Config::load(Inputs {

@@ -210,8 +210,9 @@ impl Control {
         Ok((lock, claim))
     }
 
-    /// Brings one session of a backup back. It is copied and checked before the
-    /// session that is here is touched; that one goes to the trash.
+    /// Brings one session of a backup back, just as it is there. It is copied and
+    /// checked before the session that is here is touched; that one goes to the
+    /// trash.
     ///
     /// # Errors
     /// Where the backup's session is damaged (and `force` is not given), or the
@@ -224,7 +225,7 @@ impl Control {
         wait: &mut Wait<'_>,
     ) -> Result<Restored, ControlError> {
         let source = tree.workspace(folder)?;
-        let mut record = source.record()?;
+        let record = source.record()?;
         let key = match Named::of(folder, &record) {
             Named::Own => record.key.clone(),
             Named::Plain(key) => key,
@@ -232,8 +233,6 @@ impl Control {
                 return Err(SessionError::Stray { path: source.path().to_owned(), reason, remedy: None }.into());
             }
         };
-        // A folder that was renamed in the backup is taken for what it is now called.
-        record.key = key.clone();
         let here = self.store.sessions_path().join(folder);
         let there = here.symlink_metadata().is_ok();
         if there && archive::is_same(source.path(), &here) {
@@ -257,9 +256,6 @@ impl Control {
         })?;
         if let Some(left) = unreadable.filter(|_| !options.force) {
             return Err(ControlError::UnreadableBackup { path: source.path().join(left.path), reason: left.reason });
-        }
-        if record != source.record()? {
-            target.replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
         }
         staging.sync(self.store.durability())?;
         let (lock, claim) = self.claim_place(folder, wait).await?;

@@ -38,7 +38,9 @@ const STEPS: &[(&str, u64, Step)] = &[
     ("move the root", 2, Walk::move_root),
     ("another HOME", 1, Walk::move_home),
     ("backup", 2, Walk::back_up),
+    ("rsync back", 2, Walk::sync_back),
     ("restore", 3, Walk::restore),
+    ("export and import", 3, Walk::pack),
 ];
 
 type Step = fn(&mut Walk) -> Option<String>;
@@ -273,6 +275,44 @@ impl Walk {
 
     fn restore(&mut self) -> Option<String> {
         let folder = self.pick(|walk| walk.backup.iter())?;
+        let backup = self.talk.root.dir().join("backup");
+        let printed = self.talk.ok(&["--json", "restore", backup.to_str().expect("text"), &folder]);
+        let said: Value = serde_json::from_str(&printed).expect("JSON");
+        let restored = self.backup[&folder].clone();
+        match self.live.insert(folder.clone(), restored.clone()) {
+            Some(here) if said["action"] == "unchanged" => assert_eq!(here, restored),
+            Some(here) => self.trash.push((folder.clone(), here)),
+            None => assert_eq!((&said["action"], &said["trashed"]), (&json!("restored"), &Value::Null)),
+        }
+        Some(format!("{folder} {}", said["action"]))
+    }
+
+    /// Through a file: back under its own key after it was removed, or beside it.
+    fn pack(&mut self) -> Option<String> {
+        let from = self.any_live()?;
+        let beside = if self.random.below(2) == 0 { Some(self.any_free()?) } else { None };
+        let session = self.opened(&from);
+        let name = format!("export-{}", self.number());
+        let file = self.talk.root.dir().join(name);
+        let file = file.to_str().expect("text");
+        self.talk.ok(&["export", &from, "-o", file]);
+        self.live.insert(from.clone(), session.clone());
+        match &beside {
+            Some(to) => {
+                self.talk.ok(&["import", file, "--as", to]);
+                self.live.insert(to.clone(), session.copied(to));
+            }
+            None => {
+                self.talk.ok(&["rm", &from]);
+                self.talk.ok(&["import", file]);
+                self.trash.push((from.clone(), session));
+            }
+        }
+        Some(format!("{from} {}", beside.unwrap_or_default()))
+    }
+
+    fn sync_back(&mut self) -> Option<String> {
+        let folder = self.pick(|walk| walk.backup.iter())?;
         let from = format!("{}/", self.talk.root.dir().join("backup/sessions").join(&folder).display());
         self.command("rsync", &["-a".as_ref(), "--delete".as_ref(), from.as_ref(), &self.talk.session(&folder)]);
         self.live.insert(folder.clone(), self.backup[&folder].clone());
@@ -369,9 +409,15 @@ impl Walk {
 
     // The checks.
 
-    /// After every step: each record says what the model says, and the list
-    /// shows each session.
+    /// After every step: each record says what the model says, the list shows
+    /// each session, and all of them are sound.
     fn check(&mut self) {
+        let verified = json_values(&self.talk.ok(&["--json", "verify"]));
+        let wrong: Vec<_> = verified
+            .iter()
+            .filter(|value| !value["finding"].is_null() && value["finding"]["kind"] != "adoptable")
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
         let mut rows = BTreeMap::new();
         let listed = self.talk.ok(&["ls", "--all", "--json"]);
         for row in json_values(&listed) {
