@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -117,18 +117,37 @@ fn open(file: &Path, new: bool) -> Result<File, String> {
 }
 
 fn append(file: &Path, new: bool) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(!new).create_new(new).mode(0o600).open(file)
+    OpenOptions::new().read(true).append(true).create(!new).create_new(new).mode(0o600).open(file)
 }
 
 fn write(file: &mut File, exchange: &Exchange) -> Result<(), String> {
-    let mut line = json!(exchange).to_string();
-    line.push('\n');
-    file.write_all(line.as_bytes()).map_err(|error| format!("the conversation cannot be written: {error}"))
+    let failed = |error: std::io::Error| format!("the conversation cannot be written: {error}");
+    let size = file.metadata().map_err(failed)?.len();
+    let mut last = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1).map_err(failed)?;
+    }
+    // A copy that was made in the middle of a turn may end within a line.
+    let start = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{start}{}\n", json!(exchange)).as_bytes()).map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_short_swallows_no_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("c.jsonl");
+        let exchange = |said: &str| Exchange { said: said.to_owned(), replied: String::new() };
+        let mut file = open(&path, true).expect("a file");
+        write(&mut file, &exchange("one")).expect("written");
+        file.write_all(b"{\"said\": \"cut sh").expect("written");
+        write(&mut file, &exchange("two")).expect("written");
+        let said: Vec<String> = read(&path).expect("read").into_iter().map(|exchange| exchange.said).collect();
+        assert_eq!(said, ["one", "two"]);
+    }
 
     #[test]
     fn notes_are_found_by_their_words() {

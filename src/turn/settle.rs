@@ -22,9 +22,10 @@ pub(super) fn look(dir: &Path) -> Look {
     files_below(dir).map(|(file, metadata)| (file, Stamp::from(&metadata))).collect()
 }
 
-/// Syncs the files that changed, and moves the time of change of each on by a
-/// second where it would not have grown: rsync compares whole seconds. Returns
-/// what is there then.
+/// Syncs the files that changed, and moves the time of change of each on to a
+/// second that it never had: rsync compares size and whole seconds, and may
+/// have copied the file before the turn or in the middle of it. Returns what is
+/// there then.
 ///
 /// # Errors
 /// Where a file that is still there cannot be synced.
@@ -39,17 +40,14 @@ pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look
     for (path, stamp) in changed {
         // Gone again, or something else by now: it was a passing file.
         let Ok(file) = dir.open_file(path, u64::MAX) else { continue };
-        if let Some(old) = before.get(path)
-            && stamp.modified.div_euclid(SECOND) <= old.modified.div_euclid(SECOND)
-        {
-            let next = old.modified.div_euclid(SECOND) + 1;
-            move_on(&file, next).map_err(|source| files::Error::Io {
-                action: "set the time of",
-                path: dir.path().join(path),
-                source,
-            })?;
-            stamp.modified = next * SECOND;
-        }
+        let last = before.get(path).map_or(stamp.modified, |old| old.modified.max(stamp.modified));
+        let next = last.div_euclid(SECOND) + 1;
+        move_on(&file, next).map_err(|source| files::Error::Io {
+            action: "set the time of",
+            path: dir.path().join(path),
+            source,
+        })?;
+        stamp.modified = next * SECOND;
         if guard.store().durability() == Durability::Power {
             file.sync_all().map_err(|source| files::Error::Io {
                 action: "sync",
