@@ -12,6 +12,7 @@ mod dir;
 mod line;
 mod lock;
 mod replace;
+mod sqlite;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use dir::{Dir, DirLock, Stamp};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
 pub use replace::{Durability, Staging};
+pub use sqlite::fold as fold_sqlite_log;
 
 /// Why a file could not be read, written or locked. Each names the file.
 #[derive(Debug, thiserror::Error)]

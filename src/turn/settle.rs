@@ -31,6 +31,9 @@ pub(super) fn look(dir: &Path) -> Look {
 /// Where a file that is still there cannot be synced.
 pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look) -> Result<Look, files::Error> {
     let mut after = look(conversations);
+    if fold_logs(guard, conversations, before, &after) {
+        after = look(conversations);
+    }
     let changed: Vec<_> = after.iter_mut().filter(|(path, stamp)| before.get(*path) != Some(stamp)).collect();
     if changed.is_empty() {
         return Ok(after);
@@ -70,6 +73,27 @@ pub(super) fn mark(provider: &dyn Provider, id: &str, look: &Look) -> Option<Fil
     let held = look.iter().filter(|(file, _)| provider.holds(id, file) && provider.format(file) == Format::JsonLines);
     let (_, stamp) = held.max_by_key(|(_, stamp)| stamp.size)?;
     Some(FileMark { bytes: stamp.size, modified: Timestamp::from_nanosecond(stamp.modified).ok()? })
+}
+
+/// Folds the logs of SQLite databases that changed into the databases: a copy
+/// that finds the two at different moments would be malformed. Nobody has them
+/// open, since the launcher ended all that the turn had started. Returns whether
+/// there was one.
+fn fold_logs(guard: &WorkspaceGuard, conversations: &Path, before: &Look, after: &Look) -> bool {
+    let changed = after.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp));
+    let databases = changed.filter_map(|(path, _)| path.to_str()?.strip_suffix("-wal").map(Path::new));
+    let mut folded = false;
+    for database in databases {
+        let (Some(parent), Some(name)) = (database.parent(), database.file_name()) else { continue };
+        let fold = || {
+            let dir = Dir::open(conversations).ok()?;
+            let dir = if parent.as_os_str().is_empty() { dir } else { dir.open_dir(parent).ok()? };
+            files::fold_sqlite_log(&dir, Path::new(name), guard.store().staging().ok()?).ok()
+        };
+        // What is left as it was is what SQLite itself left: it is whole as well.
+        folded |= fold().unwrap_or(false);
+    }
+    folded
 }
 
 fn move_on(file: &File, second: i128) -> std::io::Result<()> {

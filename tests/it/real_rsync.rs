@@ -20,6 +20,24 @@ fn opencode_goes_on_in_every_copy() {
     goes_on_in_every_copy(Cli::OpenCode, "opencode_goes_on_in_every_copy");
 }
 
+/// A slow copy reads the database before a turn and its log after it.
+#[test]
+fn opencode_goes_on_in_a_copy_of_two_moments() {
+    let words = &["alder-one", "alder-two", "alder-three", "alder-copied"];
+    let Some(mut talk) = Talk::new(Cli::OpenCode, "opencode_goes_on_in_a_copy_of_two_moments", words) else { return };
+    talk.say("alder", "alder-one", &[]);
+    talk.say("alder", "alder-two", &["alder-one"]);
+    let (source, copy) = (talk.root.path(), talk.root.dir().join("copy"));
+    copy_root(&talk, &copy);
+    talk.say("alder", "alder-three", &["alder-one", "alder-two"]);
+    for name in ["opencode.db-shm", "opencode.db-wal"] {
+        let file = Path::new("sessions/alder/provider/opencode").join(name);
+        fs_err::copy(source.join(&file), copy.join(&file)).expect("copied");
+    }
+    talk.go_to(&copy);
+    talk.say("alder", "alder-copied", &["alder-one", "alder-two"]);
+}
+
 #[test]
 fn claude_goes_on_in_every_copy() {
     in_full(goes_on_in_every_copy, Cli::Claude, "claude_goes_on_in_every_copy");
