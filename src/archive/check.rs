@@ -272,7 +272,7 @@ impl<'a> Check<'a> {
         let mut transcript = match self.workspace.transcript() {
             Ok(Some(_)) => Seen::default(),
             Ok(None) if record.turns == 0 => return,
-            Ok(None) if !self.live && self.newest_listing(Path::new("")).is_some_and(|listed| listed < last_turn) => {
+            Ok(None) if self.listed_before(Path::new(""), last_turn) => {
                 let found = self.finding(Kind::MidTurn, NAME, "the copy was made while the first turn was recorded");
                 return self.found(found);
             }
@@ -360,10 +360,8 @@ impl<'a> Check<'a> {
         let what = if current { "the current conversation" } else { "an earlier conversation" };
         let held = files_below(&below).filter(|(file, _)| provider.holds(&conversation.id, file));
         let Some((file, metadata)) = held.max_by_key(|(_, metadata)| metadata.len()) else {
-            let listed = self.newest_listing(&at);
             let name = at.join(&conversation.id);
-            let began = conversation.started_at.as_nanosecond();
-            let found = if !self.live && listed.is_some_and(|listed| listed < began) {
+            let found = if self.listed_before(&at, conversation.started_at.as_nanosecond()) {
                 self.finding(Kind::MidTurn, name, "the copy was made as this conversation began")
             } else {
                 let lost = if current {
@@ -424,16 +422,23 @@ impl<'a> Check<'a> {
         !self.live && if file.nlink() > 1 { stamp.modified < time } else { earlier }
     }
 
-    /// When the directories at or below a path were last changed, as far as they
-    /// are there, in nanoseconds since 1970.
-    fn newest_listing(&self, at: &Path) -> Option<i128> {
-        let there = at.ancestors().find(|path| self.path(path).is_dir())?;
+    /// Whether a file that is not at or below a path may have been made after this
+    /// copy had listed that directory, at `time` or later. Somebody who removed it
+    /// here would have changed the directory, after all that is in it came.
+    fn listed_before(&self, at: &Path, time: i128) -> bool {
+        let Some(there) = at.ancestors().find(|path| self.path(path).is_dir()) else { return false };
+        let changed = |path: &Path| path.symlink_metadata().ok().map(|metadata| files::Stamp::from(&metadata).changed);
+        let record = changed(&self.path("session.json"));
         let dirs = walkdir::WalkDir::new(self.path(there)).max_depth(if there == at { 4 } else { 0 });
-        let times = dirs.into_iter().flatten().filter(|entry| entry.file_type().is_dir()).filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            Some(i128::from(metadata.mtime()) * SECOND + i128::from(metadata.mtime_nsec()))
-        });
-        times.max()
+        let mut dirs = dirs.into_iter().flatten().filter(|entry| entry.file_type().is_dir());
+        dirs.all(|dir| {
+            let Ok(metadata) = dir.metadata() else { return false };
+            let entries = std::fs::read_dir(dir.path()).into_iter().flatten().flatten();
+            let newest = entries.filter_map(|entry| changed(&entry.path())).chain(record).max();
+            let stamp = files::Stamp::from(&metadata);
+            // rsync leaves a directory's time as it is where it is right to the second.
+            !self.live && (stamp.modified < time || newest.is_some_and(|newest| stamp.changed <= newest))
+        })
     }
 }
 

@@ -323,6 +323,8 @@ fn check(root: &Root, copy: &Path, acknowledged: &[Turn]) {
     let listed = on(root, copy, &["ls", "--json"]);
     let unreadable = listed.lines().filter(|line| line.contains("\"error\":\""));
     assert_eq!(unreadable.collect::<Vec<_>>(), Vec::<&str>::new());
+    let verified = root.run(&["verify", copy.to_str().expect("a path of text")]);
+    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
 }
 
 /// Goes on with some sessions of a copy that had acknowledged turns: with one
