@@ -232,7 +232,10 @@ fn read_stamp(home: &Path) -> Vec<u8> {
 }
 
 /// Removes a home, whatever the child made of it. Links in it are not followed.
-fn throw_away(home: &Path) -> Result<(), files::Error> {
+///
+/// # Errors
+/// Where it cannot be removed whole.
+pub fn throw_away(home: &Path) -> Result<(), files::Error> {
     let removed = match std::fs::symlink_metadata(home) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Ok(metadata) if !metadata.is_dir() => std::fs::remove_file(home),

@@ -208,7 +208,7 @@ async fn ask(
         permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
         () = request.interrupt.notified() => return Err(TurnError::Stopped),
     };
-    let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
+    let mut place = rehome::place(guard, &grant, &chosen.name, &settings)?;
     heard.place = Some(place.clone());
     let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;
     heard.notices.extend(left_out);
@@ -256,6 +256,17 @@ async fn ask(
             choose::check_kept(&chosen, &place, heard);
             return Ok(());
         };
+        // What the home holds may be older than the conversation's file, as
+        // Codex's index is that names another place for it.
+        if failure.kind == FailureKind::ConversationUnknown
+            && !place.new_home
+            && continuation.id().is_some_and(|id| choose::is_kept(&chosen, &place, id))
+        {
+            rehome::throw_away(&place.home)?;
+            place.new_home = true;
+            heard.begin_again();
+            continue;
+        }
         // Between creating and resuming the wrong choice is corrected once;
         // after that the conversation is given up, and the person is told.
         let given_up = match (failure.kind, &continuation) {

@@ -153,3 +153,17 @@ fn sync(talk: &Talk, from: &Path, to: &Path) {
     rsync.args(["-a", "--delete", "--exclude", "state"]).arg(format!("{}/", from.display())).arg(to);
     assert_eq!(run(rsync, "").code, Some(0));
 }
+
+/// Codex keeps an index of its conversations in its home, which outlives what is
+/// moved behind its back.
+#[test]
+fn codex_finds_a_conversation_that_was_moved_in_its_folder() {
+    let words = &["alder-one", "alder-two"];
+    let test = "codex_finds_a_conversation_that_was_moved_in_its_folder";
+    let Some(talk) = Talk::new(Cli::Codex, test, words) else { return };
+    talk.say("alder", "alder-one", &[]);
+    let conversations = talk.session("alder").join("provider/codex");
+    let year = fs_err::read_dir(&conversations).expect("years").next().expect("a year").expect("an entry").path();
+    fs_err::rename(&year, conversations.join("1999")).expect("moved");
+    talk.say("alder", "alder-two", &["alder-one"]);
+}
