@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{SessionError, Store};
-use crate::files::{self, Durability, Line, Ticket};
+use crate::files::{self, Dir, Durability, Line, Ticket};
 
 /// The longest entry that is read, in bytes. A message is at most 10 MB, and
 /// JSON may need six bytes for one.
@@ -161,6 +161,9 @@ impl Queue {
             let copy = path.join(&name);
             files::copy_new(source, &copy, self.durability)?;
             names.push(name);
+        }
+        if self.durability == Durability::Power {
+            Dir::open(path)?.sync()?;
         }
         Ok(names)
     }

@@ -422,7 +422,7 @@ impl WorkspaceGuard {
 
     fn conflict_name(&self, name: &Path) -> Result<(Dir, PathBuf), SessionError> {
         let path = self.claim.store().conflicts_path();
-        files::make_private_dir(&path, files::Durability::Process)?;
+        files::make_private_dir(&path, self.claim.store().durability())?;
         let time = super::now().strftime("%Y%m%dT%H%M%S%.3fZ");
         let plain = name.display().to_string().replace('/', "-");
         Ok((Dir::open(&path)?, PathBuf::from(format!("{}-{time}-{plain}", self.folder()))))

@@ -49,6 +49,9 @@ fn receive(guard: &mut WorkspaceGuard) -> Result<Vec<PathBuf>, SessionError> {
         files::copy_new(&source.join(&name), &target, durability)?;
         received.push(target);
     }
+    if durability == files::Durability::Power {
+        inbox.sync()?;
+    }
     Ok(received)
 }
 
@@ -85,10 +88,20 @@ pub(super) fn with_replay(guard: &WorkspaceGuard, prompt: &str, replay: bool) ->
 
 /// The files that the agent left in `outbox/`; they are moved to
 /// `outbox/sent/`, and their new paths returned. What is no regular file stays.
+/// With [`files::Durability::Power`] they survive a power cut, as the reply that
+/// names them does; where the disk refuses, the reply itself will hardly be kept.
 pub(super) fn outbox(guard: &mut WorkspaceGuard) -> Vec<PathBuf> {
     let Ok(dir) = guard.workspace().dir().open_dir(Path::new("outbox")) else { return Vec::new() };
     let Ok(names) = dir.names() else { return Vec::new() };
-    let left: Vec<_> = names.iter().map(Path::new).filter(|name| dir.open_file(name, u64::MAX).is_ok()).collect();
+    let power = guard.store().durability() == files::Durability::Power;
+    let is_own = |name: &&Path| {
+        let opened = dir.open_file(name, u64::MAX);
+        opened.is_ok_and(|file| {
+            let _synced = power.then(|| file.sync_all());
+            true
+        })
+    };
+    let left: Vec<_> = names.iter().map(Path::new).filter(is_own).collect();
     if left.is_empty() {
         return Vec::new();
     }
@@ -104,6 +117,10 @@ pub(super) fn outbox(guard: &mut WorkspaceGuard) -> Vec<PathBuf> {
         if dir.move_entry(name, &sent, &target).is_ok() {
             files.push(sent.path().join(target));
         }
+    }
+    if power {
+        // The last first: each holds the name of the one before.
+        let _synced = [&sent, &dir, guard.workspace().dir()].map(files::Dir::sync);
     }
     files.sort();
     files

@@ -81,7 +81,7 @@ impl Run<'_> {
         let (chosen, turn) = (self.chosen, self.turn);
         rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
         let keeps_files = chosen.provider.keeps_files();
-        let before = keeps_files.then(|| settle::look(&turn.place.conversations));
+        let before = settle::Before::look(turn.place, keeps_files);
         let invocation = chosen.provider.invocation(turn)?;
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
         let launch = Launch { environment, ..self.launch.clone() };
@@ -116,16 +116,14 @@ impl Run<'_> {
         let ((), (), outcome) = tokio::join!(listen, read_errors, child.end());
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
-        if let Some(before) = before {
-            match settle::settle(guard, &turn.place.conversations, &before) {
-                Ok(look) => {
-                    let id = guard.record().conversation.as_ref().map(|current| current.id.as_str());
-                    heard.file = id.and_then(|id| settle::mark(chosen.provider, id, &look));
-                }
-                // The reply is there all the same; only a power cut could take it.
-                Err(error) => {
-                    heard.notices.push(format!("the provider's own files may not survive a power cut: {error}"));
-                }
+        match before.settle(guard, turn.place) {
+            Ok(look) => {
+                let id = guard.record().conversation.as_ref().map(|current| current.id.as_str());
+                heard.file = id.and_then(|id| settle::mark(chosen.provider, id, &look));
+            }
+            // The reply is there all the same; only a power cut could take it.
+            Err(error) => {
+                heard.notices.push(format!("what the agent wrote may not survive a power cut: {error}"));
             }
         }
         result

@@ -1,5 +1,5 @@
-//! After a turn: the provider's conversation files get what our own files get
-//! at each write, a sync and a time of change that has moved on.
+//! After a turn: the provider's conversation files and the memory get what our
+//! own files get at each write, a sync and a time of change that has moved on.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rustix::fs::{Timespec, Timestamps};
 
 use crate::files::{self, Dir, Durability, Stamp, files_below};
-use crate::provider::{Format, Provider};
+use crate::provider::{Format, Place, Provider};
 use crate::session::{FileMark, WorkspaceGuard};
 
 const SECOND: i128 = 1_000_000_000;
@@ -18,27 +18,73 @@ const SECOND: i128 = 1_000_000_000;
 pub(super) type Look = BTreeMap<PathBuf, Stamp>;
 
 /// Looks at all regular files below a directory.
-pub(super) fn look(dir: &Path) -> Look {
+fn look(dir: &Path) -> Look {
     files_below(dir).map(|(file, metadata)| (file, Stamp::from(&metadata))).collect()
+}
+
+/// What a child may change of a session, as it was before: the files of its
+/// conversations, and the memory.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) conversations: Look,
+    keeps_files: bool,
+    memory: Look,
+}
+
+impl Before {
+    /// Looks at both. A provider that keeps no files has nothing but the memory.
+    pub(super) fn look(place: &Place, keeps_files: bool) -> Self {
+        let conversations = if keeps_files { look(&place.conversations) } else { Look::new() };
+        Self { conversations, keeps_files, memory: look(&place.memory) }
+    }
+
+    /// Settles what the child has changed. Returns the files of its conversations
+    /// as they are then.
+    ///
+    /// # Errors
+    /// Where a file that is still there cannot be synced.
+    pub(super) fn settle(&self, guard: &WorkspaceGuard, place: &Place) -> Result<Look, files::Error> {
+        let conversations = if self.keeps_files {
+            let mut after = look(&place.conversations);
+            if fold_logs(guard, &place.conversations, &self.conversations, &after) {
+                after = look(&place.conversations);
+            }
+            settle(guard, &place.conversations, &self.conversations, after)
+        } else {
+            Ok(Look::new())
+        };
+        let memory = settle(guard, &place.memory, &self.memory, look(&place.memory))?;
+        let first_noted = self.memory.is_empty() && !memory.is_empty();
+        if first_noted && guard.store().durability() == Durability::Power {
+            // The directory itself may be as new as what is in it.
+            guard.workspace().dir().sync()?;
+        }
+        conversations
+    }
 }
 
 /// Syncs the files that changed, and moves the time of change of each on to a
 /// second that it never had: rsync compares size and whole seconds, and may
 /// have copied the file before the turn or in the middle of it. Returns what is
 /// there then.
-///
-/// # Errors
-/// Where a file that is still there cannot be synced.
-pub(super) fn settle(guard: &WorkspaceGuard, conversations: &Path, before: &Look) -> Result<Look, files::Error> {
-    let mut after = look(conversations);
-    if fold_logs(guard, conversations, before, &after) {
-        after = look(conversations);
-    }
+fn settle(guard: &WorkspaceGuard, below: &Path, before: &Look, mut after: Look) -> Result<Look, files::Error> {
     let changed: Vec<_> = after.iter_mut().filter(|(path, stamp)| before.get(*path) != Some(stamp)).collect();
     if changed.is_empty() {
         return Ok(after);
     }
-    let dir = Dir::open(conversations)?;
+    let opened = match below.strip_prefix(guard.path()) {
+        Ok(relative) => guard.workspace().dir().open_dir(relative),
+        Err(_) => Dir::open(below),
+    };
+    let dir = match opened {
+        // The child may have put a link or a file in the place of any directory
+        // of its folder. What was found there is not the session's own.
+        Err(files::Error::Link { .. }) => return Ok(Look::new()),
+        Err(files::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => {
+            return Ok(Look::new());
+        }
+        opened => opened?,
+    };
     let mut parents = std::collections::BTreeSet::new();
     for (path, stamp) in changed {
         // Gone again, or something else by now: it was a passing file.
@@ -86,8 +132,8 @@ fn fold_logs(guard: &WorkspaceGuard, conversations: &Path, before: &Look, after:
     for database in databases {
         let (Some(parent), Some(name)) = (database.parent(), database.file_name()) else { continue };
         let fold = || {
-            let dir = Dir::open(conversations).ok()?;
-            let dir = if parent.as_os_str().is_empty() { dir } else { dir.open_dir(parent).ok()? };
+            let relative = conversations.strip_prefix(guard.path()).ok()?.join(parent);
+            let dir = guard.workspace().dir().open_dir(&relative).ok()?;
             files::fold_sqlite_log(&dir, Path::new(name), guard.store().staging().ok()?).ok()
         };
         // What is left as it was is what SQLite itself left: it is whole as well.

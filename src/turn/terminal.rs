@@ -53,10 +53,10 @@ pub async fn attach(
     let launch = launch(setup, environment);
     let steps = chosen.provider.prepare_terminal(&turn);
     rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
-    let before = settle::look(&place.conversations);
+    let before = settle::Before::look(&place, true);
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
-    let look = settle::settle(guard, &place.conversations, &before)?;
+    let look = before.settle(guard, &place)?;
     // Which conversation it was: the one that was asked for, else the one whose
     // file is new.
     let id = match &continuation {
@@ -64,7 +64,7 @@ pub async fn attach(
         Continuation::Fresh | Continuation::Fork(_) => {
             let chosen_id = Some(new_id.to_string()).filter(|id| choose::is_kept(&chosen, &place, id));
             chosen_id.or_else(|| {
-                let new = look.keys().filter(|file| !before.contains_key(*file));
+                let new = look.keys().filter(|file| !before.conversations.contains_key(*file));
                 new.filter_map(|file| chosen.provider.id_in(file)).next_back()
             })
         }

@@ -13,6 +13,7 @@ mod bad_providers;
 mod crash_elsewhere;
 mod crash_errors;
 mod crash_kill;
+mod cut_short;
 mod endings;
 mod generated_docs;
 mod hand_edits;
