@@ -106,6 +106,10 @@ pub struct Conversation {
     /// copy: set in a session that was itself copied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fork: bool,
+    /// The conversation that this one is a copy of, until its first turn is
+    /// recorded: until then the copy may be anything but whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<String>,
     /// What this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -240,6 +244,15 @@ impl Record {
             self.earlier.push(conversation);
         }
     }
+
+    /// Where the current conversation is a copy whose first turn was cut short,
+    /// makes its original the current one again, to be copied anew.
+    pub fn take_back_original(&mut self) {
+        let Some(original) = self.conversation.as_ref().and_then(|current| current.copy_of.as_ref()) else { return };
+        if let Some(at) = self.earlier.iter().position(|earlier| earlier.fork && earlier.id == *original) {
+            self.conversation = Some(self.earlier.remove(at));
+        }
+    }
 }
 
 impl Conversation {
@@ -258,6 +271,7 @@ impl Conversation {
             reported: None,
             told: None,
             fork: false,
+            copy_of: None,
             extra: Map::new(),
         }
     }

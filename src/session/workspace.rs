@@ -476,6 +476,7 @@ impl WorkspaceGuard {
                 Some(current) => {
                     current.turns = current.turns.saturating_add(1);
                     current.last_used_at = line.at;
+                    current.copy_of = None;
                 }
                 None => {
                     self.record.retire_conversation();

@@ -232,6 +232,7 @@ pub(super) fn continuation(
     if new {
         record.retire_conversation();
     }
+    record.take_back_original();
     let Some(current) = &record.conversation else { return Ok((Continuation::Fresh, None)) };
     if current.provider != chosen.name {
         record.retire_conversation();

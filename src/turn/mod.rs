@@ -395,6 +395,7 @@ fn write_down(
         current.last_used_at = now;
         current.reported = heard.reported.or(current.reported);
         current.file = heard.file;
+        current.copy_of = None;
         if failed.is_none() {
             current.turns = current.turns.saturating_add(1);
             current.told.clone_from(&heard.told);
@@ -412,9 +413,11 @@ fn remember(guard: &mut WorkspaceGuard, provider: &str, id: &str, about: &str) -
                 return Ok(());
             }
         }
-        _ => {
+        current => {
+            let copied = current.as_ref().filter(|current| current.fork && current.provider == provider);
+            let copy_of = copied.map(|current| current.id.clone());
             record.retire_conversation();
-            record.conversation = Some(Conversation::new(provider, id, about));
+            record.conversation = Some(Conversation { copy_of, ..Conversation::new(provider, id, about) });
         }
     }
     guard.save()

@@ -75,6 +75,7 @@ pub async fn attach(
     let record = guard.record_mut();
     if let Some(current) = &mut record.conversation {
         current.file = settle::mark(chosen.provider, &current.id, &look);
+        current.copy_of = None;
     }
     record.last_used_at = crate::session::now();
     record.archived_at = None;

@@ -1,6 +1,9 @@
-//! What an agent wrote is synced with its reply.
+//! What a kill or a power cut leaves half done is begun again, and what an agent
+//! wrote is synced with its reply.
 
-use crate::support::fake::Fake;
+use rustix::process::Signal;
+
+use crate::support::fake::{Fake, Running};
 use crate::support::root::Root;
 
 #[cfg(target_arch = "x86_64")]
@@ -47,4 +50,46 @@ fn what_an_agent_wrote_is_synced_before_its_reply_is_given() {
             "write stdout",
         ]
     );
+}
+
+#[test]
+fn a_copy_whose_first_turn_was_cut_short_is_copied_again() {
+    let mut root = Root::new("a_copy_whose_first_turn_was_cut_short_is_copied_again");
+    let fake = Fake::claude(&mut root, "answer one");
+    root.ok(&["send", "alder", "one"]);
+    root.ok(&["fork", "alder", "copy"]);
+    let original = record_of(&root, "alder")["conversation"]["id"].clone();
+    // The copy has its id, and nothing is in its file yet.
+    let half = r#"
+        printf '{"type":"system","subtype":"init","session_id":"%s"}\n' "$id"
+        : > "$kept/$id.jsonl"
+        say began
+        gate"#;
+    fake.claude_script(half);
+    let running = Running::denizen(&root, &["send", "copy", "two"]);
+    fake.wait_for(1);
+    crate::support::fake::until("record of the copy's id", || {
+        let current = record_of(&root, "copy")["conversation"].clone();
+        if current["id"] == original { Err(current.to_string()) } else { Ok(()) }
+    });
+    assert_eq!(record_of(&root, "copy")["conversation"]["copy_of"], original);
+    running.signal(Signal::KILL);
+    assert_eq!(running.end().code, None);
+
+    fake.claude_script("answer three");
+    root.ok(&["send", "copy", "three"]);
+    let argv = fake.argv();
+    let resumed = argv.iter().position(|arg| arg == "-r").map(|at| &argv[at + 1..at + 3]);
+    assert_eq!(resumed, Some(&[original.as_str().expect("an id").to_owned(), "--fork-session".to_owned()][..]));
+    let record = record_of(&root, "copy");
+    let earlier: Vec<_> = record["earlier"].as_array().into_iter().flatten().map(|earlier| &earlier["id"]).collect();
+    assert_eq!((earlier, record["conversation"].get("copy_of")), (vec![&original], None));
+    // It is whole from here on.
+    root.ok(&["send", "copy", "four"]);
+    assert!(!fake.argv().contains(&"--fork-session".to_owned()), "{:?}", fake.argv());
+}
+
+fn record_of(root: &Root, key: &str) -> serde_json::Value {
+    let bytes = fs_err::read(root.session(key).join("session.json")).expect("the record");
+    serde_json::from_slice(&bytes).expect("JSON")
 }
