@@ -262,6 +262,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     }
     out.detail(format_args!("root: {}", root.display()));
     let store = Arc::new(Store::at(&root, config.durability));
+    store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
     let control = Control { setup: Arc::new(Setup { config, environment, home, launcher }), store };

@@ -22,7 +22,7 @@ pub use copy::copy_new;
 pub use dir::{Dir, DirLock, Stamp};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
-pub use replace::{Durability, Staging};
+pub use replace::{Durability, Staging, finish_renames};
 pub use sqlite::fold as fold_sqlite_log;
 
 /// Why a file could not be read, written or locked. Each names the file.

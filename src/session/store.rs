@@ -180,6 +180,11 @@ impl Store {
         Ok(self.staging.get_or_init(|| Staging::new(dir, self.durability)))
     }
 
+    /// Finishes what a power cut may have left half done, before anything is read.
+    pub fn recover(&self) {
+        files::finish_renames(&self.state_path("tmp"));
+    }
+
     /// The workspace of a key, or `None` where there is none.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! What a kill or a power cut leaves half done is begun again, and what an agent
-//! wrote is synced with its reply.
+//! What a kill or a power cut leaves half done is finished or begun again, and
+//! what an agent wrote is synced with its reply.
 
 use rustix::process::Signal;
 
@@ -50,6 +50,22 @@ fn what_an_agent_wrote_is_synced_before_its_reply_is_given() {
             "write stdout",
         ]
     );
+}
+
+#[test]
+fn a_file_that_kept_the_name_of_its_temporary_is_read() {
+    let root = Root::new("a_file_that_kept_the_name_of_its_temporary_is_read");
+    root.ok(&["send", "alder", "one", "--provider", "notes"]);
+    let tmp = root.path().join("state/tmp");
+    for name in ["session.json", "settings.json"] {
+        fs_err::hard_link(root.session("alder").join(name), tmp.join(name)).expect("a second name");
+    }
+    crate::support::root::write(&tmp.join("being-written"), "{");
+    assert_eq!(root.ok(&["history", "alder"]).lines().filter(|line| *line == "one").count(), 1);
+    assert_eq!(root.json(&["status"])["unreadable"], 0);
+    let left: Vec<_> =
+        fs_err::read_dir(&tmp).expect("temporaries").map(|entry| entry.expect("one").file_name()).collect();
+    assert_eq!(left, ["being-written"]);
 }
 
 #[test]
