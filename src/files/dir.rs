@@ -144,9 +144,8 @@ impl Dir {
 
     /// Appends to a regular file, which is made where it is missing.
     ///
-    /// Where the last line has no end (a write was cut short), it is given one
-    /// first, so that a torn line never swallows the next. Returns the size of
-    /// the file afterwards, in bytes.
+    /// Where the last line has no end, it is given one first, so that it never
+    /// swallows the next. Returns the size of the file afterwards, in bytes.
     ///
     /// # Errors
     /// As the kinds of [`Error`] say.
@@ -175,6 +174,49 @@ impl Dir {
             }
         }
         Ok(file.metadata().map_err(io)?.len())
+    }
+
+    /// The last line of a regular file and where it begins, in bytes, where it
+    /// has no newline and at most `cap` bytes.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say; a file that is missing has no lines.
+    pub fn unended_line(&self, name: &Path, cap: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let file = match self.open_file(name, u64::MAX) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            opened => opened?,
+        };
+        let read = || -> io::Result<Option<(u64, Vec<u8>)>> {
+            use std::os::unix::fs::FileExt;
+            let size = file.metadata()?.len();
+            let mut length = 1;
+            while length <= size {
+                let mut end = vec![0; usize::try_from(length).unwrap_or(0)];
+                file.read_exact_at(&mut end, size - length)?;
+                match end.iter().rposition(|byte| *byte == b'\n') {
+                    Some(at) if at + 1 == end.len() => return Ok(None),
+                    Some(at) => return Ok(Some((size - length + at as u64 + 1, end.split_off(at + 1)))),
+                    None if length == size => return Ok(Some((0, end))),
+                    None if length > cap => return Ok(None),
+                    None => length = (length * 4).max(4096).min(size),
+                }
+            }
+            Ok(None)
+        };
+        read().map_err(|source| Error::io("read", &self.path.join(name), source))
+    }
+
+    /// Cuts a regular file off at `size` bytes.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn cut_off(&self, name: &Path, size: u64, durability: Durability) -> Result<(), Error> {
+        let fd = self.open_beneath(name, OFlags::RDWR | OFlags::NONBLOCK, Mode::empty(), "cut off")?;
+        self.check_regular(&fd, name, None)?;
+        let file = File::from(fd);
+        let synced = || if durability == Durability::Power { file.sync_data() } else { Ok(()) };
+        let cut = file.set_len(size).and_then(|()| synced());
+        cut.map_err(|source| Error::io("cut off", &self.path.join(name), source))
     }
 
     /// Replaces a file whole: a temporary in `staging`, synced and renamed over

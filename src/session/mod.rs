@@ -11,6 +11,7 @@ mod copy;
 mod names;
 mod queue;
 mod record;
+mod repair;
 mod settings;
 mod store;
 mod transcript;

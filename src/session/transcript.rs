@@ -2,7 +2,8 @@
 //!
 //! Each line is one JSON object whose first fields are `at`, `who` and `text`,
 //! so that `less` shows a conversation. A line that does not parse (a write was
-//! cut short, a person edited it) is skipped by readers and never removed.
+//! cut short, a person edited it) is skipped by readers. One that has no end
+//! either is kept in `state/conflicts/` before the next is written.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::claim::Claim;
-use super::record::{Conversation, LastTurn, Outcome, Record};
+use super::record::Record;
 use super::settings::Settings;
 use super::transcript::{Line, Transcript, Who};
 use super::{Brief, SessionError, Store};
@@ -12,7 +12,7 @@ use crate::files::{self, Dir, Lock, Stamp};
 
 const RECORD: &str = "session.json";
 const SETTINGS: &str = "settings.json";
-const TRANSCRIPT: &str = "transcript.jsonl";
+pub(super) const TRANSCRIPT: &str = "transcript.jsonl";
 const INSTRUCTIONS: &str = "AGENTS.md";
 const MEMORY: &str = "MEMORY.md";
 
@@ -43,6 +43,12 @@ pub struct Workspace {
 impl Workspace {
     pub(super) fn new(folder: &str, dir: Dir) -> Self {
         Self { folder: folder.to_owned(), dir }
+    }
+
+    /// A folder that is where sessions are worked in.
+    #[must_use]
+    pub fn in_place(folder: &str, dir: Dir) -> Self {
+        Self::new(folder, dir)
     }
 
     /// A folder that is in no store: one of a backup, or one that is being built.
@@ -321,7 +327,8 @@ impl WorkspaceGuard {
     }
 
     /// Appends lines to the transcript, and notes its size in the record. What
-    /// an agent may have put in its place is set aside first.
+    /// an agent may have put in its place is set aside first, and so is a last
+    /// line that a crash or a disk has torn.
     ///
     /// # Errors
     /// Where the file cannot be written.
@@ -329,6 +336,7 @@ impl WorkspaceGuard {
         let bytes: Vec<u8> = lines.iter().flat_map(Line::to_json).collect();
         let name = Path::new(TRANSCRIPT);
         let durability = self.claim.store().durability();
+        self.cut_torn_end()?;
         let size = match self.workspace.dir.append(name, &bytes, durability) {
             Err(files::Error::Link { .. } | files::Error::NotRegular { .. } | files::Error::HardLinks { .. }) => {
                 self.keep(TRANSCRIPT, true)?;
@@ -403,12 +411,17 @@ impl WorkspaceGuard {
         if !there {
             return Ok(());
         }
-        let Ok(bytes) = self.workspace.dir.read(Path::new(name), MAX_JSON_BYTES) else {
-            return self.set_aside(Path::new(name));
-        };
+        match self.workspace.dir.read(Path::new(name), MAX_JSON_BYTES) {
+            Ok(bytes) => self.keep_bytes(name, &bytes),
+            Err(_) => self.set_aside(Path::new(name)),
+        }
+    }
+
+    /// Keeps bytes that were found in a file and will not stay there.
+    pub(super) fn keep_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), SessionError> {
         let (conflicts, kept) = self.conflict_name(Path::new(name))?;
         let store = self.claim.store().clone();
-        conflicts.replace(&kept, &bytes, store.staging()?)?;
+        conflicts.replace(&kept, bytes, store.staging()?)?;
         self.conflicts.push(conflicts.path().join(kept));
         Ok(())
     }
@@ -431,61 +444,5 @@ impl WorkspaceGuard {
     /// Tells a folder that was removed from a file that was.
     fn check_there(&self) -> Result<(), SessionError> {
         if self.workspace.dir.is_removed()? { Err(SessionError::Vanished(self.path().to_owned())) } else { Ok(()) }
-    }
-
-    /// Finishes what the program was doing when it ended: brings the record up
-    /// to the transcript, and removes a message that was answered.
-    fn repair(&mut self) -> Result<(), SessionError> {
-        let size = self.workspace.transcript_bytes()?;
-        if size != self.record.transcript_bytes {
-            self.catch_up(size)?;
-        }
-        if !self.claim.came_alone()
-            && self.claim.left()? > 0
-            && let Some(entry) = self.workspace.last_recorded()
-        {
-            self.claim.discard(entry)?;
-        }
-        Ok(())
-    }
-
-    /// Brings the record up to the transcript, where a turn was written to the
-    /// one and not yet to the other.
-    fn catch_up(&mut self, size: u64) -> Result<(), SessionError> {
-        // A transcript that cannot be read does not keep the session from going on.
-        let Ok(lines) = self.workspace.last_lines(1) else { return Ok(()) };
-        self.record.transcript_bytes = size;
-        let Some(line) = lines.into_iter().next() else { return Ok(()) };
-        if line.turn <= self.record.turns || line.who == Who::User {
-            return Ok(());
-        }
-        self.record.turns = line.turn;
-        self.record.last_used_at = line.at;
-        let answered = line.who == Who::Agent;
-        self.record.last_turn = Some(LastTurn {
-            at: line.at,
-            outcome: if answered { Outcome::Answered } else { Outcome::Failed },
-            reason: (!answered).then(|| line.text.clone()),
-        });
-        if let Some(usage) = line.usage {
-            self.record.usage.add(usage);
-        }
-        if let (true, Some(provider), Some(id)) = (answered, &line.provider, &line.conversation) {
-            let current = self.record.conversation.as_mut().filter(|current| current.is(provider, id));
-            match current {
-                Some(current) => {
-                    current.turns = current.turns.saturating_add(1);
-                    current.last_used_at = line.at;
-                    current.copy_of = None;
-                }
-                None => {
-                    self.record.retire_conversation();
-                    let mut conversation = Conversation::new(provider, id, "");
-                    conversation.turns = 1;
-                    self.record.conversation = Some(conversation);
-                }
-            }
-        }
-        self.save()
     }
 }

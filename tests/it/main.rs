@@ -33,5 +33,6 @@ mod rsync_loop;
 mod secrets;
 mod support;
 mod tidy;
+mod torn_lines;
 mod two_keys;
 mod usage;

@@ -9,16 +9,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use serde_json::Value;
 
 use super::clis::did_not_run;
 use super::killat::{self, Calls, Scope, Strike, Traced};
+pub(crate) use super::many::all;
 pub(crate) use super::root::full;
 use super::root::{self, Root, write};
+use super::tree::copy_tree;
 
 /// A command that is cut short somewhere.
 #[derive(Clone, Copy)]
@@ -552,37 +551,4 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
         .filter_map(|entry| Some((entry.path().strip_prefix(dir).ok()?.to_owned(), std::fs::read(entry.path()).ok()?)))
         .collect()
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.path().strip_prefix(from).expect("a path below"));
-        if entry.file_type().is_dir() {
-            fs_err::create_dir(&target).expect("a directory");
-        } else if entry.file_type().is_symlink() {
-            let link = fs_err::read_link(entry.path()).expect("a link");
-            fs_err::os::unix::fs::symlink(link, &target).expect("a link");
-        } else {
-            fs_err::copy(entry.path(), &target).expect("a copy");
-        }
-    }
-}
-
-/// Does something for every item, two at a time, and gives what failed.
-pub(crate) fn all<T: Sync>(items: &[T], act: impl Fn(&T) -> Checked + Sync) -> Vec<String> {
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(wrong) = act(item) {
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(wrong);
-                    }
-                }
-            });
-        }
-    });
-    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,6 +5,7 @@ pub(crate) mod clis;
 pub(crate) mod crash;
 pub(crate) mod fake;
 pub(crate) mod killat;
+pub(crate) mod many;
 pub(crate) mod model;
 pub(crate) mod root;
 pub(crate) mod talk;

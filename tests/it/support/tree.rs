@@ -70,3 +70,21 @@ impl Tree {
         assert!(changes.is_empty(), "{after} changed: {changes:#?}");
     }
 }
+
+/// Copies a directory to where nothing is, links as links.
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.path().strip_prefix(from).expect("a path below"));
+        if entry.file_type().is_dir() {
+            fs_err::create_dir(&target).expect("a directory");
+            let mode = entry.metadata().expect("its metadata").permissions();
+            fs_err::set_permissions(&target, mode).expect("a mode");
+        } else if entry.file_type().is_symlink() {
+            let link = fs_err::read_link(entry.path()).expect("a link");
+            fs_err::os::unix::fs::symlink(link, &target).expect("a link");
+        } else {
+            fs_err::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}
