@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::Tree;
 use super::finding::{Finding, Kind};
 use super::items::{OWN, is_own, stays_inside};
-use super::lines::each_line;
+use super::lines::{each_line, first_broken_line, short};
 use super::sqlite;
 use super::verify::{CauseOf, Checked, finding, private};
 use crate::files::{self, Dir, files_below, quoted};
@@ -53,8 +53,11 @@ impl<'a> Check<'a> {
         self.permissions();
         self.entries();
         let record = self.record();
-        let settings = self.settings();
-        self.memory(settings.as_ref());
+        // Of an empty folder there is no more to say.
+        if !self.is_empty() {
+            let settings = self.settings();
+            self.memory(settings.as_ref());
+        }
         let mut turns = 0;
         if let Some(record) = &record {
             turns = record.turns;
@@ -111,7 +114,8 @@ impl<'a> Check<'a> {
                 Err(error) => {
                     let path = error.path().unwrap_or(&root).strip_prefix(&root).unwrap_or(&root).to_owned();
                     let found = self.finding(Kind::Unreadable, path, error.to_string());
-                    self.found(found.lost("what is in it, for whoever makes this copy"));
+                    let remedy = format!("look at it: ls -ld {}", error.path().unwrap_or(&root).display());
+                    self.found(found.lost("what is in it, for whoever makes this copy").remedy(remedy));
                     continue;
                 }
             };
@@ -176,13 +180,17 @@ impl<'a> Check<'a> {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.dir().names().is_ok_and(|names| names.is_empty())
+    }
+
     fn record(&mut self) -> Option<Record> {
         let error = match self.workspace.record() {
             Ok(record) => return Some(record),
             Err(error) => error,
         };
         let problem = CauseOf(&error).to_string();
-        let empty = self.dir().names().is_ok_and(|names| names.is_empty());
+        let empty = self.is_empty();
         let kind = match &error {
             SessionError::File(file) if file.is_not_found() => Kind::RecordMissing,
             SessionError::Newer { .. } => Kind::RecordNewer,
@@ -296,7 +304,7 @@ impl<'a> Check<'a> {
             Ok(file) => file,
             Err(error) => {
                 let found = self.finding(Kind::TranscriptUnreadable, NAME, CauseOf(&error).to_string());
-                return self.found(found);
+                return self.found(found.lost("what was said").remedy(self.restore()));
             }
         };
         let cut = size < recorded && !earlier;
@@ -390,18 +398,19 @@ impl<'a> Check<'a> {
             };
             self.found(found);
         }
-        let opened = self.dir().open_file(&name, u64::MAX);
-        let file = match opened {
-            Ok(file) => file,
+        // Of a provider's file, several names are no harm.
+        let opened = self.dir().open_dir(&at).map(Dir::with_hard_links);
+        let (dir, opened) = match opened.and_then(|dir| dir.open_file(&file, u64::MAX).map(|opened| (dir, opened))) {
+            Ok(opened) => opened,
             Err(error) => {
                 let found = self.finding(Kind::ConversationUnreadable, &name, CauseOf(&error).to_string());
                 return self.found(found.lost(format!("{what}, for the agent")).remedy(self.restore()));
             }
         };
-        let broken = match provider.format(name.strip_prefix(&at).unwrap_or(&name)) {
+        let broken = match provider.format(&file) {
             Format::Opaque => None,
-            Format::Sqlite => sqlite::check(self.dir(), &name, &conversation.id).map(|problem| (problem, false)),
-            Format::JsonLines => first_broken_line(file, mark.map_or(0, |mark| mark.bytes), older),
+            Format::Sqlite => sqlite::check(&dir, &file, &conversation.id).map(|problem| (problem, false)),
+            Format::JsonLines => first_broken_line(opened, mark.map_or(0, |mark| mark.bytes), older),
         };
         if let Some((problem, mid_turn)) = broken {
             let kind = if mid_turn { Kind::MidTurn } else { Kind::ConversationBroken };
@@ -411,15 +420,19 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether a file came into this copy before the record did, so that it may
-    /// lack what the record states. In a backup of hard links, whose inodes change
-    /// whenever another is made, its own time has to be before `time` instead.
+    /// Whether a file came into this copy before the record did, in a version of
+    /// before `time`, so that it may lack what the record states. One that was
+    /// damaged first and copied then has a later time, unless the copy did not
+    /// keep times: then they are those of the copy. In a backup of hard links the
+    /// inodes change whenever another is made, so only its own time counts.
     fn came_earlier(&self, name: &Path, time: i128) -> bool {
         let looked = |name: &Path| self.path(name).symlink_metadata().ok();
         let (Some(file), Some(record)) = (looked(name), looked(Path::new("session.json"))) else { return false };
         let stamp = files::Stamp::from(&file);
-        let earlier = stamp.changed < files::Stamp::from(&record).changed;
-        !self.live && if file.nlink() > 1 { stamp.modified < time } else { earlier }
+        let older = stamp.modified < time;
+        let kept_no_times = stamp.changed - stamp.modified < SECOND;
+        let came_first = stamp.changed < files::Stamp::from(&record).changed;
+        !self.live && if file.nlink() > 1 { older } else { came_first && (older || kept_no_times) }
     }
 
     /// Whether a file that is not at or below a path may have been made after this
@@ -457,29 +470,6 @@ impl Seen {
         }
         self.last = self.last.max(line.turn);
     }
-}
-
-/// The first line that is no JSON, and whether it was only being written.
-fn first_broken_line(file: std::fs::File, recorded: u64, older: bool) -> Option<(String, bool)> {
-    let mut broken = None;
-    let read = each_line(file, |line| {
-        let Some(bytes) = line.bytes else { return };
-        if broken.is_none()
-            && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
-        {
-            let being_written = !line.whole && (line.end > recorded || older);
-            broken = Some((format!("line {} is no JSON: {}", line.number, short(&error)), being_written));
-        }
-    });
-    match read {
-        Ok(()) => broken,
-        Err(error) => Some((error.to_string(), false)),
-    }
-}
-
-fn short(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(reason, _)| reason.to_owned())
 }
 
 fn turns_between(from: u64, to: u64) -> String {

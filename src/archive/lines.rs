@@ -51,3 +51,27 @@ pub(super) fn each_line(file: File, mut take: impl FnMut(&RawLine<'_>)) -> io::R
         }
     }
 }
+
+/// The first line that is no JSON, and whether it was only being written.
+pub(super) fn first_broken_line(file: File, recorded: u64, older: bool) -> Option<(String, bool)> {
+    let mut broken = None;
+    let read = each_line(file, |line| {
+        let Some(bytes) = line.bytes else { return };
+        if broken.is_none()
+            && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+        {
+            let being_written = !line.whole && (line.end > recorded || older);
+            broken = Some((format!("line {} is no JSON: {}", line.number, short(&error)), being_written));
+        }
+    });
+    match read {
+        Ok(()) => broken,
+        Err(error) => Some((error.to_string(), false)),
+    }
+}
+
+/// Why something does not parse, without the place.
+pub(super) fn short(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(reason, _)| reason.to_owned())
+}

@@ -74,10 +74,9 @@ impl Tree {
         }
     }
 
-    /// The root's store, where the tree is one that is worked in: a backup has
-    /// no `state/`.
+    /// The root's store, where the tree has a `state/`: it may be worked in.
     #[must_use]
-    pub fn live(&self) -> Option<Store> {
+    pub fn with_state(&self) -> Option<Store> {
         let root = self.root().filter(|root| root.join("state").is_dir())?;
         // Nothing is written through it, so nothing has to be durable.
         Some(Store::at(root, files::Durability::Process))
@@ -107,7 +106,22 @@ impl Tree {
         Ok(only.into_iter().map(Ok).chain(listed))
     }
 
-    /// A folder of the tree.
+    /// Whether this is the directory of sessions below `root`, or in it.
+    #[must_use]
+    pub fn is_below(&self, root: &Path) -> bool {
+        std::fs::canonicalize(root.join("sessions")).is_ok_and(|sessions| sessions == self.sessions)
+            || self.root().is_some_and(|own| std::fs::canonicalize(root).is_ok_and(|root| root == own))
+    }
+
+    /// A folder of the tree, where it is the one that is worked in.
+    ///
+    /// # Errors
+    /// Where it is not there, or is no directory.
+    pub fn own_workspace(&self, folder: &str) -> Result<Workspace, files::Error> {
+        Ok(Workspace::in_place(folder, Dir::open(&self.sessions.join(folder))?))
+    }
+
+    /// A folder of the tree, as a copy: its files may have several names.
     ///
     /// # Errors
     /// Where it is not there, or is no directory.

@@ -68,16 +68,22 @@ impl Verdict {
     }
 }
 
-/// Looks at everything in a tree. `step` hears of each session, `tell` of each
-/// finding, as they come.
+/// Looks at everything in a tree; `in_use` where it is the one that this program
+/// works in, not a copy. `step` hears of each session, `tell` of each finding, as
+/// they come.
 ///
 /// # Errors
 /// Where the tree cannot be listed.
-pub fn verify(tree: &Tree, step: &mut dyn FnMut(), tell: &mut dyn FnMut(&Finding)) -> Result<Verdict, ArchiveError> {
+pub fn verify(
+    tree: &Tree,
+    in_use: bool,
+    step: &mut dyn FnMut(),
+    tell: &mut dyn FnMut(&Finding),
+) -> Result<Verdict, ArchiveError> {
     let mut verdict = Verdict::default();
-    let live = tree.live();
+    let state = tree.with_state();
     let owner = tree.sessions_path().metadata().ok().map(|metadata| metadata.uid());
-    let around = Around { tree, owner };
+    let around = Around { tree, owner, in_use };
     let mut found = around.root();
     found.extend(around.trash());
     found.extend(around.grants());
@@ -90,10 +96,10 @@ pub fn verify(tree: &Tree, step: &mut dyn FnMut(), tell: &mut dyn FnMut(&Finding
         let (send, receive) = sync_channel(64);
         for _ in 0..threads {
             let send = send.clone();
-            let (next, live) = (&next, live.as_ref());
+            let (next, state) = (&next, state.as_ref());
             scope.spawn(move || {
                 while let Some(name) = next() {
-                    let checked = name.map(|name| look(tree, &name, live, owner));
+                    let checked = name.map(|name| look(tree, &name, state, in_use, owner));
                     if send.send(checked).is_err() {
                         return;
                     }
@@ -136,7 +142,7 @@ enum Looked {
     Stray(Finding),
 }
 
-fn look(tree: &Tree, name: &str, live: Option<&Store>, owner: Option<u32>) -> Looked {
+fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Option<u32>) -> Looked {
     let path = tree.sessions_path().join(name);
     let stray = |problem: String| {
         let remedy = format!("look at it, and move it away: ls -ld {}", quoted(&path));
@@ -144,7 +150,8 @@ fn look(tree: &Tree, name: &str, live: Option<&Store>, owner: Option<u32>) -> Lo
     };
     let unreadable = |error: &dyn std::fmt::Display| {
         let lost = Some("the whole session".to_owned());
-        let found = Finding { lost, ..finding(Kind::Unreadable, Some(name), &path, error.to_string()) };
+        let found = finding(Kind::Unreadable, Some(name), &path, error.to_string());
+        let found = Finding { lost, ..found }.remedy(format!("look at it: ls -ld {}", path.display()));
         Looked::Session(Checked { folder: name.to_owned(), findings: vec![found], turns: 0, bytes: 0 })
     };
     let metadata = match path.symlink_metadata() {
@@ -159,17 +166,18 @@ fn look(tree: &Tree, name: &str, live: Option<&Store>, owner: Option<u32>) -> Lo
     if name.starts_with('.') {
         return stray("its name is hidden, so it is no session's folder".to_owned());
     }
-    let workspace = match tree.workspace(name) {
+    let opened = if in_use { tree.own_workspace(name) } else { tree.workspace(name) };
+    let workspace = match opened {
         Ok(workspace) => workspace,
         Err(error) => return unreadable(&CauseOf(&error)),
     };
-    let looked = || Check::of(&workspace, Some(tree), owner, live.is_some()).run();
+    let looked = || Check::of(&workspace, Some(tree), owner, in_use).run();
     let stamp = || workspace.dir().stamp(Path::new("session.json")).ok().flatten();
     let mut checked = looked();
     for _ in 1..LOOKS {
         // A turn that ends between two reads shows a session that never was.
         let before = stamp();
-        if live.is_none() || checked.findings.is_empty() {
+        if (state.is_none() && !in_use) || checked.findings.is_empty() {
             break;
         }
         let again = looked();
@@ -179,7 +187,7 @@ fn look(tree: &Tree, name: &str, live: Option<&Store>, owner: Option<u32>) -> Lo
             break;
         }
     }
-    if let Some(store) = live {
+    if let Some(store) = state {
         checked.findings.extend(queue(store, name));
     }
     Looked::Session(checked)
@@ -193,14 +201,19 @@ fn queue(store: &Store, folder: &str) -> Vec<Finding> {
     }
     let pending = match Queue::open(store, folder).and_then(|queue| queue.pending()) {
         Ok(pending) => pending,
-        Err(error) => return vec![finding(Kind::Queue, Some(folder), &path, CauseOf(&error).to_string())],
+        Err(error) => {
+            let found = finding(Kind::Queue, Some(folder), &path, CauseOf(&error).to_string());
+            let remedy = format!("look at it: ls -ld {}", path.display());
+            return vec![found.lost("the messages that were not answered").remedy(remedy)];
+        }
     };
     let broken = pending.into_iter().filter_map(|pending| Some((pending.number, pending.message.err()?)));
     broken
         .map(|(number, error)| {
             let entry = path.join(format!("{number:016}.entry"));
-            let lost = Some("one message that was not answered".to_owned());
-            Finding { lost, ..finding(Kind::Queue, Some(folder), &entry, CauseOf(&error).to_string()) }
+            finding(Kind::Queue, Some(folder), &entry, CauseOf(&error).to_string())
+                .lost("one message that was not answered")
+                .remedy(format!("look at it, send its message again, and delete it: {}", entry.display()))
         })
         .collect()
 }
@@ -246,6 +259,7 @@ impl std::fmt::Display for CauseOf<'_> {
 struct Around<'a> {
     tree: &'a Tree,
     owner: Option<u32>,
+    in_use: bool,
 }
 
 impl Around<'_> {
@@ -255,11 +269,8 @@ impl Around<'_> {
             found.extend(private(self.tree.sessions_path(), 0o700, None, self.owner));
         }
         let Some(root) = self.tree.root() else { return found };
-        // People make it themselves, and what is in it is closed to others.
-        if root.metadata().is_ok_and(|metadata| metadata.mode() & 0o022 != 0) {
-            let remedy = format!("chmod go-w {}", quoted(root));
-            found.push(finding(Kind::Permissions, None, root, "others may write in it").remedy(remedy));
-        }
+        // Its owner may have made it for more than this; what is in it is private.
+        found.extend(accessible(root, 0o022, 0o700, None, self.owner));
         let file = root.join("denizen.toml");
         if file.symlink_metadata().is_ok() {
             let loaded = Config::load(Inputs {
@@ -308,7 +319,8 @@ impl Around<'_> {
                 found.extend(private(&dir, 0o700, None, self.owner));
             }
         }
-        let Ok(dir) = Dir::open(&path).map(Dir::with_hard_links) else { return found };
+        let Ok(dir) = Dir::open(&path) else { return found };
+        let dir = if self.in_use { dir } else { dir.with_hard_links() };
         for name in dir.names().unwrap_or_default() {
             let file = path.join(&name);
             let Some(folder) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
@@ -329,8 +341,13 @@ impl Around<'_> {
                     continue;
                 }
             };
-            let record = self.tree.workspace(folder).ok().and_then(|workspace| workspace.record().ok());
-            if record.is_none_or(|record| record.uuid != grant.uuid) {
+            let unused = match self.tree.workspace(folder).map(|workspace| workspace.record()) {
+                Ok(Ok(record)) => record.uuid != grant.uuid,
+                // It may be the same one.
+                Ok(Err(_)) => false,
+                Err(error) => error.is_not_found(),
+            };
+            if unused {
                 let problem = "no session here has its uuid, so it counts for nobody";
                 found.push(finding(Kind::GrantUnused, Some(folder), &file, problem));
             }
@@ -342,6 +359,11 @@ impl Around<'_> {
 /// Whether a path is its owner's alone: nothing for others, `least` for the
 /// owner, and the owner the one of the tree.
 pub(super) fn private(path: &Path, least: u32, session: Option<&str>, owner: Option<u32>) -> Option<Finding> {
+    accessible(path, 0o077, least, session, owner)
+}
+
+/// The same, where others may have what is not in `closed`.
+fn accessible(path: &Path, closed: u32, least: u32, session: Option<&str>, owner: Option<u32>) -> Option<Finding> {
     let metadata = path.symlink_metadata().ok()?;
     let mode = metadata.mode() & 0o777;
     if let Some(owner) = owner
@@ -351,10 +373,11 @@ pub(super) fn private(path: &Path, least: u32, session: Option<&str>, owner: Opt
         let remedy = format!("chown -R --reference={} {}", quoted(parent(path)), quoted(path));
         return Some(finding(Kind::Owner, session, path, problem).remedy(remedy));
     }
-    if mode & 0o077 == 0 && mode & least == least {
+    // What a link may be used for, its target says.
+    if metadata.is_symlink() || (mode & closed == 0 && mode & least == least) {
         return None;
     }
-    let problem = if mode & 0o077 == 0 {
+    let problem = if mode & closed == 0 {
         format!("its owner may not use it (mode {mode:o})")
     } else {
         format!("others may use it (mode {mode:o})")

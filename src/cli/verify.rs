@@ -28,7 +28,8 @@ pub(super) fn run(args: &VerifyArgs, out: Output, root: &Path, here: &Path) -> R
     let tree = Tree::at(&dir)?;
     let count = tree.names()?.count() as u64;
     let bar = out.progress(count);
-    let verdict = verify(&tree, &mut || bar.inc(1), &mut |finding| bar.suspend(|| show(out, finding)))?;
+    let verdict =
+        verify(&tree, tree.is_below(root), &mut || bar.inc(1), &mut |finding| bar.suspend(|| show(out, finding)))?;
     bar.finish_and_clear();
     if out.json {
         out.json(&json!({"verdict": verdict}));

@@ -13,7 +13,7 @@ use crate::support::words::{plain, words};
 
 /// Runs a script in a mount namespace, in which `$1` is the root and `denizen`
 /// the program. `None` where there are no such namespaces.
-fn in_namespace(root: &Root, test: &str, script: &str) -> Option<String> {
+pub(crate) fn in_namespace(root: &Root, test: &str, script: &str) -> Option<String> {
     let mut probe = Command::new("unshare");
     probe.args(["--user", "--map-root-user", "--mount", "true"]);
     let user = if rustix::process::getuid().is_root() { &[][..] } else { &["--user", "--map-root-user"] };

@@ -36,3 +36,4 @@ mod tidy;
 mod torn_lines;
 mod two_keys;
 mod usage;
+mod verify;
