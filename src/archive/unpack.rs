@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,19 @@ const MAX_RATIO: u64 = 1000;
 
 /// The longest path in an archive, in bytes.
 const MAX_PATH: u64 = 4096;
+
+/// The longest name of one file, in bytes: no file system takes more.
+const MAX_NAME: usize = 255;
+
+/// The longest target of a link, in bytes.
+const MAX_TARGET: usize = 4095;
+
+/// What the names of one session's entries may take in memory, in bytes: they
+/// have to be remembered to know of twins.
+const MAX_NAMES: usize = 256 * 1024 * 1024;
+
+/// What remembering one name costs beside its bytes.
+const NAME_COST: usize = 128;
 
 /// The largest `session.json`, in bytes.
 const MAX_RECORD: u64 = 16 * 1024 * 1024;
@@ -160,6 +173,8 @@ struct Current {
     dirs: HashSet<PathBuf>,
     /// The paths in lower case.
     folded: HashSet<String>,
+    /// What all of them take in memory, in bytes.
+    names: usize,
 }
 
 fn refuse<T>(entry: &[u8], reason: impl Into<String>) -> Result<T, ArchiveError> {
@@ -302,7 +317,11 @@ impl Walk<'_> {
         }
         // The frame's checksum comes after the last block of the tar.
         let mut rest = archive.into_inner().take(MAX_PADDING);
-        std::io::copy(&mut rest, &mut std::io::sink()).map_err(|error| self.broken(error.to_string()))?;
+        let padding = std::io::copy(&mut rest, &mut std::io::sink()).map_err(|error| self.broken(error.to_string()))?;
+        let mut file = rest.into_inner().finish();
+        if padding == MAX_PADDING || !file.fill_buf().map_err(io)?.is_empty() {
+            return Err(self.broken("something follows its end"));
+        }
         Ok(())
     }
 
@@ -328,6 +347,10 @@ impl Walk<'_> {
 impl Current {
     /// Checks an entry against those before it.
     fn check(&mut self, name: &[u8], path: &Path, item: &Item, allow_twins: bool) -> Result<(), ArchiveError> {
+        self.names += name.len() + NAME_COST;
+        if self.names > MAX_NAMES {
+            return refuse(name, format!("its session has too many entries: {} before it", self.paths.len()));
+        }
         if !self.paths.insert(path.to_owned()) {
             return refuse(name, "it is in the archive twice");
         }
@@ -350,6 +373,9 @@ impl Current {
         match item {
             Item::Dir => {
                 self.dirs.insert(path.to_owned());
+            }
+            Item::Link(target) if !is_target(target) => {
+                return refuse(name, "it is a link to something that can have no such name");
             }
             Item::Link(target) if !stays_inside(path, target) => {
                 return refuse(name, format!("it is a link to `{}`, out of the session's folder", target.display()));
@@ -380,6 +406,9 @@ fn split(name: &[u8]) -> Result<(&str, PathBuf), ArchiveError> {
     if parts.iter().any(|part| part.is_empty() || *part == b".") {
         return refuse(name, "its path has an empty part");
     }
+    if parts.iter().any(|part| part.len() > MAX_NAME) {
+        return refuse(name, format!("a part of its path is longer than {MAX_NAME} bytes"));
+    }
     let [b"sessions", folder, rest @ ..] = parts.as_slice() else {
         return refuse(name, "it is not below `sessions/`");
     };
@@ -387,6 +416,12 @@ fn split(name: &[u8]) -> Result<(&str, PathBuf), ArchiveError> {
         return refuse(name, "its folder's name can belong to no session key");
     };
     Ok((folder, rest.iter().map(|part| OsStr::from_bytes(part)).collect()))
+}
+
+/// Whether a link can have this target at all.
+fn is_target(target: &Path) -> bool {
+    let bytes = target.as_os_str().as_bytes();
+    !bytes.is_empty() && bytes.len() <= MAX_TARGET && !bytes.contains(&0)
 }
 
 /// What an entry is that may not be unpacked.

@@ -14,7 +14,7 @@ use super::output::{RESET, YELLOW, bytes, counted, escape};
 use super::watch::{self, WaitArgs};
 use crate::archive::Exporter;
 use crate::control::{ControlError, Exported};
-use crate::files::{Dir, Error};
+use crate::files::{Dir, Error, open_regular};
 
 /// Pack sessions into one compressed file, for another machine or an archive
 ///
@@ -168,7 +168,10 @@ fn place(target: &Path) -> Result<(Dir, String), CliError> {
 pub(super) fn seekable(app: &App, source: &Path, here: &Path) -> Result<(File, PathBuf), CliError> {
     if source != Path::new("-") {
         let path = here.join(source);
-        let opened = File::open(&path).map_err(|source| Error::Io { action: "read", path: path.clone(), source })?;
+        let opened = open_regular(&path).map_err(|error| match error {
+            Error::NotRegular { .. } => CliError::from(error).hint("`-` reads standard input: denizen import - < FILE"),
+            error => CliError::from(error),
+        })?;
         return Ok((opened, path));
     }
     let staging = app.control.store.staging()?;

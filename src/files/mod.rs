@@ -93,6 +93,21 @@ impl Error {
     }
 }
 
+/// Opens a file that a person named, for reading. A FIFO is not waited for.
+///
+/// # Errors
+/// Where it cannot be opened, or is no regular file.
+pub fn open_regular(path: &Path) -> Result<std::fs::File, Error> {
+    use rustix::fs::{FileType, Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("read", path, errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("look at", path, errno))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(fd.into()),
+        other => Err(Error::NotRegular { path: path.to_owned(), found: describe(other) }),
+    }
+}
+
 /// What the file system calls this kind of file, with its article.
 pub(crate) fn describe(file_type: rustix::fs::FileType) -> &'static str {
     use rustix::fs::FileType;

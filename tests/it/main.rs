@@ -18,6 +18,7 @@ mod endings;
 mod generated_docs;
 mod hand_edits;
 mod hostile_agent;
+mod hostile_archives;
 mod hostile_keys;
 mod layering;
 mod readme;
