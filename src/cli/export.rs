@@ -60,6 +60,13 @@ pub(super) fn run(app: &App, args: &ExportArgs, here: &Path) -> Result<ExitCode,
     }
     // Under another name until it is whole.
     let partial = PathBuf::from(format!("{name}.partial"));
+    if parent.stamp(&partial)?.is_some() {
+        let path = parent.path().join(&partial);
+        let hint = format!("rm {}, unless another export is writing it", path.display());
+        return Err(
+            CliError::failed(format!("`{}` is left of an export that was cut short", path.display())).hint(hint)
+        );
+    }
     let file = parent.create_new(&partial)?;
     let written = pack(app, args, &folders, file).and_then(|(file, done)| {
         let io = |source| Error::Io { action: "sync", path: target.clone(), source };

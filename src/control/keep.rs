@@ -196,12 +196,11 @@ impl Control {
     /// Gives an unpacked session its name.
     async fn install(&self, staging: &Aside, key: &Key, wait: &mut Wait<'_>) -> Result<Checked, ControlError> {
         let folder = key.folder_name();
-        let unpacked = staging.workspace(&folder)?;
-        let record = unpacked.record()?;
-        let checked = archive::check_folder(&unpacked);
+        let record = staging.workspace(&folder)?.record()?;
         let (lock, claim) = self.claim_place(&folder, wait).await?;
-        self.store.install(lock, claim, &staging.path.join(&folder), record)?;
-        Ok(checked)
+        let guard = self.store.install(lock, claim, &staging.path.join(&folder), record)?;
+        // Looked at where it now is, so that a finding names what a person can find.
+        Ok(archive::check_folder(guard.workspace()))
     }
 
     async fn claim_place(&self, folder: &str, wait: &mut Wait<'_>) -> Result<(Lock, Claim), ControlError> {

@@ -37,7 +37,14 @@ fn bad_keys() {
         ("..", "a session key may not be `..`"),
     ] {
         let said = format!("2\nerror: {said}\nhint: {KEY_HINT}");
-        for args in [&["send", key, "x"][..], &["new", key], &["rm", key], &["status", key], &["path", key]] {
+        for args in [
+            &["send", key, "x"][..],
+            &["new", key],
+            &["rm", key],
+            &["status", key],
+            &["path", key],
+            &["export", key, "-o", "x"],
+        ] {
             assert_refused(&root, args, &said);
         }
     }

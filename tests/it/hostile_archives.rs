@@ -9,7 +9,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::many::{all, full};
+use crate::support::many::all;
+use crate::support::root::full;
 use crate::support::root::{Output, Root, run};
 use crate::support::tree::Tree;
 

@@ -20,6 +20,7 @@ mod hand_edits;
 mod hostile_agent;
 mod hostile_archives;
 mod hostile_keys;
+mod keep;
 mod layering;
 mod readme;
 mod real_conversations;

@@ -91,10 +91,12 @@ const CHANGES: &[Change] = &[
         let record = &status(root, "copy")["record"];
         record["forked_from"]["uuid"] == before["record"]["uuid"] && record["uuid"] != before["record"]["uuid"]
     }),
+    (&["export", MINE, "-o", "mine"], |root, before| status(root, MINE) == *before),
     (&["stop", MINE], |root, before| status(root, MINE) == *before),
     (&["rm", MINE], |root, _| !root.session(MINE).exists()),
     (&["trash", "restore", MINE], |root, before| status(root, MINE)["record"] == before["record"]),
     (&["rm", MINE, "--purge"], |root, _| !root.session(MINE).exists()),
+    (&["import", "mine"], |root, before| status(root, MINE)["record"]["turns"] == before["record"]["turns"]),
 ];
 
 #[test]
