@@ -254,11 +254,14 @@ impl<'a> Check<'a> {
         let Some(tree) = self.tree else { return };
         let folder = self.workspace.folder();
         let own = record.key.folder_name();
-        let mv = format!("mv {} {}", quoted(self.workspace.path()), quoted(&tree.sessions_path().join(&own)));
+        let target = tree.sessions_path().join(&own);
+        // `mv` would put it inside a folder that is there.
+        let free = target.symlink_metadata().is_err();
+        let mv = free.then(|| format!("mv {} {}", quoted(self.workspace.path()), quoted(&target)));
         let original = || tree.workspace(&own).ok().and_then(|workspace| workspace.record().ok());
         let found = match Named::of(folder, record) {
             Named::Own => return,
-            Named::Nobody(reason) => self.finding(Kind::Name, "", reason).remedy(mv),
+            Named::Nobody(reason) => Finding { remedy: mv, ..self.finding(Kind::Name, "", reason) },
             Named::Plain(key) if original().is_some_and(|original| original.uuid == record.uuid) => {
                 let problem =
                     format!("it is a copy of `{}`, and becomes the session `{key}` at its next use", record.key);
@@ -266,7 +269,8 @@ impl<'a> Check<'a> {
             }
             Named::Plain(key) => {
                 let problem = format!("it was `{}`, and goes on as `{key}` at its next use", record.key);
-                self.finding(Kind::Adoptable, "", problem).remedy(format!("to go on under the old key: {mv}"))
+                let remedy = mv.map(|mv| format!("to go on under the old key: {mv}"));
+                Finding { remedy, ..self.finding(Kind::Adoptable, "", problem) }
             }
         };
         self.found(found);

@@ -275,7 +275,8 @@ impl Around<'_> {
         if file.symlink_metadata().is_ok() {
             let loaded = Config::load(Inputs {
                 root,
-                home: None,
+                // Whose home `~/` will be is not known here, and any will do.
+                home: Some(Path::new("/")),
                 file: &file,
                 required: true,
                 environment: &Environment::default(),
