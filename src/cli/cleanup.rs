@@ -58,7 +58,7 @@ fn show_plan(app: &App, args: &CleanupArgs) -> Result<ExitCode, CliError> {
 
 fn clean(app: &App, args: &CleanupArgs) -> Result<ExitCode, CliError> {
     let plan = app.control.plan_cleanup(args.idle)?;
-    let bar = app.out.progress(plan.steps.len() as u64);
+    let bar = app.out.progress("cleaning up", plan.steps.len() as u64);
     let mut code = ExitCode::SUCCESS;
     let mut tell = |step: &CleanupStep, done: Result<(), _>| {
         bar.inc(1);
@@ -92,7 +92,7 @@ fn show_undo(app: &App) -> Result<ExitCode, CliError> {
 }
 
 fn undo(app: &App, wait: WaitArgs) -> Result<ExitCode, CliError> {
-    let bar = app.out.progress(app.control.plan_undo()?.len() as u64);
+    let bar = app.out.progress("taking back", app.control.plan_undo()?.len() as u64);
     let mut code = ExitCode::SUCCESS;
     let mut tell = |noted: &Noted, done: Result<(), NotUndone>| {
         bar.inc(1);

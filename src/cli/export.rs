@@ -120,7 +120,7 @@ fn pack<W: Write>(app: &App, args: &ExportArgs, folders: &[String], to: W) -> Re
     let mut exporter = Exporter::new(to).map_err(failed)?;
     let mut done = Done::default();
     let count = if args.all { app.control.store.folders()?.count() } else { folders.len() };
-    let bar = app.out.progress(count as u64);
+    let bar = app.out.progress("exporting", count as u64);
     let folders: Box<dyn Iterator<Item = _>> =
         if args.all { Box::new(app.control.store.folders()?) } else { Box::new(folders.iter().cloned().map(Ok)) };
     let exporter = watch::with_wait(app, args.wait, async |wait| {

@@ -12,6 +12,7 @@ use super::output::{bytes, escape};
 use super::watch::{self, WaitArgs};
 use super::{export, verify};
 use crate::archive::Incoming;
+use crate::control::{ControlError, ImportStep, Imported};
 use crate::key::Key;
 use crate::session::SessionError;
 
@@ -44,7 +45,7 @@ pub(super) fn run(app: &App, args: &ImportArgs, here: &Path) -> Result<ExitCode,
     let (file, path) = export::seekable(app, &args.file, here)?;
     let io = |source| crate::files::Error::Io { action: "read", path: path.clone(), source };
     let size = file.metadata().map_err(io)?.len();
-    let bar = app.out.progress(size);
+    let bar = app.out.reading("checking", size);
     let found = app.control.inspect(&file, &path, args.case_twins, &mut |read| bar.set_position(read))?;
     bar.finish_and_clear();
     let wanted = choose(args, found)?;
@@ -70,29 +71,39 @@ pub(super) fn run(app: &App, args: &ImportArgs, here: &Path) -> Result<ExitCode,
         }
         return Ok(code(missed));
     }
-    let bar = app.out.progress(size);
-    let done = watch::with_wait(app, args.wait, async |wait| {
-        app.control.import(&file, &path, args.case_twins, free, wait, &mut |read| bar.set_position(read)).await
+    let unpacking = app.out.reading("unpacking", size);
+    let importing = app.out.progress("importing", free.len() as u64);
+    let mut step = |step: ImportStep| match step {
+        ImportStep::Read(bytes) => unpacking.set_position(bytes),
+        ImportStep::Unpacked => {
+            unpacking.finish_and_clear();
+            importing.reset_elapsed();
+        }
+        ImportStep::Done(key, result) => {
+            missed |= result.is_err();
+            importing.suspend(|| tell(app, &key, result));
+            importing.inc(1);
+        }
+    };
+    watch::with_wait(app, args.wait, async |wait| {
+        app.control.import(&file, &path, args.case_twins, free, wait, &mut step).await
     })?;
-    bar.finish_and_clear();
-    for (key, result) in done {
-        match result {
-            Ok(imported) => {
-                show(app, "imported", &key, imported.files, imported.bytes);
-                imported.findings.iter().for_each(|finding| verify::show(app.out, finding));
-            }
-            Err(error) => {
-                let error = CliError::from(error);
-                app.out.error_line(format_args!(
-                    "not imported: `{}`: {}",
-                    escape(key.as_str()),
-                    escape(&error.message)
-                ));
-                missed = true;
-            }
+    importing.finish_and_clear();
+    Ok(code(missed))
+}
+
+fn tell(app: &App, key: &Key, result: Result<Imported, ControlError>) {
+    match result {
+        Ok(imported) => {
+            show(app, "imported", key, imported.files, imported.bytes);
+            imported.findings.iter().for_each(|finding| verify::show(app.out, finding));
+        }
+        Err(error) => {
+            let error = CliError::from(error);
+            let line = format!("not imported: `{}`: {}", escape(key.as_str()), escape(&error.message));
+            app.out.error_line(line);
         }
     }
-    Ok(code(missed))
 }
 
 fn code(missed: bool) -> ExitCode {

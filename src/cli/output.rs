@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
@@ -126,9 +126,25 @@ impl Output {
         let _written = writeln!(err, "{line}");
     }
 
-    /// A bar for work of many steps, seen only on a terminal.
-    pub(super) fn progress(self, steps: u64) -> ProgressBar {
-        let bar = ProgressBar::new(steps);
+    /// A bar for work on many sessions, seen only on a terminal: what is done
+    /// with them, how many are, how fast, how long it will still take.
+    pub(super) fn progress(self, verb: &'static str, sessions: u64) -> ProgressBar {
+        self.bar(verb, sessions, "{human_pos}/{human_len} sessions, {rate}/s, {eta} left")
+    }
+
+    /// The same for the reading of one file, of this size in bytes.
+    pub(super) fn reading(self, verb: &'static str, bytes: u64) -> ProgressBar {
+        self.bar(verb, bytes, "{binary_bytes}/{binary_total_bytes}, {eta} left")
+    }
+
+    fn bar(self, verb: &'static str, steps: u64, counts: &str) -> ProgressBar {
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // What cannot be drawn is not missed.
+            let _drawn = write!(out, "{:.0}", state.per_sec());
+        };
+        let style = ProgressStyle::with_template(&format!("{{msg}} {{wide_bar}} {counts}"));
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate);
+        let bar = ProgressBar::new(steps).with_style(style).with_message(verb);
         if self.quiet || self.json || !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }

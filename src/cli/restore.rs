@@ -44,7 +44,8 @@ pub(super) fn run(app: &App, args: &RestoreArgs, here: &Path) -> Result<ExitCode
     }
     let folders = folders(args, &tree)?;
     let options = RestoreOptions { force: args.force, dry_run: args.dry_run };
-    let bar = app.out.progress(folders.len() as u64);
+    let verb = if args.dry_run { "comparing" } else { "restoring" };
+    let bar = app.out.progress(verb, folders.len() as u64);
     let mut failed: Option<CliError> = None;
     watch::with_wait(app, args.wait, async |wait| {
         for folder in &folders {

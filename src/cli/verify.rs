@@ -27,7 +27,7 @@ pub(super) fn run(args: &VerifyArgs, out: Output, root: &Path, here: &Path) -> R
     let dir = args.dir.as_ref().map_or_else(|| root.to_owned(), |dir| here.join(dir));
     let tree = Tree::at(&dir)?;
     let count = tree.names()?.count() as u64;
-    let bar = out.progress(count);
+    let bar = out.progress("checking", count);
     let verdict =
         verify(&tree, tree.is_below(root), &mut || bar.inc(1), &mut |finding| bar.suspend(|| show(out, finding)))?;
     bar.finish_and_clear();

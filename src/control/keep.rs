@@ -30,14 +30,23 @@ pub struct Exported {
 /// A session that was imported.
 #[derive(Debug)]
 pub struct Imported {
-    /// The key it has here.
-    pub key: Key,
     /// How many files it has.
     pub files: u64,
     /// Their size, in bytes.
     pub bytes: u64,
     /// What is not as it should be; it was so in the export.
     pub findings: Vec<Finding>,
+}
+
+/// How far an import has come.
+#[derive(Debug)]
+pub enum ImportStep {
+    /// So many bytes of the file were read.
+    Read(u64),
+    /// Everything that was asked for lies beside the sessions.
+    Unpacked,
+    /// A session has its place under this key, or did not get it.
+    Done(Key, Result<Imported, ControlError>),
 }
 
 /// What a restore would do, or did, with one session of a backup.
@@ -126,8 +135,8 @@ impl Control {
     }
 
     /// Unpacks sessions of an export that was looked at, each under the key that
-    /// stands beside it. A session that is there already is never touched; what
-    /// became of each is in the result.
+    /// stands beside it. A session that is there already is never touched; `step`
+    /// hears what became of each. Only names are kept in memory.
     ///
     /// # Errors
     /// Where the export cannot be unpacked; nothing was imported then.
@@ -138,39 +147,38 @@ impl Control {
         allow_twins: bool,
         wanted: Vec<(Incoming, Key)>,
         wait: &mut Wait<'_>,
-        step: &mut dyn FnMut(u64),
-    ) -> Result<Vec<(Key, Result<Imported, ControlError>)>, ControlError> {
+        step: &mut dyn FnMut(ImportStep),
+    ) -> Result<(), ControlError> {
         let staging = Aside::make(self)?;
         let needed = wanted.iter().map(|(incoming, _)| incoming.bytes).sum();
         archive::check_room(needed, &staging.path)?;
         let keys: HashMap<&str, &Key> = wanted.iter().map(|(incoming, key)| (incoming.folder.as_str(), key)).collect();
-        archive::unpack(file, path, allow_twins, step, &mut |folder| {
+        archive::unpack(file, path, allow_twins, &mut |read| step(ImportStep::Read(read)), &mut |folder| {
             let Some(key) = keys.get(folder) else { return Ok(None) };
             Ok(Some(staging.make_folder(&key.folder_name())?.with_hard_links()))
         })?;
         for (incoming, key) in &wanted {
-            let unpacked = staging.workspace(&key.folder_name())?;
-            let packed = unpacked.record()?;
+            let folder = staging.workspace(key)?;
+            let packed = folder.record()?;
             if packed.key != incoming.key {
                 return Err(ControlError::Message(format!("`{}` changed while it was read", path.display())));
             }
             let record = self.settle_in(packed.clone(), key)?;
             if record != packed {
-                unpacked.dir().replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
+                folder.dir().replace(Path::new("session.json"), &record.to_json(), self.store.staging()?)?;
             }
         }
         staging.sync(self.store.durability())?;
-        let mut done = Vec::new();
+        step(ImportStep::Unpacked);
         for (incoming, key) in wanted {
             let result = self.install(&staging, &key, wait).await.map(|checked| Imported {
-                key: key.clone(),
                 files: incoming.files,
                 bytes: incoming.bytes,
                 findings: checked.findings,
             });
-            done.push((key, result));
+            step(ImportStep::Done(key, result));
         }
-        Ok(done)
+        Ok(())
     }
 
     /// The record of a session that comes from a file. It goes on as the session
@@ -196,7 +204,7 @@ impl Control {
     /// Gives an unpacked session its name.
     async fn install(&self, staging: &Aside, key: &Key, wait: &mut Wait<'_>) -> Result<Checked, ControlError> {
         let folder = key.folder_name();
-        let record = staging.workspace(&folder)?.record()?;
+        let record = staging.workspace(key)?.record()?;
         let (lock, claim) = self.claim_place(&folder, wait).await?;
         let guard = self.store.install(lock, claim, &staging.path.join(&folder), record)?;
         // Looked at where it now is, so that a finding names what a person can find.
@@ -307,8 +315,9 @@ impl Aside {
         self.dir.open_dir(Path::new(name))
     }
 
-    fn workspace(&self, folder: &str) -> Result<Workspace, files::Error> {
-        Ok(Workspace::of_copy(folder, self.dir.open_dir(Path::new(folder))?))
+    fn workspace(&self, key: &Key) -> Result<Workspace, files::Error> {
+        let folder = key.folder_name();
+        Ok(Workspace::of_copy(&folder, self.dir.open_dir(Path::new(&folder))?))
     }
 
     fn sync(&self, durability: Durability) -> Result<(), files::Error> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use change::{Changed, Removed};
-pub use keep::{Exported, Imported, RestoreOptions, Restored, Restoring};
+pub use keep::{Exported, ImportStep, Imported, RestoreOptions, Restored, Restoring};
 pub use look::{Overview, SessionStatus, Shown};
 pub use send::{Delivery, SendOptions};
 pub use tidy::{CleanupPlan, CleanupStep};
