@@ -22,6 +22,7 @@ mod hostile_archives;
 mod hostile_keys;
 mod keep;
 mod layering;
+mod operations;
 mod readme;
 mod real_conversations;
 mod real_logins;
