@@ -128,6 +128,9 @@ impl Bench {
         if self.has("7") || self.has("12") || self.has("9") {
             self.many_sessions();
         }
+        if self.has("13") || self.has("14") {
+            self.whole_root();
+        }
         if self.has("10") {
             self.cold("process");
             self.cold("power");
@@ -235,6 +238,47 @@ impl Bench {
         if self.has("9") {
             self.memory(&root, &launched, "busy", "peak RSS, 600 messages over 100 keys, MiB", 10.0);
         }
+    }
+
+    /// What goes through all sessions once: time and memory of fresh processes.
+    fn whole_root(&self) {
+        let (root, _, launched) = self.root("whole", "process", None);
+        let mut sizes = vec![1_000];
+        // Some gigabytes, too much for memory.
+        if self.full && self.place == "disk" {
+            sizes.push(100_000);
+        }
+        let mut present = 0;
+        for size in sizes {
+            product::generate_whole(&root, present, size);
+            present = size;
+            for (row, what) in [("13", "verify"), ("14", "export")] {
+                if !self.has(row) {
+                    continue;
+                }
+                let rounds = if size > 1_000 { 3 } else { 11 };
+                let (floor, product) = self.fresh(what, &root, &launched, rounds);
+                let ratio = product.0 / floor.0;
+                line(row, &format!("{what}, {size} sessions, ms"), [f64::NAN, floor.0, product.0], ratio, At::Nothing);
+                let name = format!("{what}, {size} sessions, peak RSS, MiB");
+                line("", &name, [f64::NAN, floor.1, product.1], product.1, At::Most(16.0));
+            }
+        }
+    }
+
+    /// Milliseconds and MiB of floor and product, each a process of its own.
+    fn fresh(&self, what: &str, root: &Path, launched: &Floor, rounds: usize) -> ((f64, f64), (f64, f64)) {
+        let me = std::env::current_exe().expect("this program");
+        let peaks = std::cell::RefCell::new([Vec::new(), Vec::new()]);
+        let run = |who: &str, at: usize| {
+            let mut command = Command::new(&me);
+            let out = command.args(["__memory", who, what]).arg(root).args(&launched.provider).output();
+            let out = out.expect("a fresh process").stdout;
+            peaks.borrow_mut()[at].push(String::from_utf8_lossy(&out).trim().parse().expect("a number"));
+        };
+        let [b, c] = in_turns(rounds, [&mut |_| run("floor", 0), &mut |_| run("product", 1)]);
+        let peak = |at: usize| measure::median(&peaks.borrow()[at]);
+        ((b.wall(), peak(0)), (c.wall(), peak(1)))
     }
 
     fn memory(&self, root: &Path, launched: &Floor, what: &str, name: &str, goal: f64) {
@@ -352,7 +396,7 @@ fn floor_send(args: Vec<String>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints the memory of a fresh process: `floor|product idle|busy ROOT PROVIDER..`.
+/// Prints the memory of a fresh process: `floor|product idle|busy|verify|export ROOT PROVIDER..`.
 fn memory_of(args: Vec<String>) -> ExitCode {
     let [who, what, root, provider @ ..] = args.as_slice() else { return ExitCode::FAILURE };
     let root = Path::new(root);
@@ -372,6 +416,22 @@ fn memory_of(args: Vec<String>) -> ExitCode {
         (None, "idle") => {
             floor().send("floor-0", "hello");
             println!("{}", measure::memory().0);
+        }
+        (Some(_), "verify") => {
+            product::verify(root);
+            println!("{}", measure::memory().1);
+        }
+        (None, "verify") => {
+            floor::read_all(&root.join("sessions"));
+            println!("{}", measure::memory().1);
+        }
+        (Some(product), "export") => {
+            product.export();
+            println!("{}", measure::memory().1);
+        }
+        (None, "export") => {
+            floor::pack(&root.join("sessions"));
+            println!("{}", measure::memory().1);
         }
         (Some(product), _) => {
             product.send_many(600, 100, 8);

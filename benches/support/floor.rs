@@ -132,6 +132,24 @@ struct Row {
     archived_at: Option<String>,
 }
 
+/// Packs every file below a directory as one tar in zstd, to nowhere.
+pub(crate) fn pack(sessions: &Path) {
+    let encoder = zstd::Encoder::new(std::io::sink(), 3).expect("an encoder");
+    let mut tar = tar::Builder::new(encoder);
+    tar.append_dir_all("sessions", sessions).expect("packed");
+    tar.into_inner().and_then(zstd::Encoder::finish).expect("an end");
+}
+
+/// Reads every file below a directory: the least that a check of them does.
+pub(crate) fn read_all(sessions: &Path) {
+    for entry in walkdir::WalkDir::new(sessions) {
+        let entry = entry.expect("an entry");
+        if entry.file_type().is_file() {
+            std::fs::read(entry.path()).expect("a readable file");
+        }
+    }
+}
+
 /// Lists all sessions as lines of JSON, the one used last first: depth 1, two threads.
 pub(crate) fn list(sessions: &Path) {
     let names: Vec<PathBuf> =

@@ -1,10 +1,13 @@
 //! The product, used as a daemon uses it: one process, one thread, one runtime.
 
 use std::cell::Cell;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use denizen::archive::{self, Exporter, Tree};
 use denizen::config::{Config, Environment, Inputs};
 use denizen::control::{Control, SendOptions, Wait};
 use denizen::key::Key;
@@ -87,6 +90,73 @@ async fn one(control: &Control, key: &str, text: &str) -> String {
     let mut wait = Wait { limit: None, tell: &mut |_| {} };
     let delivery = control.send(&inbound, options, &mut wait).await.expect("accepted");
     delivery.delivered().expect("answered").text
+}
+
+/// Looks at every session of a root, as `denizen verify` does.
+pub(crate) fn verify(root: &Path) {
+    let tree = Tree::at(root).expect("a root");
+    let verdict = archive::verify(&tree, &mut || (), &mut |_| ()).expect("a verdict");
+    assert_eq!(verdict.sound, verdict.sessions);
+}
+
+impl Product {
+    /// Packs every session, as `denizen export --all` does, to nowhere.
+    pub(crate) fn export(&self) {
+        self.runtime.block_on(async {
+            let mut exporter = Exporter::new(std::io::sink()).expect("an export");
+            let mut wait = Wait { limit: None, tell: &mut |_| {} };
+            for folder in self.control.store.folders().expect("sessions") {
+                let folder = folder.expect("a name");
+                self.control.export(&folder, &mut exporter, &mut wait).await.expect("exported");
+            }
+            exporter.finish().expect("an end");
+        });
+    }
+}
+
+/// Makes whole sessions, with all the files that they have after three turns
+/// with the provider `notes`.
+pub(crate) fn generate_whole(root: &Path, from: usize, to: usize) {
+    let private = |path: &Path| {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).expect("a directory");
+    };
+    let write = |path: &Path, bytes: &[u8]| {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path).expect("a file");
+        file.write_all(bytes).expect("written");
+    };
+    private(&root.join("sessions"));
+    let settings = Settings::default().to_json();
+    for number in from..to {
+        let key: Key = format!("discord-148456789012{number:07}").parse().expect("a key");
+        let dir = root.join("sessions").join(key.folder_name());
+        let mut record = Record::new(key, "discord");
+        let id = record.uuid.to_string();
+        let (mut transcript, mut said) = (String::new(), String::new());
+        for turn in 1..=3 {
+            let (text, reply) = (format!("remember {id} {turn}"), format!("Noted: {id} {turn} (turn {turn})"));
+            for (who, text) in [("user", &text), ("agent", &reply)] {
+                let line = serde_json::json!({
+                    "at": record.created_at, "who": who, "text": text, "turn": turn, "provider": "notes",
+                    "conversation": id, "entry": 1_795_284_707_979_464_u64 + turn,
+                });
+                transcript.push_str(&format!("{line}\n"));
+            }
+            said.push_str(&format!("{}\n", serde_json::json!({"said": text, "replied": reply})));
+        }
+        record.provider = Some(ProviderChoice { name: "notes".to_owned() });
+        record.turns = 3;
+        record.conversation = Some(Conversation::new("notes", &id, "remember"));
+        record.last_turn = Some(LastTurn { at: record.created_at, outcome: Outcome::Answered, reason: None });
+        record.transcript_bytes = transcript.len() as u64;
+        private(&dir.join("memory"));
+        private(&dir.join("provider/notes"));
+        write(&dir.join("settings.json"), &settings);
+        write(&dir.join("memory/MEMORY.md"), said.as_bytes());
+        write(&dir.join(format!("provider/notes/{id}.jsonl")), said.as_bytes());
+        write(&dir.join("transcript.jsonl"), transcript.as_bytes());
+        write(&dir.join("session.json"), &record.to_json());
+    }
 }
 
 /// Makes sessions, as they are after some use, by writing their files: the
