@@ -2,12 +2,8 @@
 //! transcript, the providers' conversations, memory, names, permissions.
 //!
 //! A copy that was made while a turn was taken is sound, though its files are
-//! not all of one moment: rsync lists a directory before it copies what is in
-//! it, so the record may name a turn or a conversation that the listed files do
-//! not have yet. Such a file came into the copy before the record did; one that
-//! was cut there changed after it. The time of change of the inode tells, which
-//! nothing but the file system sets. In a root that is worked in, nothing is
-//! ever missing.
+//! not all of one moment: [`moment`] tells it from damage. In a root that is
+//! worked in, nothing is ever missing.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,11 +12,12 @@ use super::Tree;
 use super::finding::{Finding, Kind};
 use super::items::{OWN, is_own, stays_inside};
 use super::lines::{each_line, first_broken_line, short};
+use super::moment;
 use super::sqlite;
 use super::verify::{CauseOf, Checked, finding, private};
 use crate::files::{self, Dir, files_below, quoted};
 use crate::provider::{Format, built_in};
-use crate::session::{Conversation, Line, Named, Record, SessionError, Settings, Workspace};
+use crate::session::{Conversation, Line, Named, Record, SessionError, Settings, Workspace, better_name};
 
 const SECOND: i128 = 1_000_000_000;
 
@@ -193,6 +190,7 @@ impl<'a> Check<'a> {
         let empty = self.is_empty();
         let kind = match &error {
             SessionError::File(file) if file.is_not_found() => Kind::RecordMissing,
+            SessionError::File(files::Error::HardLinks { .. }) => Kind::Shared,
             SessionError::Newer { .. } => Kind::RecordNewer,
             SessionError::Json { .. } => Kind::RecordBroken,
             _ => Kind::RecordUnreadable,
@@ -202,6 +200,11 @@ impl<'a> Check<'a> {
                 let found = self.finding(kind, "", "the folder is empty");
                 let remedy = format!("{}, or delete it: rmdir {}", self.restore(), quoted(self.workspace.path()));
                 found.lost("the whole session, if there was one").remedy(remedy)
+            }
+            Kind::Shared => {
+                let folder = quoted(self.workspace.path());
+                let remedy = format!("make its files its own: cp -a {folder} {folder}-own && rm -r {folder} && mv {folder}-own {folder}");
+                self.finding(kind, "session.json", problem).remedy(remedy)
             }
             Kind::RecordNewer => self.finding(kind, "session.json", problem).remedy("update denizen"),
             _ => self
@@ -254,10 +257,7 @@ impl<'a> Check<'a> {
         let Some(tree) = self.tree else { return };
         let folder = self.workspace.folder();
         let own = record.key.folder_name();
-        let target = tree.sessions_path().join(&own);
-        // `mv` would put it inside a folder that is there.
-        let free = target.symlink_metadata().is_err();
-        let mv = free.then(|| format!("mv {} {}", quoted(self.workspace.path()), quoted(&target)));
+        let mv = better_name(tree.sessions_path(), folder, &own);
         let original = || tree.workspace(&own).ok().and_then(|workspace| workspace.record().ok());
         let found = match Named::of(folder, record) {
             Named::Own => return,
@@ -269,7 +269,8 @@ impl<'a> Check<'a> {
             }
             Named::Plain(key) => {
                 let problem = format!("it was `{}`, and goes on as `{key}` at its next use", record.key);
-                let remedy = mv.map(|mv| format!("to go on under the old key: {mv}"));
+                let free = tree.sessions_path().join(&own).symlink_metadata().is_err();
+                let remedy = mv.filter(|_| free).map(|mv| format!("to go on under the old key: {mv}"));
                 Finding { remedy, ..self.finding(Kind::Adoptable, "", problem) }
             }
         };
@@ -279,12 +280,12 @@ impl<'a> Check<'a> {
     fn transcript(&mut self, record: &Record) {
         const NAME: &str = "transcript.jsonl";
         let last_turn = record.last_turn.as_ref().map_or(record.last_used_at, |last| last.at).as_nanosecond();
-        let earlier = self.came_earlier(Path::new(NAME), last_turn);
+        let earlier = !self.live && moment::came_earlier(self.workspace.path(), Path::new(NAME), last_turn);
         let stamp = self.dir().stamp(Path::new(NAME)).ok().flatten();
         let mut transcript = match self.workspace.transcript() {
             Ok(Some(_)) => Seen::default(),
             Ok(None) if record.turns == 0 => return,
-            Ok(None) if self.listed_before(Path::new(""), last_turn) => {
+            Ok(None) if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn) => {
                 let found = self.finding(Kind::MidTurn, NAME, "the copy was made while the first turn was recorded");
                 return self.found(found);
             }
@@ -373,7 +374,9 @@ impl<'a> Check<'a> {
         let held = files_below(&below).filter(|(file, _)| provider.holds(&conversation.id, file));
         let Some((file, metadata)) = held.max_by_key(|(_, metadata)| metadata.len()) else {
             let name = at.join(&conversation.id);
-            let found = if self.listed_before(&at, conversation.started_at.as_nanosecond()) {
+            let found = if !self.live
+                && moment::listed_before(self.workspace.path(), &at, conversation.started_at.as_nanosecond())
+            {
                 self.finding(Kind::MidTurn, name, "the copy was made as this conversation began")
             } else {
                 let lost = if current {
@@ -391,7 +394,10 @@ impl<'a> Check<'a> {
         let name = at.join(&file);
         let mark = conversation.file;
         // Whole seconds, because not every copy keeps more.
-        let older = mark.is_some_and(|mark| self.came_earlier(&name, i128::from(mark.modified.as_second()) * SECOND));
+        let older = !self.live
+            && mark.is_some_and(|mark| {
+                moment::came_earlier(self.workspace.path(), &name, i128::from(mark.modified.as_second()) * SECOND)
+            });
         if let Some(mark) = mark.filter(|mark| metadata.len() < mark.bytes) {
             let problem = format!("{what} has {} of {} bytes", metadata.len(), mark.bytes);
             let found = if older {
@@ -422,40 +428,6 @@ impl<'a> Check<'a> {
             let lost = format!("a part of {what}, for the agent; the transcript has what was said");
             self.found(if mid_turn { found } else { found.lost(lost).remedy(self.restore()) });
         }
-    }
-
-    /// Whether a file came into this copy before the record did, in a version of
-    /// before `time`, so that it may lack what the record states. One that was
-    /// damaged first and copied then has a later time, unless the copy did not
-    /// keep times: then they are those of the copy. In a backup of hard links the
-    /// inodes change whenever another is made, so only its own time counts.
-    fn came_earlier(&self, name: &Path, time: i128) -> bool {
-        let looked = |name: &Path| self.path(name).symlink_metadata().ok();
-        let (Some(file), Some(record)) = (looked(name), looked(Path::new("session.json"))) else { return false };
-        let stamp = files::Stamp::from(&file);
-        let older = stamp.modified < time;
-        let kept_no_times = stamp.changed - stamp.modified < SECOND;
-        let came_first = stamp.changed < files::Stamp::from(&record).changed;
-        !self.live && if file.nlink() > 1 { older } else { came_first && (older || kept_no_times) }
-    }
-
-    /// Whether a file that is not at or below a path may have been made after this
-    /// copy had listed that directory, at `time` or later. Somebody who removed it
-    /// here would have changed the directory, after all that is in it came.
-    fn listed_before(&self, at: &Path, time: i128) -> bool {
-        let Some(there) = at.ancestors().find(|path| self.path(path).is_dir()) else { return false };
-        let changed = |path: &Path| path.symlink_metadata().ok().map(|metadata| files::Stamp::from(&metadata).changed);
-        let record = changed(&self.path("session.json"));
-        let dirs = walkdir::WalkDir::new(self.path(there)).max_depth(if there == at { 4 } else { 0 });
-        let mut dirs = dirs.into_iter().flatten().filter(|entry| entry.file_type().is_dir());
-        dirs.all(|dir| {
-            let Ok(metadata) = dir.metadata() else { return false };
-            let entries = std::fs::read_dir(dir.path()).into_iter().flatten().flatten();
-            let newest = entries.filter_map(|entry| changed(&entry.path())).chain(record).max();
-            let stamp = files::Stamp::from(&metadata);
-            // rsync leaves a directory's time as it is where it is right to the second.
-            !self.live && (stamp.modified < time || newest.is_some_and(|newest| stamp.changed <= newest))
-        })
     }
 }
 

@@ -104,6 +104,8 @@ kinds! {
     Unreadable Damaged,
     /// A link, FIFO, socket or device lies where only files belong.
     NotAFile Wrong,
+    /// A file in use has other names, so it is refused.
+    Shared Wrong,
     /// Others than the owner may read or write it, or the owner may not.
     Permissions Wrong,
     /// It belongs to somebody else than the rest of the tree.

@@ -9,6 +9,7 @@ mod check;
 mod finding;
 mod items;
 mod lines;
+mod moment;
 mod pack;
 mod sqlite;
 mod tree;

@@ -5,6 +5,8 @@
 //! under a plain name, it is a copy (its original is still there) and becomes a
 //! fork, or it was moved and goes on. Any other name is left alone.
 
+use std::path::Path;
+
 use uuid::Uuid;
 
 use super::claim::Claim;
@@ -59,6 +61,17 @@ impl Named {
     }
 }
 
+/// The command that gives a folder below `sessions` a name under which it can be
+/// adopted: its record's own where that is free, because `mv` would put it inside
+/// a folder that is there; else one that looks like the name it has.
+#[must_use]
+pub fn better_name(sessions: &Path, folder: &str, own: &str) -> Option<String> {
+    let free = |name: &String| sessions.join(name).symlink_metadata().is_err();
+    let others = Key::plain_like(folder).map(|key| key.folder_name());
+    let name = std::iter::once(own.to_owned()).chain(others.take(100)).find(free)?;
+    Some(format!("mv {} {}", quoted(&sessions.join(folder)), quoted(&sessions.join(name))))
+}
+
 /// What a claimed folder turned out to be.
 #[derive(Debug)]
 pub enum Opened {
@@ -79,7 +92,7 @@ impl Store {
             Named::Own => return Ok(Whose::Own(record.key.clone())),
             Named::Plain(key) => key,
             Named::Nobody(reason) => {
-                return Ok(Whose::Nobody { reason, remedy: self.better_name(folder, own) });
+                return Ok(Whose::Nobody { reason, remedy: better_name(&self.sessions_path(), folder, &own) });
             }
         };
         let original = match self.open_folder(&own) {
@@ -104,17 +117,6 @@ impl Store {
             return Ok(Whose::Nobody { reason, remedy });
         }
         Ok(Whose::Moved(key))
-    }
-
-    /// The command that gives a folder a name under which it can be adopted: its
-    /// record's own where that is free, because `mv` would put it inside a folder
-    /// that is there; else one that looks like the name it has.
-    fn better_name(&self, folder: &str, own: String) -> Option<String> {
-        let sessions = self.sessions_path();
-        let free = |name: &String| sessions.join(name).symlink_metadata().is_err();
-        let others = Key::plain_like(folder).map(|key| key.folder_name());
-        let name = std::iter::once(own).chain(others.take(100)).find(free)?;
-        Some(format!("mv {} {}", quoted(&sessions.join(folder)), quoted(&sessions.join(name))))
     }
 
     /// Opens a session under its lock, or returns the lock and claim where

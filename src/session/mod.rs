@@ -21,7 +21,7 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use access::Grant;
-pub use adopt::{Named, Opened, Whose};
+pub use adopt::{Named, Opened, Whose, better_name};
 pub use brief::Brief;
 pub use claim::{Claim, ClaimError, Waiting};
 pub use names::Names;

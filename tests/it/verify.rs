@@ -202,8 +202,8 @@ const RECORDS: &[Damage] = &[
     ),
     both("truncate -s 20M sessions/alder/session.json", &["record-unreadable alder sessions/alder/session.json"]),
     both("chmod 644 sessions/alder/session.json", &["permissions alder sessions/alder/session.json"]),
-    live("ln sessions/alder/session.json sessions/alder/x", &["record-unreadable alder sessions/alder/session.json"]),
-    live("ln sessions/alder/session.json ../x", &["record-unreadable alder sessions/alder/session.json"]),
+    live("ln sessions/alder/session.json sessions/alder/x", &["shared alder sessions/alder/session.json"]),
+    live("ln sessions/alder/session.json ../x", &["shared alder sessions/alder/session.json"]),
 ];
 
 const NAMES: &[Damage] = &[
