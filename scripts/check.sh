@@ -41,7 +41,7 @@ step "preparation"
 require_cargo
 cargo fmt --version || die "rustfmt is missing" "rustup component add rustfmt"
 cargo clippy --version || die "clippy is missing" "rustup component add clippy"
-ask_for_system_packages
+ask_for_system_packages tools
 prepare_clis
 prepare_cargo_deny
 prepare_test_dir

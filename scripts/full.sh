@@ -6,7 +6,8 @@ usage() {
     cat <<'USAGE'
 Usage: scripts/full.sh
 
-Runs every test in a release build, the long ones included. Everything must be able to run.
+Runs every test in a release build, the long ones included. Everything must be able to run,
+so it needs root, FUSE and loop devices: see scripts/powercut.sh.
 For format, lints, documentation and dependencies see scripts/check.sh.
 
   --help   print this
@@ -34,7 +35,7 @@ require_everything=true
 
 step "preparation"
 require_cargo
-ask_for_system_packages
+ask_for_system_packages tools disks
 prepare_clis
 prepare_test_dir
 

@@ -95,10 +95,16 @@ require_cargo() {
 }
 
 # System packages are only asked for: whether to install them is the owner's decision.
-# The tests themselves say what they could not do without them.
+# The tests themselves say what they could not do without them. Takes `tools`, `disks` or both.
 ask_for_system_packages() {
-    local need missing=()
-    for need in git:git rsync:rsync bwrap:bubblewrap strace:strace tmux:tmux; do
+    local group need needs=() missing=()
+    for group in "$@"; do
+        case $group in
+            tools) needs+=(git:git rsync:rsync bwrap:bubblewrap strace:strace tmux:tmux) ;;
+            disks) needs+=(mount:mount mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs) ;;
+        esac
+    done
+    for need in "${needs[@]}"; do
         command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
     done
     if ((${#missing[@]} > 0)); then

@@ -1,5 +1,6 @@
 //! What a kill or a power cut leaves half done is finished or begun again, and
-//! what an agent wrote is synced with its reply.
+//! what an agent wrote is synced with its reply. Power cuts themselves are in
+//! `powercut.rs`.
 
 use rustix::process::Signal;
 

@@ -23,6 +23,7 @@ mod hostile_keys;
 mod keep;
 mod layering;
 mod operations;
+mod powercut;
 mod readme;
 mod real_conversations;
 mod real_logins;

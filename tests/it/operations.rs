@@ -585,7 +585,9 @@ fn a_name_of_nobody(world: &World, block: &Block) {
     world.sh("cp -a ~/.local/share/denizen/sessions/{Work_2026,work}");
     for command in ["denizen ls", "denizen doctor", "denizen verify"] {
         let output = world.shell(command);
-        assert!(!format!("{}{}", output.stdout, output.stderr).contains("hint: mv"), "{command}: {output:?}");
+        let other = "sessions/Work_2026 ";
+        let printed = format!("{}{}", output.stdout, output.stderr);
+        assert!(printed.contains(other) && printed.contains("sessions/work-2026\n"), "{command}: {printed}");
     }
     world.sh("rm -r ~/.local/share/denizen/sessions/work");
     world.sh(hint);

@@ -1,12 +1,14 @@
 //! What the tests share: a root of their own, a model server that keeps what it
 //! is sent, the real agent CLIs pointed at it, and talking with them.
 
+pub(crate) mod blocklog;
 pub(crate) mod clis;
 pub(crate) mod crash;
 pub(crate) mod fake;
 pub(crate) mod killat;
 pub(crate) mod many;
 pub(crate) mod model;
+pub(crate) mod promise;
 pub(crate) mod root;
 pub(crate) mod talk;
 pub(crate) mod tree;
