@@ -47,15 +47,12 @@ impl WorkspaceGuard {
     /// Brings the record up to the transcript, where a turn was written to the
     /// one and not yet to the other.
     fn catch_up(&mut self, size: u64) -> Result<(), SessionError> {
-        // A transcript that cannot be read does not keep the session from going on.
-        let Ok(lines) = self.workspace().last_lines(1) else { return Ok(()) };
         // A line that is torn was never recorded, and is cut off at the next append.
         let torn = self.workspace().torn_end().ok().flatten();
         self.record_mut().transcript_bytes = torn.map_or(size, |torn| torn.from);
-        let Some(line) = lines.into_iter().next() else { return Ok(()) };
-        if line.turn <= self.record().turns || line.who == Who::User {
+        let Some(line) = self.workspace().last_turn().filter(|line| line.turn > self.record().turns) else {
             return Ok(());
-        }
+        };
         let record = self.record_mut();
         record.turns = line.turn;
         record.last_used_at = line.at;

@@ -140,9 +140,17 @@ impl Workspace {
     /// and is still there was answered: the program ended before it was removed.
     #[must_use]
     pub fn last_recorded(&self) -> Option<u64> {
+        self.last_turn()?.entry
+    }
+
+    /// The line that ended the last turn, where its message is there too: of a
+    /// turn that was being written when the power failed, any part may be lost.
+    pub(super) fn last_turn(&self) -> Option<Line> {
         // A transcript that cannot be read does not keep the session from going on.
-        let line = self.last_lines(1).ok()?.pop()?;
-        line.entry.filter(|_| line.who != Who::User)
+        let mut lines = self.last_lines(3).ok()?;
+        let last = lines.pop().filter(|line| line.who != Who::User)?;
+        let is_message = |line: &Line| line.who == Who::User && line.turn == last.turn && line.entry == last.entry;
+        lines.iter().any(is_message).then_some(last)
     }
 
     /// The lines of the transcript that begin at or after a place in it, in bytes.

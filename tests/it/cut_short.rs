@@ -5,7 +5,7 @@
 use rustix::process::Signal;
 
 use crate::support::fake::{Fake, Running};
-use crate::support::root::Root;
+use crate::support::root::{Root, write};
 
 #[cfg(target_arch = "x86_64")]
 #[test]
@@ -61,12 +61,37 @@ fn a_file_that_kept_the_name_of_its_temporary_is_read() {
     for name in ["session.json", "settings.json"] {
         fs_err::hard_link(root.session("alder").join(name), tmp.join(name)).expect("a second name");
     }
-    crate::support::root::write(&tmp.join("being-written"), "{");
+    write(&tmp.join("being-written"), "{");
     assert_eq!(root.ok(&["history", "alder"]).lines().filter(|line| *line == "one").count(), 1);
     assert_eq!(root.json(&["status"])["unreadable"], 0);
     let left: Vec<_> =
         fs_err::read_dir(&tmp).expect("temporaries").map(|entry| entry.expect("one").file_name()).collect();
     assert_eq!(left, ["being-written"]);
+}
+
+#[test]
+fn a_turn_whose_message_is_torn_in_the_transcript_was_not_answered() {
+    let root = Root::new("a_turn_whose_message_is_torn_in_the_transcript_was_not_answered");
+    let _fake = Fake::new(&root, "echo \"heard $message\"");
+    root.ok(&["send", "alder", "one"]);
+    // As ext4 may leave an append that was not synced yet: a block of zeros in the middle.
+    let entry = r#"{"at":"2026-01-01T00:00:00Z","text":"two","options":{}}"#;
+    let queue = root.path().join("state/queue/alder");
+    let started = "{\"started\":\"2026-01-01T00:00:00Z\"}\n";
+    write(&queue.join("0000000000000007.entry"), &format!("{entry}\n{started}"));
+    let path = root.session("alder").join("transcript.jsonl");
+    let mut transcript = fs_err::read_to_string(&path).expect("the transcript");
+    transcript.push_str("{\"at\":\"2026-01-01T00:00:00Z\",\"who\":\0\0\0\0\"}\n");
+    transcript.push_str(
+        r#"{"at":"2026-01-01T00:00:00Z","who":"agent","text":"heard two","turn":2,"provider":"fake","entry":7}"#,
+    );
+    write(&path, &format!("{transcript}\n"));
+    assert_eq!(root.json(&["pending", "alder"])["text"], "two");
+    root.ok(&["send", "alder", "three"]);
+    assert_eq!(root.json(&["pending", "alder"])["text"], "two");
+    assert_eq!(root.ok(&["retry", "alder"]), "heard two\n");
+    assert_eq!(root.ok(&["pending", "alder"]), "");
+    assert_eq!(record_of(&root, "alder")["turns"], 3);
 }
 
 #[test]
