@@ -62,7 +62,7 @@ impl<'a> Check<'a> {
             self.transcript(record);
             let every = record.conversation.iter().map(|current| (current, true));
             for (conversation, current) in every.chain(record.earlier.iter().map(|earlier| (earlier, false))) {
-                self.conversation(conversation, current);
+                self.conversation(record, conversation, current);
             }
         }
         Checked { folder, findings: self.findings, turns, bytes: self.bytes }
@@ -285,7 +285,9 @@ impl<'a> Check<'a> {
         let mut transcript = match self.workspace.transcript() {
             Ok(Some(_)) => Seen::default(),
             Ok(None) if record.turns == 0 => return,
-            Ok(None) if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn) => {
+            Ok(None)
+                if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn, &is_own) =>
+            {
                 let found = self.finding(Kind::MidTurn, NAME, "the copy was made while the first turn was recorded");
                 return self.found(found);
             }
@@ -360,7 +362,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn conversation(&mut self, conversation: &Conversation, current: bool) {
+    fn conversation(&mut self, record: &Record, conversation: &Conversation, current: bool) {
         // What a section of the configuration names keeps its conversations elsewhere.
         let Some(provider) = built_in(&conversation.provider).filter(|provider| provider.keeps_files()) else { return };
         if conversation.turns == 0 && conversation.file.is_none() {
@@ -374,9 +376,13 @@ impl<'a> Check<'a> {
         let held = files_below(&below).filter(|(file, _)| provider.holds(&conversation.id, file));
         let Some((file, metadata)) = held.max_by_key(|(_, metadata)| metadata.len()) else {
             let name = at.join(&conversation.id);
-            let found = if !self.live
-                && moment::listed_before(self.workspace.path(), &at, conversation.started_at.as_nanosecond())
-            {
+            let began = conversation.started_at.as_nanosecond();
+            let of_another = |file: &Path| {
+                let below = file.strip_prefix(&at);
+                below.is_ok_and(|file| record.earlier.iter().any(|earlier| provider.holds(&earlier.id, file)))
+            };
+            let path = self.workspace.path();
+            let found = if !self.live && moment::listed_before(path, &at, began, &of_another) {
                 self.finding(Kind::MidTurn, name, "the copy was made as this conversation began")
             } else {
                 let lost = if current {

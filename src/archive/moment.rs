@@ -12,6 +12,10 @@ use crate::files::Stamp;
 
 const SECOND: i128 = 1_000_000_000;
 
+/// How long a copy may take, in nanoseconds: what began longer before it ended
+/// was there when it was listed.
+const LONGEST_COPY: i128 = 3600 * SECOND;
+
 /// Whether a file of a session's folder came into the copy before the record did,
 /// in a version of before `time`, so that it may lack what the record states. One
 /// that was damaged first and copied then has a later time, unless the copy did
@@ -29,23 +33,30 @@ pub(super) fn came_earlier(session: &Path, name: &Path, time: i128) -> bool {
 
 /// Whether a file that is not at or below a path of a session's folder may have
 /// been made after the copy had listed that directory, at `time` or later.
-/// Somebody who removed it here would have changed the directory, after all that
-/// is in it came.
-pub(super) fn listed_before(session: &Path, at: &Path, time: i128) -> bool {
+///
+/// The directory's time tells, where the copy kept it: somebody who removed the
+/// file would have changed it. rsync leaves it as it is where it is right to the
+/// second, and where it takes a file that grew meanwhile a second time; then the
+/// last change of the directory has to be the arrival of a file that is `known`.
+pub(super) fn listed_before(session: &Path, at: &Path, time: i128, known: &dyn Fn(&Path) -> bool) -> bool {
     let Some(there) = at.ancestors().find(|path| session.join(path).is_dir()) else { return false };
-    let changed = |path: &Path| path.symlink_metadata().ok().map(|metadata| Stamp::from(&metadata).changed);
-    let record = changed(&session.join("session.json"));
-    let dirs = walkdir::WalkDir::new(session.join(there)).max_depth(if there == at { 4 } else { 0 });
-    let mut dirs = dirs.into_iter().flatten().filter(|entry| entry.file_type().is_dir());
-    dirs.all(|dir| {
-        let Ok(metadata) = dir.metadata() else { return false };
-        let entries = std::fs::read_dir(dir.path()).into_iter().flatten().flatten();
-        let newest = entries.filter_map(|entry| changed(&entry.path())).chain(record).max();
+    // Of the folder itself, and of what is missing, only the one directory counts.
+    let below = there == at && !at.as_os_str().is_empty();
+    let entries = walkdir::WalkDir::new(session.join(there)).max_depth(if below { 4 } else { 1 });
+    let (mut dirs, mut arrived) = (Vec::new(), None);
+    for entry in entries.into_iter().flatten() {
+        let (Ok(metadata), Ok(path)) = (entry.metadata(), entry.path().strip_prefix(session)) else { continue };
         let stamp = Stamp::from(&metadata);
-        // rsync leaves a directory's time as it is where it is right to the second;
-        // then it is later, but nothing was changed after the last entry came.
-        let same_second = stamp.modified.div_euclid(SECOND) == time.div_euclid(SECOND);
-        let untouched = newest.is_some_and(|newest| stamp.changed <= newest);
-        stamp.modified < time || (same_second && untouched)
+        if entry.file_type().is_dir() && (below || entry.depth() == 0) {
+            dirs.push(stamp);
+        } else if entry.file_type().is_file() && known(path) {
+            arrived = arrived.max(Some(stamp.changed));
+        }
+    }
+    let record = session.join("session.json").symlink_metadata().ok();
+    let arrived = arrived.max(record.map(|metadata| Stamp::from(&metadata).changed));
+    dirs.iter().all(|dir| {
+        let untouched = arrived.is_some_and(|arrived| dir.changed <= arrived);
+        dir.modified < time || (dir.modified - time < LONGEST_COPY && untouched)
     })
 }

@@ -717,6 +717,36 @@ fn what_was_damaged_before_it_was_copied_is_found_in_the_copy() {
 }
 
 #[test]
+fn a_conversation_that_began_after_its_directory_was_listed_is_no_damage() {
+    let root = grove("a_conversation_that_began_after_its_directory_was_listed_is_no_damage");
+    let words = Words::of(&root);
+    let missing = words.put("conversation-missing alder provider/claude/now");
+    let begun = words.put("mid-turn alder provider/claude/now");
+    for (number, (script, found, code)) in [
+        // The file went after the copy was made.
+        ("rm $now", &missing, 1),
+        // rsync took another one twice, so that the directory's time is the copy's own.
+        ("rm $now; cp -a $then x; mv x $then", &begun, 0),
+        // The same, long after the conversation began.
+        ("sed -i 's/\"20[^\"]*Z\"/\"2020-01-01T00:00:00Z\"/' sessions/alder/session.json; rm $now; cp -a $then x; mv x $then", &missing, 1),
+        // The directory has the time of before.
+        ("rm $now; touch -d 2020-01-01T00:00:00Z sessions/alder/provider/claude", &begun, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let copy = root.dir().join(number.to_string());
+        shell(root.dir(), &format!("cp -a root {number}; rm -r {number}/state"));
+        // Of another time than what the script does.
+        shell(&copy, "find . -type f -exec touch -d 2020-01-01T00:00:00Z {} +");
+        shell(&copy, &words.put(script));
+        let (output, findings, _) = verify(&root, &copy);
+        let found_now: Vec<String> = lines(&findings, &copy).into_iter().filter(|line| line.contains("provider")).collect();
+        assert_eq!((output.code, found_now), (Some(code), vec![found.clone()]), "{script}: {output:#?}");
+    }
+}
+
+#[test]
 fn one_session_or_the_sessions_alone_can_be_looked_at() {
     let root = grove("one_session_or_the_sessions_alone_can_be_looked_at");
     let at = |name: &str| root.path().join(name);
@@ -761,15 +791,12 @@ fn a_tree_that_cannot_be_written_and_a_broken_configuration_are_no_obstacle() {
     );
 }
 
-#[test]
-fn sessions_that_are_worked_in_are_sound() {
-    let root = grove("sessions_that_are_worked_in_are_sound");
-    let turns = if full() { 60 } else { 12 };
+/// Takes turns in four sessions of a grove, and looks at something meanwhile.
+fn while_worked_in(root: &Root, turns: usize, mut look: impl FnMut(usize)) {
     std::thread::scope(|scope| {
         let busy: Vec<_> = [("alder", "claude"), ("birch", "notes"), ("fern", "fake"), ("new", "notes")]
             .into_iter()
             .map(|(key, provider)| {
-                let root = &root;
                 scope.spawn(move || {
                     for turn in 0..turns {
                         if turn % 5 == 4 {
@@ -782,17 +809,53 @@ fn sessions_that_are_worked_in_are_sound() {
             .collect();
         let mut looks = 0;
         while busy.iter().any(|busy| !busy.is_finished()) {
-            let (output, findings, verdict) = verify(&root, &root.path());
-            let bad: Vec<&Value> = findings.iter().filter(|finding| finding["severity"] != "note").collect();
-            assert!(bad.is_empty() && output.code == Some(0), "look {looks}: {bad:#?} {verdict}");
+            look(looks);
             looks += 1;
         }
         println!("{looks} looks while 4 sessions took {turns} turns each");
-        assert!(looks > 2);
+        assert!(looks > 1);
     });
-    // Also a copy of it made in the middle of a turn.
-    let (_, findings, _) = verify(&root, &root.path());
+}
+
+/// Demands that nothing but notes is found.
+fn only_notes(root: &Root, dir: &Path, in_use: bool, what: &str) -> usize {
+    let at = dir.display().to_string();
+    let (output, findings, verdict) = if in_use { verified(root, &["verify"]) } else { verify(root, dir) };
+    let bad: Vec<&Value> = findings.iter().filter(|finding| finding["severity"] != "note").collect();
+    assert!(bad.is_empty() && output.code == Some(0), "{what} of {at}: {bad:#?} {verdict}");
+    findings.len()
+}
+
+#[test]
+fn sessions_that_are_worked_in_are_sound() {
+    let root = grove("sessions_that_are_worked_in_are_sound");
+    while_worked_in(&root, if full() { 60 } else { 12 }, |look| {
+        only_notes(&root, &root.path(), look % 2 == 0, &format!("look {look}"));
+    });
+    let (_, findings, _) = verified(&root, &["verify"]);
     assert_eq!(findings, Vec::<Value>::new());
+}
+
+#[test]
+fn copies_of_sessions_that_are_worked_in_are_sound() {
+    let root = grove("copies_of_sessions_that_are_worked_in_are_sound");
+    let mut notes = 0;
+    while_worked_in(&root, if full() { 100 } else { 12 }, |look| {
+        // What is gone before it can be copied is no failure of the copy.
+        let (copy, script) = match look % 4 {
+            0 => ("synced", "rsync -a --delete --exclude=/state root/ synced 2> /dev/null || true"),
+            1 => ("copied", "rm -rf copied; cp -a root copied 2> /dev/null || true; rm -rf copied/state"),
+            2 => {
+                ("linked", "rsync -a --delete --exclude=/state --link-dest=../synced root/ linked 2> /dev/null || true")
+            }
+            _ => ("plain", "umask 077; rm -rf plain; cp -r root plain 2> /dev/null || true; rm -rf plain/state"),
+        };
+        shell(root.dir(), script);
+        if root.dir().join(copy).join("sessions").exists() {
+            notes += only_notes(&root, &root.dir().join(copy), false, &format!("copy {look}"));
+        }
+    });
+    println!("{notes} notes");
 }
 
 #[test]
