@@ -377,12 +377,13 @@ impl<'a> Check<'a> {
         let Some((file, metadata)) = held.max_by_key(|(_, metadata)| metadata.len()) else {
             let name = at.join(&conversation.id);
             let began = conversation.started_at.as_nanosecond();
-            let of_another = |file: &Path| {
+            let known = |file: &Path| {
                 let below = file.strip_prefix(&at);
-                below.is_ok_and(|file| record.earlier.iter().any(|earlier| provider.holds(&earlier.id, file)))
+                let earlier = |file| record.earlier.iter().any(|earlier| provider.holds(&earlier.id, file));
+                below.map_or_else(|_| is_own(file), earlier)
             };
             let path = self.workspace.path();
-            let found = if !self.live && moment::listed_before(path, &at, began, &of_another) {
+            let found = if !self.live && moment::listed_before(path, &at, began, &known) {
                 self.finding(Kind::MidTurn, name, "the copy was made as this conversation began")
             } else {
                 let lost = if current {

@@ -12,6 +12,9 @@ use crate::files::Stamp;
 
 const SECOND: i128 = 1_000_000_000;
 
+/// What is done at once, in nanoseconds: a tick of the kernel's clock, and some more.
+const AT_ONCE: i128 = SECOND / 200;
+
 /// How long a copy may take, in nanoseconds: what began longer before it ended
 /// was there when it was listed.
 const LONGEST_COPY: i128 = 3600 * SECOND;
@@ -37,7 +40,8 @@ pub(super) fn came_earlier(session: &Path, name: &Path, time: i128) -> bool {
 /// The directory's time tells, where the copy kept it: somebody who removed the
 /// file would have changed it. rsync leaves it as it is where it is right to the
 /// second, and where it takes a file that grew meanwhile a second time; then the
-/// last change of the directory has to be the arrival of a file that is `known`.
+/// last change of the directory has to be that it was made, or the arrival of a
+/// file that is `known`.
 pub(super) fn listed_before(session: &Path, at: &Path, time: i128, known: &dyn Fn(&Path) -> bool) -> bool {
     let Some(there) = at.ancestors().find(|path| session.join(path).is_dir()) else { return false };
     // Of the folder itself, and of what is missing, only the one directory counts.
@@ -48,15 +52,16 @@ pub(super) fn listed_before(session: &Path, at: &Path, time: i128, known: &dyn F
         let (Ok(metadata), Ok(path)) = (entry.metadata(), entry.path().strip_prefix(session)) else { continue };
         let stamp = Stamp::from(&metadata);
         if entry.file_type().is_dir() && (below || entry.depth() == 0) {
-            dirs.push(stamp);
+            let made = metadata.created().ok().and_then(|made| jiff::Timestamp::try_from(made).ok());
+            dirs.push((stamp, made.is_some_and(|made| stamp.changed - made.as_nanosecond() < AT_ONCE)));
         } else if entry.file_type().is_file() && known(path) {
             arrived = arrived.max(Some(stamp.changed));
         }
     }
     let record = session.join("session.json").symlink_metadata().ok();
     let arrived = arrived.max(record.map(|metadata| Stamp::from(&metadata).changed));
-    dirs.iter().all(|dir| {
-        let untouched = arrived.is_some_and(|arrived| dir.changed <= arrived);
+    dirs.iter().all(|(dir, just_made)| {
+        let untouched = *just_made || arrived.is_some_and(|arrived| dir.changed <= arrived);
         dir.modified < time || (dir.modified - time < LONGEST_COPY && untouched)
     })
 }

@@ -371,7 +371,7 @@ fn go_on(root: &Root, copy: &Path, key: &str, acknowledged: &[Turn]) {
     let status: Value = serde_json::from_str(&on(root, copy, &["status", key, "--json"])).expect("JSON");
     let current = status["record"]["conversation"]["id"].as_str().map(str::to_owned);
     let said: Vec<&Turn> = acknowledged.iter().filter(|turn| turn.key == key).collect();
-    let history = on(root, copy, &["history", key, "--json"]);
+    let history = on(root, copy, &["history", key, "--all", "--json"]);
     for turn in &said {
         assert!(history.lines().any(|line| {
             let line: Value = serde_json::from_str(line).expect("JSON");

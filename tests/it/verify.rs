@@ -521,8 +521,8 @@ fn plant(test: &str, damages: &[&[Damage]], severities: &[&str]) {
         .flat_map(|(number, damage)| [(number, true, *damage), (number, false, *damage)])
         .filter(|(_, live, damage)| *live || damage.place == In::Both)
         .collect();
-    let wrong = all(&jobs, |(number, live, damage)| {
-        let dir = root.dir().join(format!("{number}-{live}"));
+    // All copies first: what is done to one is then clearly later than its copying.
+    let wrong = all(&jobs, |(number, live, _)| {
         // The copy of last night, without this machine's state; now rsync's, now cp's.
         let copied = match (live, number % 2) {
             (true, _) => "cp -a root \"$0\"",
@@ -530,11 +530,13 @@ fn plant(test: &str, damages: &[&[Damage]], severities: &[&str]) {
             (false, _) => "rsync -a --exclude=/state root/ \"$0\" || { cp -a root \"$0\"; rm -r \"$0/state\"; }",
         };
         let mut copy = Command::new("sh");
-        copy.args(["-ec", copied]).arg(&dir).current_dir(root.dir());
+        copy.args(["-ec", copied]).arg(format!("{number}-{live}")).current_dir(root.dir());
         let copied = run(copy, "");
-        if copied.code != Some(0) {
-            return Err(format!("{copied:?}"));
-        }
+        if copied.code == Some(0) { Ok(()) } else { Err(format!("{copied:?}")) }
+    });
+    assert_eq!(wrong, Vec::<String>::new());
+    let wrong = all(&jobs, |(number, live, damage)| {
+        let dir = root.dir().join(format!("{number}-{live}"));
         let script = words.put(damage.script);
         shell(&dir, &script);
         let before = Tree::of(std::slice::from_ref(&dir));
@@ -722,6 +724,7 @@ fn a_conversation_that_began_after_its_directory_was_listed_is_no_damage() {
     let words = Words::of(&root);
     let missing = words.put("conversation-missing alder provider/claude/now");
     let begun = words.put("mid-turn alder provider/claude/now");
+    let birch = words.put("mid-turn birch $birch").trim_end_matches(".jsonl").to_owned();
     for (number, (script, found, code)) in [
         // The file went after the copy was made.
         ("rm $now", &missing, 1),
@@ -729,6 +732,8 @@ fn a_conversation_that_began_after_its_directory_was_listed_is_no_damage() {
         ("rm $now; cp -a $then x; mv x $then", &begun, 0),
         // The same, long after the conversation began.
         ("sed -i 's/\"20[^\"]*Z\"/\"2020-01-01T00:00:00Z\"/' sessions/alder/session.json; rm $now; cp -a $then x; mv x $then", &missing, 1),
+        // The directory was only made by then.
+        ("rm -r sessions/birch/provider/notes; mkdir -m 700 sessions/birch/provider/notes", &birch, 0),
         // The directory has the time of before.
         ("rm $now; touch -d 2020-01-01T00:00:00Z sessions/alder/provider/claude", &begun, 0),
     ]
