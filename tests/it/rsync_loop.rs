@@ -19,10 +19,12 @@ use serde_json::Value;
 
 use crate::support::clis::did_not_run;
 use crate::support::fake::{Fake, Running, until};
-use crate::support::root::{Root, run, write};
+use crate::support::root::{Root, full, run, write};
 
-/// How many copies are made at least.
-const COPIES: usize = 100;
+/// How many copies are made: a hundred where the long version is asked for.
+fn copies() -> usize {
+    if full() { 100 } else { 30 }
+}
 
 /// How many copies are made of one root.
 const COPIES_A_ROUND: usize = 5;
@@ -148,10 +150,10 @@ fn every_copy_of_a_working_root_goes_on() {
     let mut facts = Facts::default();
     let begun = Instant::now();
     // Each round has a root of its own, so that what is copied stays small.
-    for round in 0..COPIES / COPIES_A_ROUND {
+    for round in 0..copies() / COPIES_A_ROUND {
         one_round(test, round, &mut facts);
     }
-    println!("{} turns, {COPIES} copies in {:.1?}: {facts:#?}", facts.turns, begun.elapsed());
+    println!("{} turns, {} copies in {:.1?}: {facts:#?}", facts.turns, copies(), begun.elapsed());
 }
 
 fn one_round(test: &str, round: usize, facts: &mut Facts) {
@@ -331,7 +333,7 @@ fn check(root: &Root, copy: &Path, acknowledged: &[Turn]) {
 /// in some copies, another each time; with all where the long version is asked for.
 fn go_on_with_some(root: &Root, copy: &Path, acknowledged: &[Turn], number: usize) {
     let keys: BTreeSet<&str> = acknowledged.iter().map(|turn| turn.key.as_str()).collect();
-    if std::env::var_os("DENIZEN_TEST_FULL").is_some() {
+    if full() {
         keys.iter().for_each(|key| go_on(root, copy, key, acknowledged));
     } else if number.is_multiple_of(3) {
         let key = keys.iter().nth(number / 3 % keys.len()).expect("a key");
