@@ -42,6 +42,11 @@ fn main() -> ExitCode {
             floor::list(Path::new(&args.nth(1).expect("a directory")));
             return ExitCode::SUCCESS;
         }
+        Some("__floor_migrate") => {
+            let paths: Vec<PathBuf> = args.skip(1).map(PathBuf::from).collect();
+            floor::migrate(&paths[0], &paths[1], paths.get(2).is_some());
+            return ExitCode::SUCCESS;
+        }
         Some("__memory") => return memory_of(args.skip(1).collect()),
         _ => {}
     }
@@ -128,7 +133,7 @@ impl Bench {
         if self.has("7") || self.has("12") || self.has("9") {
             self.many_sessions();
         }
-        if self.has("13") || self.has("14") {
+        if self.has("17") || self.has("18") {
             self.whole_root();
         }
         if self.has("10") {
@@ -139,6 +144,44 @@ impl Bench {
             self.new_key("process");
             self.new_key("power");
         }
+        if self.has("13") {
+            self.migrate("process");
+            self.migrate("power");
+        }
+    }
+
+    /// A file of 10,000 conversations of an earlier bot becomes sessions.
+    fn migrate(&self, durability: &str) {
+        let count = 10_000;
+        let bot = self.dir.join("bot");
+        let file = product::legacy(&bot, count);
+        let me = std::env::current_exe().expect("this program");
+        let run = |command: &mut Command| {
+            assert!(command.env_clear().stdout(Stdio::null()).status().expect("started").success(), "it failed");
+        };
+        let root = self.dir.join(format!("migrated-{durability}"));
+        let (mut floor, mut product) = (Vec::new(), Vec::new());
+        for round in 0..6 {
+            // What each made is removed outside its time.
+            let timed = |samples: &mut Vec<f64>, command: &mut Command| {
+                let start = Instant::now();
+                run(command);
+                let took = start.elapsed().as_secs_f64() * 1e3;
+                std::fs::remove_dir_all(&root).expect("removed");
+                if round > 0 {
+                    samples.push(took);
+                }
+            };
+            let mut command = Command::new(&me);
+            command.arg("__floor_migrate").arg(&file).arg(&root).args((durability == "power").then_some("power"));
+            timed(&mut floor, &mut command);
+            let mut command = Command::new(product::program());
+            command.args(["--quiet", "migrate", "--from"]).arg(&bot).arg("--root").arg(&root);
+            timed(&mut product, command.args(["-c", &format!("durability={durability}")]));
+        }
+        let (b, c) = (measure::median(&floor), measure::median(&product));
+        let what = format!("migrate {count} conversations, {durability}, ms");
+        line("13", &what, [b, f64::NAN, c], c / b, At::Most(1.4));
     }
 
     fn one_key(&self, row: &str, durability: &str, goal: f64) {
@@ -252,7 +295,7 @@ impl Bench {
         for size in sizes {
             product::generate_whole(&root, present, size);
             present = size;
-            for (row, what) in [("13", "verify"), ("14", "export")] {
+            for (row, what) in [("17", "verify"), ("18", "export")] {
                 if !self.has(row) {
                     continue;
                 }

@@ -33,6 +33,9 @@ pub mod rehome;
 /// Sessions in a backup or a file: verified, packed, unpacked, copied.
 pub mod archive;
 
+/// Moving in from earlier systems: found, planned, applied; what they left is only read.
+pub mod legacy;
+
 /// What comes in from a channel, and where the reply goes.
 pub mod message;
 

@@ -119,6 +119,32 @@ pub(crate) fn launch(mut args: impl Iterator<Item = String>) -> ExitCode {
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }
 
+/// Makes a folder with a record of every conversation in a file: each built aside
+/// and renamed, all synced at once.
+pub(crate) fn migrate(file: &Path, root: &Path, durable: bool) {
+    let (sessions, staging) = (root.join("sessions"), root.join("state/tmp"));
+    std::fs::create_dir_all(&sessions).expect("a directory");
+    std::fs::create_dir_all(&staging).expect("a directory");
+    let bytes = std::fs::read(file).expect("the file");
+    let found: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let threads = found["threads"].as_object().expect("conversations");
+    for (name, entry) in threads {
+        let folder = format!("discord-{name}");
+        let mut record = new_record(&folder);
+        record["conversation"]["id"] = entry["sessionId"].clone();
+        record["origin"] = entry.clone();
+        let built = staging.join(&folder);
+        std::fs::create_dir(&built).expect("a folder");
+        std::fs::write(built.join("session.json"), serde_json::to_vec_pretty(&record).expect("JSON")).expect("written");
+        std::fs::write(built.join("settings.json"), b"{\"memory_directory\": \"memory\"}\n").expect("written");
+        std::fs::rename(&built, sessions.join(&folder)).expect("renamed");
+    }
+    std::fs::write(root.join("copy"), &bytes).expect("written");
+    if durable {
+        rustix::fs::syncfs(std::fs::File::open(root).expect("the root")).expect("synced");
+    }
+}
+
 /// What a list shows of a session.
 #[derive(Serialize, Deserialize)]
 struct Row {

@@ -159,6 +159,26 @@ pub(crate) fn generate_whole(root: &Path, from: usize, to: usize) {
     }
 }
 
+/// Writes what an earlier bot left: one file with so many conversations.
+pub(crate) fn legacy(bot: &Path, count: usize) -> PathBuf {
+    let file = bot.join(".claude/claudeclaw/sessions.json");
+    std::fs::create_dir_all(bot.join(".claude/claudeclaw")).expect("a directory");
+    let threads: serde_json::Map<String, serde_json::Value> = (0..count)
+        .map(|number| {
+            let name = format!("148456789012{number:07}");
+            let entry = serde_json::json!({
+                "sessionId": format!("{number:08x}-10b1-426f-9247-bb680e5fe0c8"), "threadId": name,
+                "createdAt": "2026-03-25T10:00:00.000Z", "lastUsedAt": "2026-03-25T11:00:00.000Z",
+                "turnCount": 3, "compactWarned": false
+            });
+            (name, entry)
+        })
+        .collect();
+    let text = serde_json::to_string_pretty(&serde_json::json!({ "threads": threads })).expect("JSON");
+    std::fs::write(&file, text).expect("written");
+    file
+}
+
 /// Makes sessions, as they are after some use, by writing their files: the
 /// folder with its record and settings, the lock, the line.
 pub(crate) fn generate(root: &Path, from: usize, to: usize) {

@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::files::{self, quoted};
 use crate::key::KeyError;
+use crate::legacy::LegacyError;
 use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
 use crate::rehome::RehomeError;
@@ -119,6 +120,19 @@ impl From<files::Error> for CliError {
 impl From<ChoiceError> for CliError {
     fn from(error: ChoiceError) -> Self {
         choice_error(&error)
+    }
+}
+
+impl From<LegacyError> for CliError {
+    fn from(error: LegacyError) -> Self {
+        let hint = match &error {
+            LegacyError::File(file) => return file_error(file),
+            LegacyError::Session(session) => return session_error(session),
+            LegacyError::Busy => return Self::of(&error, BUSY, Some("wait until it is done".to_owned())),
+            LegacyError::NoReceipt(_) => "the receipts are the directories below `legacy/` in the root",
+            LegacyError::Broken { .. } => "it was left as it is; `denizen rm <key>` removes single sessions",
+        };
+        Self::of(&error, FAILED, Some(hint.to_owned()))
     }
 }
 
@@ -297,6 +311,7 @@ fn file_error(error: &files::Error) -> CliError {
             "make it a file of its own: cp --remove-destination {0} {0}.new && mv {0}.new {0}",
             quoted(path)
         )),
+        files::Error::Foreign { path, .. } => Some(format!("check who owns it: ls -ld {}", quoted(path))),
         files::Error::TooLarge { path, .. } => Some(format!("look at it, and move it away: ls -l {}", quoted(path))),
     };
     CliError::of(error, FAILED, hint)

@@ -18,6 +18,7 @@ mod import;
 mod init;
 mod ls;
 mod man;
+mod migrate;
 mod new;
 mod notes;
 mod output;
@@ -139,6 +140,7 @@ enum Command {
     Import(import::ImportArgs),
     Verify(verify::VerifyArgs),
     Restore(restore::RestoreArgs),
+    Migrate(migrate::MigrateArgs),
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
@@ -267,6 +269,9 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     let launcher = PathBuf::from("/proc/self/exe");
     let control = Control { setup: Arc::new(Setup { config, environment, home, launcher }), store };
     let app = App { out, control, config_file };
+    if !matches!(cli.command, Command::Migrate(_)) {
+        migrate::notice(&app, here);
+    }
     match cli.command {
         Command::Send(args) => send::run(&app, &args, here),
         Command::Attach(args) => attach::run(&app, &args),
@@ -294,6 +299,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Export(args) => export::run(&app, &args, here),
         Command::Import(args) => import::run(&app, &args, here),
         Command::Restore(args) => restore::run(&app, &args, here),
+        Command::Migrate(args) => migrate::run(&app, &args, here),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
         Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),

@@ -27,6 +27,9 @@ pub(super) fn run(app: &App, args: &NewArgs) -> Result<ExitCode, CliError> {
     if app.out.json {
         app.out.json(&json!(changed.record));
     }
+    for notice in &changed.notices {
+        app.out.note(notice);
+    }
     app.out.done(format_args!("the next message to `{}` starts a fresh conversation", escape(key.as_str())));
     Ok(ExitCode::SUCCESS)
 }

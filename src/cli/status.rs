@@ -68,7 +68,8 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     }
     line("folder", status.path.display().to_string());
     if status.working_dir != status.path {
-        line("works in", status.working_dir.display().to_string());
+        let until = if status.until_new { ", where its conversation was, until `denizen new`" } else { "" };
+        line("works in", format!("{}{until}", status.working_dir.display()));
     }
     line("state", state(&status));
     if let Some(agent) = &record.agent {
@@ -152,6 +153,7 @@ fn as_json(status: &SessionStatus) -> serde_json::Value {
         "settings": status.settings.as_ref().ok(),
         "path": status.path,
         "working_dir": status.working_dir,
+        "until_new": status.until_new,
         "busy": status.busy,
         "bytes": status.bytes,
         "pending": status.pending.iter().map(super::pending::as_json).collect::<Vec<_>>(),

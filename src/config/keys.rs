@@ -107,6 +107,18 @@ pub const KEYS: &[KeySpec] = &[
         default: "never",
         help: "How long a session stays archived before `denizen cleanup` moves it to the trash. One with unanswered messages stays.",
     },
+    KeySpec {
+        name: "legacy.from",
+        kind: Kind::Paths,
+        default: "[]",
+        help: "Directories in which an earlier bot (claudeclaw, claude-telegram-bot, tinyclaw) was started or kept its state: `denizen migrate` looks there too.",
+    },
+    KeySpec {
+        name: "legacy.temp",
+        kind: Kind::Path,
+        default: "/tmp",
+        help: "The directory where claude-telegram-bot kept its state.",
+    },
 ];
 
 /// The keys of an `[agents.<name>]` section.

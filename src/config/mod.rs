@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long things are kept.
     pub retention: Retention,
+    /// Where earlier systems kept their state.
+    pub legacy: Legacy,
     /// The named agents.
     pub agents: BTreeMap<String, Agent>,
     /// The sections of providers, unread.
@@ -66,6 +68,15 @@ pub struct Retention {
     pub idle: Option<Duration>,
     /// How long an archived session stays before it goes to the trash.
     pub archived: Option<Duration>,
+}
+
+/// Where earlier systems kept their state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// Directories of bots, absolute.
+    pub from: Vec<PathBuf>,
+    /// The directory where claude-telegram-bot kept its state, absolute.
+    pub temp: PathBuf,
 }
 
 /// A named bundle of provider, model, instructions and defaults.
@@ -274,11 +285,9 @@ impl Config {
                 reason: format!("`{level}` is not available: this version has no walls yet, only `off` is accepted"),
             });
         }
-        let working_dirs = match values.get("working_dirs") {
-            Some((Value::Texts(items), _)) => {
-                items.iter().map(|item| path("working_dirs", item)).collect::<Result<_, _>>()?
-            }
-            _ => Vec::new(),
+        let paths = |name: &str| match values.get(name) {
+            Some((Value::Texts(items), _)) => items.iter().map(|item| path(name, item)).collect(),
+            _ => Ok(Vec::new()),
         };
         let listed = KEYS.iter().map(|spec| match values.get(spec.name) {
             Some((value, origin)) => {
@@ -291,12 +300,16 @@ impl Config {
         Ok(Self {
             provider: text("provider").filter(|name| *name != "auto").map(str::to_owned),
             durability: if text("durability") == Some("process") { Durability::Process } else { Durability::Power },
-            working_dirs,
+            working_dirs: paths("working_dirs")?,
             working_dir: text("defaults.working_dir").map(|text| path("defaults.working_dir", text)).transpose()?,
             limits: Limits {
                 turns: number("limits.turns"),
                 queued: number("limits.queued"),
                 turn_timeout: span("limits.turn_timeout").unwrap_or(Duration::from_secs(1800)),
+            },
+            legacy: Legacy {
+                from: paths("legacy.from")?,
+                temp: path("legacy.temp", text("legacy.temp").unwrap_or("/tmp"))?,
             },
             retention: Retention {
                 trash: span("retention.trash"),

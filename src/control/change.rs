@@ -32,11 +32,17 @@ impl Control {
     /// # Errors
     /// Where the session stays busy or cannot be saved.
     pub async fn new_conversation(&self, key: &Key, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
-        self.change(key, wait, |record| {
-            record.retire_conversation();
-            Ok(())
-        })
-        .await
+        let mut guard = self.guard(key, wait).await?;
+        let mut grant = Grant::read(&self.store, guard.folder(), guard.record().uuid)?;
+        if guard.record().conversation.is_some() {
+            guard.record_mut().retire_conversation();
+            guard.save()?;
+        }
+        let mut notices = Vec::new();
+        if grant.end_with_conversation(&self.store, guard.folder())? {
+            notices.push("from now on the session works in its own folder".to_owned());
+        }
+        Ok(Changed { record: guard.record().clone(), notices })
     }
 
     /// Makes an earlier conversation the current one: by the start of its id,
@@ -187,6 +193,7 @@ impl Control {
         let guard = self.guard(key, wait).await?;
         let mut grant = Grant::read(&self.store, guard.folder(), guard.record().uuid)?;
         grant.working_dir.clone_from(&real);
+        grant.until_new = false;
         grant.save(&self.store, guard.folder())?;
         let mut notices = Vec::new();
         if let Some(real) = &real {

@@ -31,6 +31,8 @@ pub struct SessionStatus {
     pub path: PathBuf,
     /// The directory that it works in.
     pub working_dir: PathBuf,
+    /// Whether it works there only until a fresh conversation begins.
+    pub until_new: bool,
     /// Whether a turn or terminal has it now.
     pub busy: bool,
     /// Messages that were not answered.
@@ -127,6 +129,7 @@ impl Control {
         Ok(SessionStatus {
             settings: workspace.settings(),
             path: workspace.path().to_owned(),
+            until_new: grant.until_new,
             working_dir: grant.working_dir.unwrap_or_else(|| workspace.path().to_owned()),
             busy: is_locked(&self.store.state_path("locks").join(folder))?,
             pending: self.pending(folder)?,

@@ -12,8 +12,16 @@ use super::{Durability, Error};
 /// # Errors
 /// Where the source cannot be read, or the target exists or cannot be written.
 pub fn copy_new(from: &Path, to: &Path, durability: Durability) -> Result<(), Error> {
-    let copy = || -> std::io::Result<()> {
-        let mut source = File::open(from)?;
+    let opened = File::open(from).map_err(|source| Error::io("copy", from, source))?;
+    copy_open(opened, from, to, durability)
+}
+
+/// Copies an open file, whose path is for messages only, as [`copy_new`] does.
+///
+/// # Errors
+/// Where the source cannot be read, or the target exists or cannot be written.
+pub fn copy_open(mut source: File, from: &Path, to: &Path, durability: Durability) -> Result<(), Error> {
+    let mut copy = || -> std::io::Result<()> {
         let metadata = source.metadata()?;
         let mode = 0o600 | (metadata.mode() & 0o100);
         let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(to)?;

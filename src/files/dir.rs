@@ -1,18 +1,17 @@
 //! A directory that is held open, and the only ways to look into it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::replace::{Durability, Staging};
-use super::{Error, describe};
+use super::{Error, Stamp, describe};
 
 /// An open directory. Names given to its methods are relative to it; a name
 /// that leads through a symbolic link or out of it is an [`Error::Link`].
@@ -21,19 +20,6 @@ pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
     hard_links: bool,
-}
-
-/// What tells two versions of a file apart without reading them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    /// The inode number: every atomic replacement changes it.
-    pub inode: u64,
-    /// The size, in bytes.
-    pub size: u64,
-    /// The time of the last change of content, in nanoseconds since 1970.
-    pub modified: i128,
-    /// The time of the last change of content or inode, in nanoseconds since 1970.
-    pub changed: i128,
 }
 
 /// A short lock on a directory, which ends when this is dropped.
@@ -69,8 +55,14 @@ impl Dir {
     /// # Errors
     /// Where it does not exist, is no directory, or is reached through a link.
     pub fn open_dir(&self, name: &Path) -> Result<Self, Error> {
-        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), "open the directory")?;
-        Ok(Self { fd, path: self.path.join(name), hard_links: self.hard_links })
+        match self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), "open the directory") {
+            Ok(fd) => Ok(Self { fd, path: self.path.join(name), hard_links: self.hard_links }),
+            // What the kernel says of a link in the last place.
+            Err(error) if error.os_error() == Some(Errno::NOTDIR.raw_os_error()) && is_link(&self.path.join(name)) => {
+                Err(Error::Link { path: self.path.join(name) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The same directory, in which a file may have several names: a backup that
@@ -105,6 +97,39 @@ impl Dir {
     pub fn read_stamped(&self, name: &Path, cap: u64) -> Result<(Vec<u8>, Stamp), Error> {
         let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty(), "read")?;
         let stamp = self.check_regular(&fd, name, Some(cap))?;
+        self.read_open(fd, name, stamp, cap)
+    }
+
+    /// Reads a regular file of this user whole: in a place where others can
+    /// write, theirs is refused.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn read_own(&self, name: &Path, cap: u64) -> Result<(Vec<u8>, Stamp), Error> {
+        let (file, stamp) = self.open_own(name, cap)?;
+        self.read_open(file.into(), name, stamp, cap)
+    }
+
+    /// Opens a regular file of this user, as [`Dir::read_own`] does.
+    ///
+    /// # Errors
+    /// As the kinds of [`Error`] say.
+    pub fn open_own(&self, name: &Path, cap: u64) -> Result<(File, Stamp), Error> {
+        let fd = self.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty(), "read")?;
+        let stamp = self.check_regular(&fd, name, Some(cap))?;
+        check_owner(&fd, &self.path.join(name))?;
+        Ok((File::from(fd), stamp))
+    }
+
+    /// Refuses a directory that belongs to another user.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], or where it cannot be looked at.
+    pub fn check_own(&self) -> Result<(), Error> {
+        check_owner(&self.fd, &self.path)
+    }
+
+    fn read_open(&self, fd: OwnedFd, name: &Path, stamp: Stamp, cap: u64) -> Result<(Vec<u8>, Stamp), Error> {
         let size = usize::try_from(stamp.size).unwrap_or(0);
         // One byte more, so that one call reads it all and shows that it was all.
         let mut bytes = vec![0; size + 1];
@@ -259,6 +284,26 @@ impl Dir {
             .map_err(|errno| Error::io("move", &self.path.join(name), errno))
     }
 
+    /// Moves an entry into another directory of the same file system, under the
+    /// same name, unless that is taken. Returns whether it was moved.
+    ///
+    /// # Errors
+    /// Where the operating system refuses.
+    pub fn move_new(&self, name: &Path, target: &Self) -> Result<bool, Error> {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        let moved = match rustix::fs::renameat_with(&self.fd, name, &target.fd, name, flags) {
+            // A file system without that flag: a folder never replaces one that
+            // has anything in it.
+            Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&self.fd, name, &target.fd, name),
+            moved => moved,
+        };
+        match moved {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => Ok(false),
+            Err(errno) => Err(Error::io("move", &self.path.join(name), errno)),
+        }
+    }
+
     /// The names of the entries, in no order.
     ///
     /// # Errors
@@ -410,32 +455,15 @@ impl Dir {
     }
 }
 
+fn check_owner(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
+    let owner = rustix::fs::fstat(fd).map_err(|errno| Error::io("look at", path, errno))?.st_uid;
+    if owner == rustix::process::geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(Error::Foreign { path: path.to_owned(), owner })
+    }
+}
+
 fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.file_type().is_symlink())
-}
-
-fn nanos(seconds: i64, nanoseconds: i64) -> i128 {
-    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
-}
-
-impl From<&rustix::fs::Stat> for Stamp {
-    fn from(stat: &rustix::fs::Stat) -> Self {
-        Self {
-            inode: stat.st_ino,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: nanos(stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-            changed: nanos(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
-        }
-    }
-}
-
-impl From<&Metadata> for Stamp {
-    fn from(metadata: &Metadata) -> Self {
-        Self {
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: nanos(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanos(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }

@@ -13,17 +13,19 @@ mod line;
 mod lock;
 mod replace;
 mod sqlite;
+mod stamp;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use below::files_below;
-pub use copy::copy_new;
-pub use dir::{Dir, DirLock, Stamp};
+pub use copy::{copy_new, copy_open};
+pub use dir::{Dir, DirLock};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
 pub use replace::{Durability, Staging, finish_renames};
 pub use sqlite::fold as fold_sqlite_log;
+pub use stamp::Stamp;
 
 /// Why a file could not be read, written or locked. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,14 @@ pub enum Error {
         path: PathBuf,
         /// The number of its names.
         names: u64,
+    },
+    /// The file or directory belongs to another user, who may change it.
+    #[error("`{}` belongs to user {owner}", path.display())]
+    Foreign {
+        /// The file or directory.
+        path: PathBuf,
+        /// The numeric id of its owner.
+        owner: u32,
     },
     /// The file is larger than what is sensible for it.
     #[error("`{}` has {size} bytes, at most {cap} are read", path.display())]

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn, User,
-    plain_prompt,
+    Continuation, End, Event, Failure, FailureKind, Invocation, Layout, Parser, Provider, ProviderError, Step, Turn,
+    User, UsersOwn, plain_prompt,
 };
 use crate::session::Usage;
 
@@ -102,6 +102,12 @@ impl Provider for Claude {
         projects.insert(turn.place.working_dir.to_string_lossy().into_owned(), trusted);
         let state = json!({"hasCompletedOnboarding": true, "projects": projects});
         vec![Step::Write { at: ".claude.json".into(), content: state.to_string().into_bytes() }]
+    }
+
+    fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
+        let home = user.directory("CLAUDE_CONFIG_DIR", ".claude")?;
+        let more = vec![(home.join("tasks"), "tasks")];
+        Some(UsersOwn { dir: home.join("projects"), layout: Layout::ByWorkingDirectory(project_name), more })
     }
 
     fn compact_prompt(&self) -> Option<&'static str> {

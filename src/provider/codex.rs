@@ -18,7 +18,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn, User,
+    Continuation, End, Event, Failure, FailureKind, Invocation, Layout, Parser, Provider, ProviderError, Step, Turn,
+    User, UsersOwn,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -63,6 +64,11 @@ impl Provider for Codex {
         let stem = file.file_name()?.to_str()?.strip_suffix(".jsonl")?;
         let id = stem.get(stem.len().checked_sub(36)?..)?;
         self.holds(id, file).then(|| id.to_owned())
+    }
+
+    fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
+        let dir = user.directory("CODEX_HOME", ".codex")?.join("sessions");
+        Some(UsersOwn { dir, layout: Layout::AsKept, more: Vec::new() })
     }
 
     fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {

@@ -115,6 +115,13 @@ pub trait Provider: Sync {
         None
     }
 
+    /// Where it keeps the conversations of somebody who uses it without Denizen.
+    /// `None` where they cannot be taken over file by file.
+    fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
+        let _ = user;
+        None
+    }
+
     /// The prompt that makes it compact the conversation, where it has one.
     fn compact_prompt(&self) -> Option<&'static str> {
         None
@@ -130,6 +137,27 @@ pub enum Format {
     Sqlite,
     /// Nothing that could be checked.
     Opaque,
+}
+
+/// Where a CLI keeps the conversations of somebody who uses it without Denizen.
+#[derive(Debug, Clone)]
+pub struct UsersOwn {
+    /// The directory of all of them.
+    pub dir: PathBuf,
+    /// How they lie in it.
+    pub layout: Layout,
+    /// Directories that hold more of a conversation below its id, each with the
+    /// directory below `provider/<name>/` where that belongs.
+    pub more: Vec<(PathBuf, &'static str)>,
+}
+
+/// How conversations lie in a directory.
+#[derive(Debug, Clone, Copy)]
+pub enum Layout {
+    /// `<name of the working directory>/<id>.jsonl`, beside it perhaps `<id>/`.
+    ByWorkingDirectory(fn(&str) -> String),
+    /// Files that [`Provider::id_in`] knows, in directories as Denizen keeps them.
+    AsKept,
 }
 
 /// Reads what a provider prints, line by line.

@@ -24,18 +24,29 @@ impl Names {
 
     /// Gives a session its name, beside any other that has the same.
     pub fn add(&self, folder: &str, record: &Record) {
-        // A session that nobody finds by its title is still there.
-        let _linked = self.link(folder, record);
+        self.add_as(folder, &record.place, record.display_name());
     }
 
-    fn link(&self, folder: &str, record: &Record) -> Result<(), crate::files::Error> {
-        let place = self.dir.join(file_name(&record.place, "other"));
-        make_private_dir(&place, crate::files::Durability::Process)?;
+    /// Gives a session this name, at the place where it was made.
+    pub(super) fn add_as(&self, folder: &str, place: &str, name: &str) {
+        // A session that nobody finds by its title is still there.
+        let _linked = self.link(folder, place, name);
+    }
+
+    fn link(&self, folder: &str, place: &str, name: &str) -> Result<(), crate::files::Error> {
+        let place = self.dir.join(file_name(place, "other"));
         let target = target(folder);
-        let name = file_name(record.display_name(), folder);
+        let name = file_name(name, folder);
         for name in [name.clone(), format!("{name} ({folder})")] {
             let link = place.join(name);
-            match symlink(&target, &link) {
+            let linked = match symlink(&target, &link) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    make_private_dir(&place, crate::files::Durability::Process)?;
+                    symlink(&target, &link)
+                }
+                linked => linked,
+            };
+            match linked {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     if std::fs::read_link(&link).is_ok_and(|found| found == target) {

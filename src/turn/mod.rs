@@ -200,7 +200,7 @@ async fn ask(
 ) -> Result<(), TurnError> {
     let store = guard.store().clone();
     let settings = guard.workspace().settings()?;
-    let grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
+    let mut grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
     heard.provider.clone_from(&chosen.name);
     let mut wait_told = || tell(Progress::WaitingForPermit);
@@ -208,6 +208,9 @@ async fn ask(
         permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
         () = request.interrupt.notified() => return Err(TurnError::Stopped),
     };
+    if request.message.options.new {
+        grant.end_with_conversation(&store, guard.folder())?;
+    }
     let mut place = rehome::place(guard, &grant, &chosen.name, &settings)?;
     heard.place = Some(place.clone());
     let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;

@@ -34,6 +34,7 @@ const RECORD_KEPT: &str = "0\nnote: something else had changed a file of the ses
 const TRANSCRIPT_KEPT: &str = "0\nnote: something else had changed a file of the session meanwhile: what it wrote is kept in `~test/root/state/conflicts/alder-<time>-transcript.jsonl`";
 const NOT_STORED: &str =
     "0\nnote: claude answered, but did not store the conversation: the next message will start a fresh one";
+const LINKED_MEMORY: &str = "1\nerror: the memory directory `~test/root/sessions/alder/memory` is not a directory inside the session's folder: `~test/root/sessions/alder/memory` is or leads through a symbolic link, which is never followed\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere";
 const NO_MEMORY: &str = "1\nerror: the memory directory `~test/root/sessions/alder/memory` is not a directory inside the session's folder: could not open the directory `~test/root/sessions/alder/memory`: Not a directory (os error 20)\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere";
 const LOST: &str = "0\nnote: the conversation <id> is no longer in the session's folder, so a fresh one was started with the last turns as context";
 
@@ -74,7 +75,7 @@ const ATTACKS: &[Attack] = &[
         name: "memory is a link to another's",
         script: "rm -r memory; ln -s ../birch/memory memory",
         now: FINE,
-        next: NO_MEMORY,
+        next: LINKED_MEMORY,
     },
     Attack {
         name: "MEMORY.md is a link to another's",
@@ -147,7 +148,7 @@ const ATTACKS: &[Attack] = &[
         name: "the settings point memory at a link",
         script: r#"ln -s ../birch/memory notes; echo '{"memory_directory": "notes"}' > settings.json"#,
         now: FINE,
-        next: "1\nerror: the memory directory `~test/root/sessions/alder/notes` is not a directory inside the session's folder: could not open the directory `~test/root/sessions/alder/notes`: Not a directory (os error 20)\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere",
+        next: "1\nerror: the memory directory `~test/root/sessions/alder/notes` is not a directory inside the session's folder: `~test/root/sessions/alder/notes` is or leads through a symbolic link, which is never followed\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere",
     },
     Attack {
         name: "the settings are a link to another's",

@@ -84,6 +84,20 @@ fn every_provider_file_is_in_the_list() {
 }
 
 #[test]
+fn every_importer_file_is_in_the_list() {
+    let common = ["apply", "fields", "keys", "locate", "mod", "plan", "proposal", "read", "receipt", "take", "undo"];
+    let files: BTreeSet<String> = std::fs::read_dir(source().join("legacy"))
+        .expect("a directory")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".rs").map(|name| name.replace('_', "-")))
+        .filter(|name| !common.contains(&name.as_str()))
+        .collect();
+    let listed: BTreeSet<String> =
+        denizen::legacy::IMPORTERS.iter().map(|importer| importer.name().to_owned()).collect();
+    assert_eq!(files, listed);
+}
+
+#[test]
 fn every_command_has_a_file() {
     for command in denizen::cli::command().get_subcommands() {
         let name = if command.get_name() == "unarchive" { "archive" } else { command.get_name() };

@@ -8,6 +8,7 @@ pub(crate) mod fake;
 pub(crate) mod killat;
 pub(crate) mod many;
 pub(crate) mod model;
+pub(crate) mod moving;
 pub(crate) mod promise;
 pub(crate) mod root;
 pub(crate) mod talk;
