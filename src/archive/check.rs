@@ -283,8 +283,8 @@ impl<'a> Check<'a> {
         let earlier = !self.live && moment::came_earlier(self.workspace.path(), Path::new(NAME), last_turn);
         let stamp = self.dir().stamp(Path::new(NAME)).ok().flatten();
         let mut transcript = match self.workspace.transcript() {
-            Ok(Some(_)) => Seen::default(),
-            Ok(None) if record.turns == 0 => return,
+            Ok(Some(_)) => Seen { last: record.turns_elsewhere, ..Seen::default() },
+            Ok(None) if record.turns == record.turns_elsewhere => return,
             Ok(None)
                 if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn, &is_own) =>
             {
@@ -377,6 +377,11 @@ impl<'a> Check<'a> {
         let Some((file, metadata)) = held.max_by_key(|(_, metadata)| metadata.len()) else {
             let name = at.join(&conversation.id);
             let began = conversation.started_at.as_nanosecond();
+            if conversation.never_here {
+                let problem = format!("{what} came here without its file, from an earlier system");
+                let found = self.finding(Kind::NeverHere, name, problem);
+                return self.found(found);
+            }
             let known = |file: &Path| {
                 let below = file.strip_prefix(&at);
                 let earlier = |file| record.earlier.iter().any(|earlier| provider.holds(&earlier.id, file));

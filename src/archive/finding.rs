@@ -116,6 +116,8 @@ kinds! {
     Adoptable Note,
     /// The copy was made while a turn was being taken.
     MidTurn Note,
+    /// A conversation came here without its file, from an earlier system.
+    NeverHere Note,
     /// A link or special file that an agent made in its own folder.
     AgentFile Note,
     /// A grant that is for no session here.

@@ -279,6 +279,7 @@ fn record_of(planned: &Planned, plan: &Plan) -> Record {
         // Of one that turns out to be lost the person is told, if it had any.
         let missing = u64::from(entry.place == Place::Missing);
         conversation.turns = entry.turns.max(missing);
+        conversation.never_here = entry.place == Place::Missing;
         record.provider = Some(ProviderChoice { name: provider_of(entry).to_owned() });
         if entry.role == Role::Current {
             record.conversation = Some(conversation);
@@ -287,6 +288,7 @@ fn record_of(planned: &Planned, plan: &Plan) -> Record {
             record.earlier.push(conversation);
         }
     }
+    record.turns_elsewhere = record.turns;
     if let Some(entry) = planned.entries.last() {
         record.extra.insert("origin".to_owned(), origin_of(entry, plan));
         if record.provider.is_none() {

@@ -67,8 +67,7 @@ impl Store {
 
 impl Planting<'_> {
     /// Builds the folder of a session, and returns where it is, so that more can
-    /// be put into it. Its memory directory is made at its first use, unless it
-    /// comes along. Nothing is synced yet.
+    /// be put into it. Nothing is synced yet.
     ///
     /// # Errors
     /// Where a file cannot be written.
@@ -80,6 +79,7 @@ impl Planting<'_> {
     ) -> Result<PathBuf, SessionError> {
         let folder = PathBuf::from(record.key.folder_name());
         self.dir.make_dir(&folder)?;
+        self.dir.make_dir(&folder.join(settings.memory_path()))?;
         self.write(&folder.join("session.json"), &record.to_json())?;
         self.write(&folder.join("settings.json"), &settings.to_json())?;
         if let Some(instructions) = instructions {

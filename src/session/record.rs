@@ -50,6 +50,10 @@ pub struct Record {
     /// How many turns the session has taken.
     #[serde(default)]
     pub turns: u64,
+    /// How many of them were taken in an earlier system, before the session moved
+    /// in: the transcript does not have them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turns_elsewhere: u64,
     /// What its turns used, all together.
     #[serde(default)]
     pub usage: Usage,
@@ -106,6 +110,10 @@ pub struct Conversation {
     /// copy: set in a session that was itself copied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fork: bool,
+    /// Whether its file was already missing when the session moved in from an
+    /// earlier system.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_here: bool,
     /// The conversation that this one is a copy of, until its first turn is
     /// recorded: until then the copy may be anything but whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,6 +199,7 @@ impl Record {
             conversation: None,
             earlier: Vec::new(),
             turns: 0,
+            turns_elsewhere: 0,
             usage: Usage::default(),
             transcript_bytes: 0,
             last_turn: None,
@@ -271,6 +280,7 @@ impl Conversation {
             reported: None,
             told: None,
             fork: false,
+            never_here: false,
             copy_of: None,
             extra: Map::new(),
         }
@@ -281,6 +291,10 @@ impl Conversation {
     pub fn is(&self, provider: &str, id: &str) -> bool {
         self.provider == provider && self.id == id
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The start of a text, on one line.

@@ -39,6 +39,8 @@ fn result(bot: &Bot) -> Value {
         .collect();
     let again = bot.migrate(&[]);
     assert_eq!(again.stdout, "there is nothing to move in\n", "a second migration does nothing");
+    let verified = bot.root.run(&["verify"]);
+    assert_eq!(verified.code, Some(0), "what moved in is sound: {}", verified.stdout);
     let all = json!({
         "code": output.code,
         "said": output.stderr.lines().collect::<Vec<_>>(),
