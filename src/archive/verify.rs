@@ -12,7 +12,7 @@ use super::check::Check;
 use super::finding::{Finding, Kind, Severity};
 use super::{ArchiveError, Extent, Tree};
 use crate::config::{Config, Environment, Inputs};
-use crate::files::{Dir, quoted};
+use crate::files::{self, Dir, quoted};
 use crate::session::{Grant, Queue, Store, Workspace};
 
 /// How often a session is looked at again that changes meanwhile.
@@ -82,6 +82,9 @@ pub fn verify(
 ) -> Result<Verdict, ArchiveError> {
     let mut verdict = Verdict::default();
     let state = tree.with_state();
+    // Names that a power cut left to files are removed by whatever changes the
+    // root next; until then no file is blamed for them.
+    let in_use = in_use && !state.as_ref().is_some_and(|store| files::has_unfinished_renames(&store.state_path("tmp")));
     let owner = tree.sessions_path().metadata().ok().map(|metadata| metadata.uid());
     let around = Around { tree, owner, in_use };
     let mut found = around.root();

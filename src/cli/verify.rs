@@ -25,7 +25,13 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn run(args: &VerifyArgs, out: Output, root: &Path, here: &Path) -> Result<ExitCode, CliError> {
     let dir = args.dir.as_ref().map_or_else(|| root.to_owned(), |dir| here.join(dir));
-    let tree = Tree::at(&dir)?;
+    let tree = match Tree::at(&dir) {
+        Err(_) if args.dir.is_none() && is_unused(&dir) => {
+            out.note("no sessions yet");
+            return Ok(ExitCode::SUCCESS);
+        }
+        tree => tree?,
+    };
     let count = tree.names()?.count() as u64;
     let bar = out.progress("checking", count);
     let verdict =
@@ -46,6 +52,12 @@ pub(super) fn run(args: &VerifyArgs, out: Output, root: &Path, here: &Path) -> R
         ));
     }
     Ok(if verdict.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether nothing was ever done in a root: it is not there, or holds only what
+/// a new file system has.
+fn is_unused(root: &Path) -> bool {
+    std::fs::read_dir(root).map_or(true, |entries| entries.flatten().all(|entry| entry.file_name() == "lost+found"))
 }
 
 /// A finding, its loss and its remedy, on a line each.

@@ -23,7 +23,7 @@ pub use copy::{copy_new, copy_open};
 pub use dir::{Dir, DirLock};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
-pub use replace::{Durability, Staging, finish_renames};
+pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};
 pub use sqlite::fold as fold_sqlite_log;
 pub use stamp::Stamp;
 

@@ -4,6 +4,7 @@
 //! Not promised: that two files replaced one after the other are seen together.
 //! What must agree is in one file.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -39,13 +40,25 @@ pub struct Staging {
 /// stays.
 pub fn finish_renames(staging: &Path) {
     let Ok(dir) = Dir::open(staging) else { return };
-    for name in dir.names().unwrap_or_default() {
-        let stat = rustix::fs::statat(dir.fd(), &name, AtFlags::SYMLINK_NOFOLLOW);
-        if stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1) {
-            // Whoever cannot write here reads nothing worse than before.
-            let _removed = dir.remove_file(Path::new(&name));
-        }
+    for name in unfinished_renames(&dir) {
+        // Whoever cannot write here reads nothing worse than before.
+        let _removed = dir.remove_file(Path::new(&name));
     }
+}
+
+/// Whether there is a name for [`finish_renames`] to remove.
+#[must_use]
+pub fn has_unfinished_renames(staging: &Path) -> bool {
+    Dir::open(staging).is_ok_and(|dir| !unfinished_renames(&dir).is_empty())
+}
+
+fn unfinished_renames(dir: &Dir) -> Vec<OsString> {
+    let mut names = dir.names().unwrap_or_default();
+    names.retain(|name| {
+        let stat = rustix::fs::statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1)
+    });
+    names
 }
 
 /// Distinguishes the temporaries of one process.

@@ -308,9 +308,13 @@ impl Found {
     }
 }
 
-/// The program can read all of it, and finds nobody at work. Any other command
-/// that looks at a whole root belongs here.
+/// The program can read all of it, finds nothing wrong with it, and nobody at
+/// work. Any other command that looks at a whole root belongs here.
 fn sound(root: &Root) -> Result<(), Wrong> {
+    let verified = root.run(&["verify", "--quiet"]);
+    if verified.code != Some(0) {
+        return Err(Wrong::Torn(format!("verify: {}{}", verified.stdout, verified.stderr)));
+    }
     let all = values(&ok(root, &["status", "--json"])?)?;
     match all.as_slice() {
         [all] if all["unreadable"] == 0 && all["busy"] == 0 => Ok(()),
