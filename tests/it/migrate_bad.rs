@@ -76,12 +76,15 @@ const BAD: &[(&str, &str, &str)] = &[
 fn what_is_bad_is_named_and_the_rest_moves_in() {
     let is_root = rustix::process::geteuid().is_root();
     for (name, script, said) in BAD {
-        if (*name == "not readable") == is_root || (name.contains("another user") && !is_root) {
-            let how = if is_root { "run it as an ordinary user" } else { "run it as root" };
-            did_not_run("what_is_bad_is_named_and_the_rest_moves_in", name, how);
+        if name.contains("another user") && !is_root {
+            did_not_run("what_is_bad_is_named_and_the_rest_moves_in", name, "run it as root");
             continue;
         }
-        let bot = bot(&format!("migrate_bad-{}", name.replace(' ', "-")));
+        let mut bot = bot(&format!("migrate_bad-{}", name.replace(' ', "-")));
+        if *name == "not readable" && is_root {
+            // Root can read everything.
+            bot.root.give_to(65534);
+        }
         let dir = bot.dir().join(".claude/claudeclaw");
         let file = dir.join("session.json");
         let mut shell = Command::new("sh");
