@@ -23,7 +23,7 @@ use crate::support::root::{Root, full, run, write};
 
 /// How many copies are made: a hundred where the long version is asked for.
 fn copies() -> usize {
-    if full() { 100 } else { 30 }
+    if full() { 100 } else { 15 }
 }
 
 /// How many copies are made of one root.
