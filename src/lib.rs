@@ -6,6 +6,9 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("Denizen runs on Linux only so far: its launcher needs pidfd, subreapers and /proc");
 
+/// An error and its causes, on one line.
+pub mod causes;
+
 /// Session keys, and the folder names that belong to them.
 pub mod key;
 

@@ -9,12 +9,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Tree;
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, Kind, finding};
 use super::items::{OWN, is_own, stays_inside};
 use super::lines::{each_line, first_broken_line, short};
 use super::moment;
 use super::sqlite;
-use super::verify::{CauseOf, Checked, finding, private};
+use super::verify::{Checked, private};
+use crate::causes::with_causes;
 use crate::files::{self, Dir, files_below, quoted};
 use crate::provider::{Format, built_in};
 use crate::session::{Conversation, Line, Named, Record, SessionError, Settings, Workspace, better_name};
@@ -38,11 +39,13 @@ pub(super) struct Check<'a> {
     live: bool,
     findings: Vec<Finding>,
     bytes: u64,
+    /// Whether nothing at all is in it.
+    empty: bool,
 }
 
 impl<'a> Check<'a> {
     pub(super) fn of(workspace: &'a Workspace, tree: Option<&'a Tree>, owner: Option<u32>, live: bool) -> Self {
-        Self { workspace, tree, owner, live, findings: Vec::new(), bytes: 0 }
+        Self { workspace, tree, owner, live, findings: Vec::new(), bytes: 0, empty: true }
     }
 
     pub(super) fn run(mut self) -> Checked {
@@ -51,7 +54,7 @@ impl<'a> Check<'a> {
         self.entries();
         let record = self.record();
         // Of an empty folder there is no more to say.
-        if !self.is_empty() {
+        if !self.empty {
             let settings = self.settings();
             self.memory(settings.as_ref());
         }
@@ -104,6 +107,7 @@ impl<'a> Check<'a> {
         let root = self.workspace.path().to_owned();
         let (mut special, mut closed, mut foreign) = (0, 0, 0);
         for entry in walkdir::WalkDir::new(&root).min_depth(1).follow_links(false) {
+            self.empty = false;
             let entry = match entry {
                 Ok(entry) => entry,
                 // It went away while the folder was listed.
@@ -111,7 +115,7 @@ impl<'a> Check<'a> {
                 Err(error) => {
                     let path = error.path().unwrap_or(&root).strip_prefix(&root).unwrap_or(&root).to_owned();
                     let found = self.finding(Kind::Unreadable, path, error.to_string());
-                    let remedy = format!("look at it: ls -ld {}", error.path().unwrap_or(&root).display());
+                    let remedy = format!("look at it: ls -ld {}", quoted(error.path().unwrap_or(&root)));
                     self.found(found.lost("what is in it, for whoever makes this copy").remedy(remedy));
                     continue;
                 }
@@ -177,17 +181,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.dir().names().is_ok_and(|names| names.is_empty())
-    }
-
     fn record(&mut self) -> Option<Record> {
         let error = match self.workspace.record() {
             Ok(record) => return Some(record),
             Err(error) => error,
         };
-        let problem = CauseOf(&error).to_string();
-        let empty = self.is_empty();
+        let problem = with_causes(&error);
         let kind = match &error {
             SessionError::File(file) if file.is_not_found() => Kind::RecordMissing,
             SessionError::File(files::Error::HardLinks { .. }) => Kind::Shared,
@@ -196,7 +195,7 @@ impl<'a> Check<'a> {
             _ => Kind::RecordUnreadable,
         };
         let found = match kind {
-            Kind::RecordMissing if empty => {
+            Kind::RecordMissing if self.empty => {
                 let found = self.finding(kind, "", "the folder is empty");
                 let remedy = format!("{}, or delete it: rmdir {}", self.restore(), quoted(self.workspace.path()));
                 found.lost("the whole session, if there was one").remedy(remedy)
@@ -220,7 +219,7 @@ impl<'a> Check<'a> {
         match self.workspace.settings() {
             Ok(settings) => Some(settings),
             Err(error) => {
-                let found = self.finding(Kind::Settings, "settings.json", CauseOf(&error).to_string());
+                let found = self.finding(Kind::Settings, "settings.json", with_causes(&error));
                 self.found(found.lost("model, permission mode, memory directory").remedy(self.restore()));
                 None
             }
@@ -234,8 +233,7 @@ impl<'a> Check<'a> {
             Err(error) => {
                 let missing = error.is_not_found();
                 let kind = if missing { Kind::MemoryMissing } else { Kind::MemoryUnreadable };
-                let problem =
-                    if missing { "there is no memory directory".to_owned() } else { CauseOf(&error).to_string() };
+                let problem = if missing { "there is no memory directory".to_owned() } else { with_causes(&error) };
                 let found = self.finding(kind, &relative, problem);
                 self.found(found.lost("what the agent had noted").remedy(self.restore()));
                 return;
@@ -244,7 +242,7 @@ impl<'a> Check<'a> {
         let name = relative.join("MEMORY.md");
         let (problem, lost) = match dir.read(Path::new("MEMORY.md"), MAX_MEMORY) {
             Err(error) if error.is_not_found() => return,
-            Err(error) => (CauseOf(&error).to_string(), "what the agent had noted"),
+            Err(error) => (with_causes(&error), "what the agent had noted"),
             Ok(bytes) if bytes.contains(&0) => ("it holds NUL bytes, as after a power cut".to_owned(), "a part of it"),
             Ok(bytes) if std::str::from_utf8(&bytes).is_err() => ("it is not UTF-8 text".to_owned(), "a part of it"),
             Ok(_) => return,
@@ -257,11 +255,11 @@ impl<'a> Check<'a> {
         let Some(tree) = self.tree else { return };
         let folder = self.workspace.folder();
         let own = record.key.folder_name();
-        let mv = better_name(tree.sessions_path(), folder, &own);
+        let mv = || better_name(tree.sessions_path(), folder, &own);
         let original = || tree.workspace(&own).ok().and_then(|workspace| workspace.record().ok());
         let found = match Named::of(folder, record) {
             Named::Own => return,
-            Named::Nobody(reason) => Finding { remedy: mv, ..self.finding(Kind::Name, "", reason) },
+            Named::Nobody(reason) => Finding { remedy: mv(), ..self.finding(Kind::Name, "", reason) },
             Named::Plain(key) if original().is_some_and(|original| original.uuid == record.uuid) => {
                 let problem =
                     format!("it is a copy of `{}`, and becomes the session `{key}` at its next use", record.key);
@@ -270,7 +268,7 @@ impl<'a> Check<'a> {
             Named::Plain(key) => {
                 let problem = format!("it was `{}`, and goes on as `{key}` at its next use", record.key);
                 let free = tree.sessions_path().join(&own).symlink_metadata().is_err();
-                let remedy = mv.filter(|_| free).map(|mv| format!("to go on under the old key: {mv}"));
+                let remedy = mv().filter(|_| free).map(|mv| format!("to go on under the old key: {mv}"));
                 Finding { remedy, ..self.finding(Kind::Adoptable, "", problem) }
             }
         };
@@ -281,39 +279,34 @@ impl<'a> Check<'a> {
         const NAME: &str = "transcript.jsonl";
         let last_turn = record.last_turn.as_ref().map_or(record.last_used_at, |last| last.at).as_nanosecond();
         let earlier = !self.live && moment::came_earlier(self.workspace.path(), Path::new(NAME), last_turn);
-        let stamp = self.dir().stamp(Path::new(NAME)).ok().flatten();
-        let mut transcript = match self.workspace.transcript() {
-            Ok(Some(_)) => Seen { last: record.turns_elsewhere, ..Seen::default() },
-            Ok(None) if record.turns == record.turns_elsewhere => return,
-            Ok(None)
-                if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn, &is_own) =>
-            {
+        let unreadable = |error: &dyn std::error::Error| {
+            let found = self.finding(Kind::TranscriptUnreadable, NAME, with_causes(error));
+            found.lost("what was said").remedy(self.restore())
+        };
+        let opened = match self.dir().open_file(Path::new(NAME), u64::MAX) {
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return self.found(unreadable(&error)),
+            Ok(file) => Some(file),
+        };
+        let Some(file) = opened else {
+            if record.turns == record.turns_elsewhere {
+                return;
+            }
+            if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn, &is_own) {
                 let found = self.finding(Kind::MidTurn, NAME, "the copy was made while the first turn was recorded");
                 return self.found(found);
             }
-            Ok(None) => {
-                let problem = format!("there is no transcript, and there were {} turns", record.turns);
-                let found = self.finding(Kind::TranscriptMissing, NAME, problem);
-                return self.found(
-                    found
-                        .lost("what was said, as far as the provider's own files do not have it")
-                        .remedy(self.restore()),
-                );
-            }
-            Err(error) => {
-                let found = self.finding(Kind::TranscriptUnreadable, NAME, CauseOf(&error).to_string());
-                return self.found(found.lost("what was said").remedy(self.restore()));
-            }
+            let problem = format!("there is no transcript, and there were {} turns", record.turns);
+            let found = self.finding(Kind::TranscriptMissing, NAME, problem);
+            let lost = "what was said, as far as the provider's own files do not have it";
+            return self.found(found.lost(lost).remedy(self.restore()));
         };
-        let size = stamp.map_or(0, |stamp| stamp.size);
+        let mut transcript = Seen { last: record.turns_elsewhere, ..Seen::default() };
+        let size = match file.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) => return self.found(unreadable(&error)),
+        };
         let recorded = record.transcript_bytes;
-        let file = match self.dir().open_file(Path::new(NAME), u64::MAX) {
-            Ok(file) => file,
-            Err(error) => {
-                let found = self.finding(Kind::TranscriptUnreadable, NAME, CauseOf(&error).to_string());
-                return self.found(found.lost("what was said").remedy(self.restore()));
-            }
-        };
         let cut = size < recorded && !earlier;
         let mut broken: Vec<Finding> = Vec::new();
         let read = each_line(file, |line| {
@@ -328,15 +321,15 @@ impl<'a> Check<'a> {
                     let kind = if being_written { Kind::MidTurn } else { Kind::TranscriptBroken };
                     let problem = format!("line {} does not parse: {}", line.number, short(&error));
                     let found = self.finding(kind, NAME, problem);
-                    broken.push(if being_written { found } else { found.lost("that line").remedy(self.restore()) });
+                    if broken.len() < MANY {
+                        broken.push(if being_written { found } else { found.lost("that line").remedy(self.restore()) });
+                    }
                 }
             }
         });
         if let Err(error) = read {
-            let found = self.finding(Kind::TranscriptUnreadable, NAME, error.to_string());
-            return self.found(found.lost("what was said").remedy(self.restore()));
+            return self.found(unreadable(&error));
         }
-        broken.truncate(MANY);
         self.findings.append(&mut broken);
         let last = transcript.last;
         if size < recorded || last < record.turns {
@@ -355,7 +348,7 @@ impl<'a> Check<'a> {
             };
             self.found(found);
         }
-        for (from, to) in transcript.gaps.iter().take(MANY) {
+        for (from, to) in &transcript.gaps {
             let turns = turns_between(*from, *to);
             let found = self.finding(Kind::TranscriptGap, NAME, format!("{turns} missing from it"));
             self.found(found.lost(format!("the words of {turns}")).remedy(self.restore()));
@@ -425,7 +418,7 @@ impl<'a> Check<'a> {
         let (dir, opened) = match opened.and_then(|dir| dir.open_file(&file, u64::MAX).map(|opened| (dir, opened))) {
             Ok(opened) => opened,
             Err(error) => {
-                let found = self.finding(Kind::ConversationUnreadable, &name, CauseOf(&error).to_string());
+                let found = self.finding(Kind::ConversationUnreadable, &name, with_causes(&error));
                 return self.found(found.lost(format!("{what}, for the agent")).remedy(self.restore()));
             }
         };
@@ -453,7 +446,7 @@ struct Seen {
 
 impl Seen {
     fn take(&mut self, line: &Line) {
-        if line.turn > self.last + 1 {
+        if line.turn > self.last + 1 && self.gaps.len() < MANY {
             self.gaps.push((self.last + 1, line.turn - 1));
         }
         self.last = self.last.max(line.turn);

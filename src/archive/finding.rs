@@ -1,6 +1,6 @@
 //! What `verify` can find, and what that means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -36,6 +36,31 @@ pub struct Finding {
     /// What to do, in words or as a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+}
+
+/// A finding of which nothing is lost, and for which nothing is to be done.
+pub(super) fn finding(kind: Kind, session: Option<&str>, path: &Path, problem: impl Into<String>) -> Finding {
+    Finding {
+        severity: kind.severity(),
+        kind,
+        session: session.map(str::to_owned),
+        path: path.to_owned(),
+        problem: problem.into(),
+        lost: None,
+        remedy: None,
+    }
+}
+
+impl Finding {
+    /// The same, with what to do about it.
+    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: Some(remedy.into()), ..self }
+    }
+
+    /// The same, with what is lost at most.
+    pub(super) fn lost(self, lost: impl Into<String>) -> Self {
+        Self { lost: Some(lost.into()), ..self }
+    }
 }
 
 macro_rules! kinds {

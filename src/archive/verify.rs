@@ -9,8 +9,9 @@ use std::sync::mpsc::sync_channel;
 use serde::Serialize;
 
 use super::check::Check;
-use super::finding::{Finding, Kind, Severity};
+use super::finding::{Finding, Kind, Severity, finding};
 use super::{ArchiveError, Extent, Tree};
+use crate::causes::with_causes;
 use crate::config::{Config, Environment, Inputs};
 use crate::files::{self, Dir, quoted};
 use crate::session::{Grant, Queue, Store, Workspace};
@@ -151,15 +152,14 @@ fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Opt
         let remedy = format!("look at it, and move it away: ls -ld {}", quoted(&path));
         Looked::Stray(finding(Kind::Stray, None, &path, problem).remedy(remedy))
     };
-    let unreadable = |error: &dyn std::fmt::Display| {
-        let lost = Some("the whole session".to_owned());
-        let found = finding(Kind::Unreadable, Some(name), &path, error.to_string());
-        let found = Finding { lost, ..found }.remedy(format!("look at it: ls -ld {}", path.display()));
+    let unreadable = |problem: String| {
+        let found = finding(Kind::Unreadable, Some(name), &path, problem);
+        let found = found.lost("the whole session").remedy(format!("look at it: ls -ld {}", quoted(&path)));
         Looked::Session(Checked { folder: name.to_owned(), findings: vec![found], turns: 0, bytes: 0 })
     };
     let metadata = match path.symlink_metadata() {
         Ok(metadata) => metadata,
-        Err(error) => return unreadable(&error),
+        Err(error) => return unreadable(error.to_string()),
     };
     if !metadata.is_dir() {
         let what = if metadata.is_symlink() { "a link" } else { "a file" };
@@ -172,7 +172,7 @@ fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Opt
     let opened = if in_use { tree.own_workspace(name) } else { tree.workspace(name) };
     let workspace = match opened {
         Ok(workspace) => workspace,
-        Err(error) => return unreadable(&CauseOf(&error)),
+        Err(error) => return unreadable(with_causes(&error)),
     };
     let looked = || Check::of(&workspace, Some(tree), owner, in_use).run();
     let stamp = || workspace.dir().stamp(Path::new("session.json")).ok().flatten();
@@ -205,8 +205,8 @@ fn queue(store: &Store, folder: &str) -> Vec<Finding> {
     let pending = match Queue::open(store, folder).and_then(|queue| queue.pending()) {
         Ok(pending) => pending,
         Err(error) => {
-            let found = finding(Kind::Queue, Some(folder), &path, CauseOf(&error).to_string());
-            let remedy = format!("look at it: ls -ld {}", path.display());
+            let found = finding(Kind::Queue, Some(folder), &path, with_causes(&error));
+            let remedy = format!("look at it: ls -ld {}", quoted(&path));
             return vec![found.lost("the messages that were not answered").remedy(remedy)];
         }
     };
@@ -214,48 +214,11 @@ fn queue(store: &Store, folder: &str) -> Vec<Finding> {
     broken
         .map(|(number, error)| {
             let entry = path.join(format!("{number:016}.entry"));
-            finding(Kind::Queue, Some(folder), &entry, CauseOf(&error).to_string())
+            finding(Kind::Queue, Some(folder), &entry, with_causes(&error))
                 .lost("one message that was not answered")
-                .remedy(format!("look at it, send its message again, and delete it: {}", entry.display()))
+                .remedy(format!("look at it, send its message again, and delete it: {}", quoted(&entry)))
         })
         .collect()
-}
-
-pub(super) fn finding(kind: Kind, session: Option<&str>, path: &Path, problem: impl Into<String>) -> Finding {
-    Finding {
-        severity: kind.severity(),
-        kind,
-        session: session.map(str::to_owned),
-        path: path.to_owned(),
-        problem: problem.into(),
-        lost: None,
-        remedy: None,
-    }
-}
-
-impl Finding {
-    pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
-        Self { remedy: Some(remedy.into()), ..self }
-    }
-
-    pub(super) fn lost(self, lost: impl Into<String>) -> Self {
-        Self { lost: Some(lost.into()), ..self }
-    }
-}
-
-/// An error with its causes.
-pub(super) struct CauseOf<'a>(pub(super) &'a dyn std::error::Error);
-
-impl std::fmt::Display for CauseOf<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }
 
 /// What lies around the sessions of a whole root.
@@ -287,7 +250,7 @@ impl Around<'_> {
             });
             if let Err(error) = loaded {
                 found.push(
-                    finding(Kind::Configuration, None, &file, CauseOf(&error).to_string())
+                    finding(Kind::Configuration, None, &file, with_causes(&error))
                         .remedy("correct it by hand, or take the file from an older backup"),
                 );
             }
@@ -306,8 +269,8 @@ impl Around<'_> {
             let record = Dir::open(&path).map(|dir| Workspace::of_copy(&name, dir).record());
             let error = match record {
                 Ok(Ok(_)) => continue,
-                Ok(Err(error)) => CauseOf(&error).to_string(),
-                Err(error) => CauseOf(&error).to_string(),
+                Ok(Err(error)) => with_causes(&error),
+                Err(error) => with_causes(&error),
             };
             found.push(finding(Kind::Trash, None, &path, format!("a removed session that cannot be read: {error}")));
         }
@@ -336,7 +299,7 @@ impl Around<'_> {
                 Ok(grant) => grant,
                 Err(error) => {
                     found.push(
-                        finding(Kind::Grant, Some(folder), &file, CauseOf(&error).to_string())
+                        finding(Kind::Grant, Some(folder), &file, with_causes(&error))
                             .lost("what the owner granted to this session")
                             .remedy(format!(
                                 "grant it again: `denizen cd {folder} DIR`, or take the file from an older backup"
@@ -374,7 +337,7 @@ fn accessible(path: &Path, closed: u32, least: u32, session: Option<&str>, owner
         && metadata.uid() != owner
     {
         let problem = format!("it belongs to the user {}, and the sessions to {owner}", metadata.uid());
-        let remedy = format!("chown -R --reference={} {}", quoted(parent(path)), quoted(path));
+        let remedy = format!("chown -R --reference={} {}", quoted(path.parent().unwrap_or(path)), quoted(path));
         return Some(finding(Kind::Owner, session, path, problem).remedy(remedy));
     }
     // What a link may be used for, its target says.
@@ -388,8 +351,4 @@ fn accessible(path: &Path, closed: u32, least: u32, session: Option<&str>, owner
     };
     let remedy = if metadata.is_dir() { "chmod u=rwx,go=" } else { "chmod u=rw,go=" };
     Some(finding(Kind::Permissions, session, path, problem).remedy(format!("{remedy} {}", quoted(path))))
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
 }

@@ -4,6 +4,7 @@
 use std::error::Error;
 
 use crate::archive::ArchiveError;
+use crate::causes::with_causes;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::files::{self, quoted};
@@ -46,24 +47,9 @@ impl CliError {
         self
     }
 
-    fn of(error: &(dyn Error + 'static), code: u8, hint: Option<String>) -> Self {
-        Self { message: chain(error), hint, code }
+    fn of(error: &dyn Error, code: u8, hint: Option<String>) -> Self {
+        Self { message: with_causes(error), hint, code }
     }
-}
-
-/// An error and its causes on one line; a cause that is already said is left out.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        source = cause.source();
-    }
-    message.replace('\n', " ")
 }
 
 impl From<ControlError> for CliError {

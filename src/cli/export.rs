@@ -1,6 +1,5 @@
 //! `denizen export`: sessions as one file.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +13,7 @@ use super::output::{RESET, YELLOW, bytes, counted, escape};
 use super::watch::{self, WaitArgs};
 use crate::archive::Exporter;
 use crate::control::{ControlError, Exported};
-use crate::files::{Dir, Error, open_regular};
+use crate::files::{Dir, Error};
 
 /// Pack sessions into one compressed file, for another machine or an archive
 ///
@@ -168,26 +167,4 @@ fn place(target: &Path) -> Result<(Dir, String), CliError> {
     let io = |source| Error::Io { action: "open the directory", path: parent.to_owned(), source };
     let real = std::fs::canonicalize(parent).map_err(io)?;
     Ok((Dir::open(&real)?, name.to_owned()))
-}
-
-/// A file that is read from its start more than once: standard input is kept
-/// aside first.
-pub(super) fn seekable(app: &App, source: &Path, here: &Path) -> Result<(File, PathBuf), CliError> {
-    if source != Path::new("-") {
-        let path = here.join(source);
-        let opened = open_regular(&path).map_err(|error| match error {
-            Error::NotRegular { .. } => CliError::from(error).hint("`-` reads standard input: denizen import - < FILE"),
-            error => CliError::from(error),
-        })?;
-        return Ok((opened, path));
-    }
-    let staging = app.control.store.staging()?;
-    let dir = Dir::open(staging.path())?;
-    let name = staging.unique_name();
-    let mut file = dir.create_new(&name)?;
-    // Nobody else needs its name.
-    dir.remove_file(&name)?;
-    let copied = std::io::copy(&mut std::io::stdin().lock(), &mut file);
-    copied.map_err(|source| Error::Io { action: "keep", path: "standard input".into(), source })?;
-    Ok((file, PathBuf::from("-")))
 }

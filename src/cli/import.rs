@@ -1,5 +1,6 @@
 //! `denizen import`: sessions out of one file.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,10 +10,11 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{bytes, escape};
+use super::verify;
 use super::watch::{self, WaitArgs};
-use super::{export, verify};
 use crate::archive::Incoming;
 use crate::control::{ControlError, ImportStep, Imported};
+use crate::files::{Dir, Error, open_regular};
 use crate::key::Key;
 use crate::session::SessionError;
 
@@ -42,8 +44,8 @@ pub(super) struct ImportArgs {
 }
 
 pub(super) fn run(app: &App, args: &ImportArgs, here: &Path) -> Result<ExitCode, CliError> {
-    let (file, path) = export::seekable(app, &args.file, here)?;
-    let io = |source| crate::files::Error::Io { action: "read", path: path.clone(), source };
+    let (file, path) = seekable(app, &args.file, here)?;
+    let io = |source| Error::Io { action: "read", path: path.clone(), source };
     let size = file.metadata().map_err(io)?.len();
     let bar = app.out.reading("checking", size);
     let found = app.control.inspect(&file, &path, args.case_twins, &mut |read| bar.set_position(read))?;
@@ -90,6 +92,28 @@ pub(super) fn run(app: &App, args: &ImportArgs, here: &Path) -> Result<ExitCode,
     })?;
     importing.finish_and_clear();
     Ok(code(missed))
+}
+
+/// A file that is read from its start more than once: standard input is kept
+/// aside first.
+fn seekable(app: &App, source: &Path, here: &Path) -> Result<(File, PathBuf), CliError> {
+    if source != Path::new("-") {
+        let path = here.join(source);
+        let opened = open_regular(&path).map_err(|error| match error {
+            Error::NotRegular { .. } => CliError::from(error).hint("`-` reads standard input: denizen import - < FILE"),
+            error => CliError::from(error),
+        })?;
+        return Ok((opened, path));
+    }
+    let staging = app.control.store.staging()?;
+    let dir = Dir::open(staging.path())?;
+    let name = staging.unique_name();
+    let mut file = dir.create_new(&name)?;
+    // Nobody else needs its name.
+    dir.remove_file(&name)?;
+    let copied = std::io::copy(&mut std::io::stdin().lock(), &mut file);
+    copied.map_err(|source| Error::Io { action: "keep", path: "standard input".into(), source })?;
+    Ok((file, PathBuf::from("-")))
 }
 
 fn tell(app: &App, key: &Key, result: Result<Imported, ControlError>) {
