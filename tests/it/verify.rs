@@ -3,6 +3,7 @@
 //! damage, and says what is lost and what to do; it finds nothing in what is
 //! sound, and it writes nothing.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -11,10 +12,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::clis::did_not_run;
-use crate::support::fake::Fake;
+use crate::support::fake::{Fake, until};
 use crate::support::many::all;
-use crate::support::root::full;
-use crate::support::root::{Output, Root, run, write};
+use crate::support::root::{Output, Root, full, run, write};
 use crate::support::tree::{Tree, copy_tree};
 
 /// The sessions of a grove.
@@ -718,6 +718,18 @@ fn what_was_damaged_before_it_was_copied_is_found_in_the_copy() {
     }
 }
 
+/// Waits until what is changed now has a later time than all that was changed
+/// before the call.
+fn until_clock_moves_on(tick: &Path) {
+    let now = || {
+        fs_err::write(tick, "").expect("written");
+        let metadata = fs_err::metadata(tick).expect("its times");
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    let before = now();
+    until("a later time", || if now() > before { Ok(()) } else { Err(format!("{before:?}")) });
+}
+
 #[test]
 fn a_conversation_that_began_after_its_directory_was_listed_is_no_damage() {
     let root = grove("a_conversation_that_began_after_its_directory_was_listed_is_no_damage");
@@ -742,8 +754,10 @@ fn a_conversation_that_began_after_its_directory_was_listed_is_no_damage() {
     {
         let copy = root.dir().join(number.to_string());
         shell(root.dir(), &format!("cp -a root {number}; rm -r {number}/state"));
-        // Of another time than what the script does.
+        // Of another time than what the script does, also by the clock of the file
+        // system, which stands still for some milliseconds.
         shell(&copy, "find . -type f -exec touch -d 2020-01-01T00:00:00Z {} +");
+        until_clock_moves_on(&root.dir().join("tick"));
         shell(&copy, &words.put(script));
         let (output, findings, _) = verify(&root, &copy);
         let found_now: Vec<String> = lines(&findings, &copy).into_iter().filter(|line| line.contains("provider")).collect();
