@@ -123,6 +123,11 @@ fn is_hashed(name: &str) -> bool {
         && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The readable part of a folder's name: the text in lower case, with a hyphen
 /// for everything else; `session` where nothing is left.
 fn slug(text: &str) -> String {
@@ -142,9 +147,7 @@ fn slug(text: &str) -> String {
 }
 
 fn hashed_folder_name(key: &str) -> String {
-    let digest = Sha256::digest(key.as_bytes());
-    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}--{hex}", slug(key))
+    format!("{}--{}", slug(key), hex(&Sha256::digest(key.as_bytes())[..10]))
 }
 
 impl FromStr for Key {

@@ -16,11 +16,9 @@ use super::moment;
 use super::sqlite;
 use super::verify::{Checked, private};
 use crate::causes::with_causes;
-use crate::files::{self, Dir, files_below, quoted};
+use crate::files::{self, Dir, SECOND, files_below, quoted};
 use crate::provider::{Format, built_in};
 use crate::session::{Conversation, Line, Named, Record, SessionError, Settings, Workspace, better_name};
-
-const SECOND: i128 = 1_000_000_000;
 
 /// The largest `MEMORY.md` that a provider is told of, in bytes.
 const MAX_MEMORY: u64 = 8 * 1024 * 1024;

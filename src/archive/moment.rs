@@ -8,9 +8,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::files::Stamp;
-
-const SECOND: i128 = 1_000_000_000;
+use crate::files::{SECOND, Stamp};
 
 /// What is done at once, in nanoseconds: a tick of the kernel's clock, and some more.
 const AT_ONCE: i128 = SECOND / 200;

@@ -1,20 +1,18 @@
 //! A database of SQLite, looked at from outside: its header, its size, and
 //! whether it holds a text. The format is that of <https://sqlite.org/fileformat2.html>.
 //!
-//! No SQLite is linked: whether each page is sound, only SQLite could say.
+//! What such a file looks like, `files::sqlite` knows. No SQLite is linked: whether each page is sound, only SQLite could say.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::files::Dir;
-
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+use crate::files::{Dir, sqlite};
 
 /// What is wrong with a database, or `None`. `text` has to be in it or in its log.
 pub(super) fn check(dir: &Dir, name: &Path, text: &str) -> Option<String> {
-    let log = dir.open_file(&with_ending(name, "-wal"), u64::MAX).ok();
+    let log = dir.open_file(&sqlite::log_of(name), u64::MAX).ok();
     let looked = || -> io::Result<Option<String>> {
         let file = dir.open_file(name, u64::MAX).map_err(|error| io::Error::other(error.to_string()))?;
         let size = file.metadata()?.len();
@@ -37,29 +35,18 @@ pub(super) fn check(dir: &Dir, name: &Path, text: &str) -> Option<String> {
     looked().unwrap_or_else(|error| Some(error.to_string()))
 }
 
-fn with_ending(name: &Path, ending: &str) -> PathBuf {
-    let mut name = name.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
 fn header(file: &File, size: u64) -> io::Result<Option<String>> {
     let mut header = [0; 100];
     if size < 100 {
         return Ok(Some(format!("it has {size} bytes, which is no database")));
     }
     file.read_exact_at(&mut header, 0)?;
-    if !header.starts_with(MAGIC) {
+    if !sqlite::is_database(&header) {
         return Ok(Some("it does not begin as a database of SQLite".to_owned()));
     }
-    let number =
-        |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
-    let page = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65_536,
-        page => u64::from(page),
-    };
+    let number = |at| u64::from(sqlite::number(&header, at).unwrap_or_default());
     // The number of pages counts only where both counters of changes agree.
-    let whole = page * number(28);
+    let whole = sqlite::page_size_of(&header).unwrap_or_default() as u64 * number(28);
     let cut = number(24) == number(92) && size < whole;
     Ok(cut.then(|| format!("it has {size} of {whole} bytes")))
 }
@@ -67,7 +54,7 @@ fn header(file: &File, size: u64) -> io::Result<Option<String>> {
 fn log_header(log: &File) -> io::Result<Option<String>> {
     let mut magic = [0; 4];
     let read = log.read_at(&mut magic, 0)?;
-    let known = read == 4 && matches!(u32::from_be_bytes(magic), 0x377f_0682 | 0x377f_0683);
+    let known = read == 4 && sqlite::log_order(&magic).is_some();
     Ok((!known).then(|| "its log (-wal) does not begin as one".to_owned()))
 }
 

@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::{bytes, escape};
 use super::verify;
 use super::watch::{self, WaitArgs};
-use crate::archive::Incoming;
+use crate::archive::{self, Incoming};
 use crate::control::{ControlError, ImportStep, Imported};
 use crate::files::{Dir, Error, open_regular};
 use crate::key::Key;
@@ -48,7 +48,7 @@ pub(super) fn run(app: &App, args: &ImportArgs, here: &Path) -> Result<ExitCode,
     let io = |source| Error::Io { action: "read", path: path.clone(), source };
     let size = file.metadata().map_err(io)?.len();
     let bar = app.out.reading("checking", size);
-    let found = app.control.inspect(&file, &path, args.case_twins, &mut |read| bar.set_position(read))?;
+    let found = archive::inspect(&file, &path, args.case_twins, &mut |read| bar.set_position(read))?;
     bar.finish_and_clear();
     let wanted = choose(args, found)?;
     let mut missed = false;

@@ -1,11 +1,9 @@
 //! `denizen migrate`: what earlier bots left becomes sessions.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 
 use super::App;
@@ -74,10 +72,7 @@ pub(super) fn run(app: &App, args: &MigrateArgs, here: &Path) -> Result<ExitCode
         force: args.force,
         again: true,
     };
-    let bar = ProgressBar::no_length();
-    if app.out.quiet || app.out.json || !std::io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
+    let bar = app.out.counting("looking for conversations");
     if args.dry_run {
         let plan = migration.plan(&mut || bar.inc(1));
         bar.finish_and_clear();
@@ -86,8 +81,8 @@ pub(super) fn run(app: &App, args: &MigrateArgs, here: &Path) -> Result<ExitCode
     let busy = || CliError::from(legacy::LegacyError::Busy);
     let lock = migration.lock()?.ok_or_else(busy)?;
     let plan = migration.plan(&mut || bar.inc(1));
-    bar.reset();
-    bar.set_length(plan.sessions.len() as u64);
+    bar.finish_and_clear();
+    let bar = app.out.progress("moving in", plan.sessions.len() as u64);
     let report =
         if plan.sources.is_empty() { Report::default() } else { migration.apply(&lock, &plan, &mut || bar.inc(1))? };
     bar.finish_and_clear();
@@ -119,10 +114,7 @@ pub(super) fn notice(app: &App, here: &Path) {
 }
 
 fn undo(app: &App, receipt: &str) -> Result<ExitCode, CliError> {
-    let bar = ProgressBar::no_length();
-    if app.out.quiet || app.out.json || !std::io::stderr().is_terminal() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
+    let bar = app.out.counting("taking back");
     let undone = app.wait_for(async {
         let undone = legacy::undo(&app.control.store, receipt, &mut || bar.inc(1)).await;
         Ok(undone?)

@@ -137,6 +137,11 @@ impl Output {
         self.bar(verb, bytes, "{binary_bytes}/{binary_total_bytes}, {eta} left")
     }
 
+    /// The same for things whose number is not known.
+    pub(super) fn counting(self, verb: &'static str) -> ProgressBar {
+        self.bar(verb, 0, "{human_pos}")
+    }
+
     fn bar(self, verb: &'static str, steps: u64, counts: &str) -> ProgressBar {
         let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             // What cannot be drawn is not missed.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Control, ControlError, Wait};
 use crate::config::keys::nearest;
 use crate::key::Key;
-use crate::session::{Claim, Conversation, Grant, Names, ProviderChoice, Record, SETTINGS, SessionError, Trashed};
-use crate::turn::{Progress, provider_of};
+use crate::session::{Conversation, Grant, Names, ProviderChoice, Record, SETTINGS, SessionError, Trashed};
+use crate::turn::provider_of;
 
 /// A session after a change.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,13 +76,7 @@ impl Control {
         let source = self.guard(key, wait).await?;
         let (built, record) = self.store.copy(&source, new_key)?;
         drop(source);
-        let claimed: Result<_, ControlError> = async {
-            let mut claim = Claim::hold(self.store.clone(), &new_key.folder_name())?;
-            let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
-            Ok((lock, claim))
-        }
-        .await;
-        let (lock, claim) = match claimed {
+        let (lock, claim) = match self.claim_place(&new_key.folder_name(), wait).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 let _removed = std::fs::remove_dir_all(&built);

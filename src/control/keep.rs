@@ -13,8 +13,7 @@ use super::{Control, ControlError, Wait};
 use crate::archive::{self, Checked, Exporter, Finding, Incoming, LeftOut, Severity, Tree};
 use crate::files::{self, Dir, Durability, Lock, is_locked};
 use crate::key::Key;
-use crate::session::{Claim, Fork, Grant, Named, Record, SessionError, Trashed, Workspace};
-use crate::turn::Progress;
+use crate::session::{Fork, Grant, Named, Record, SessionError, Trashed, Workspace};
 
 /// A session that was exported.
 #[derive(Debug)]
@@ -120,20 +119,6 @@ impl Control {
         Ok(if is_locked(&self.store.run_lock_path(folder))? { None } else { lock })
     }
 
-    /// What an export holds. Nothing is changed.
-    ///
-    /// # Errors
-    /// Where it is no whole export, or may not be unpacked.
-    pub fn inspect(
-        &self,
-        file: &File,
-        path: &Path,
-        allow_twins: bool,
-        step: &mut dyn FnMut(u64),
-    ) -> Result<Vec<Incoming>, ControlError> {
-        Ok(archive::inspect(file, path, allow_twins, step)?)
-    }
-
     /// Unpacks sessions of an export that was looked at, each under the key that
     /// stands beside it. A session that is there already is never touched; `step`
     /// hears what became of each. Only names are kept in memory.
@@ -209,12 +194,6 @@ impl Control {
         let guard = self.store.install(lock, claim, &staging.path.join(&folder), record)?;
         // Looked at where it now is, so that a finding names what a person can find.
         Ok(archive::check_folder(guard.workspace()))
-    }
-
-    async fn claim_place(&self, folder: &str, wait: &mut Wait<'_>) -> Result<(Lock, Claim), ControlError> {
-        let mut claim = Claim::hold(self.store.clone(), folder)?;
-        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
-        Ok((lock, claim))
     }
 
     /// Brings one session of a backup back, just as it is there. It is copied and

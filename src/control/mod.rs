@@ -22,7 +22,7 @@ pub use tidy::{CleanupPlan, CleanupStep};
 pub use undo::{NotUndone, Noted, UndoStep};
 
 use crate::archive::{ArchiveError, Finding};
-use crate::files;
+use crate::files::{self, Lock};
 use crate::key::Key;
 use crate::session::{Claim, ClaimError, Opened, SessionError, Store, WorkspaceGuard};
 use crate::turn::{ChoiceError, Progress, Setup, TurnError};
@@ -130,8 +130,14 @@ impl Control {
     }
 
     async fn claim(&self, key: &Key, wait: &mut Wait<'_>) -> Result<Opened, ControlError> {
-        let mut claim = Claim::hold(self.store.clone(), &key.folder_name())?;
-        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
+        let (lock, claim) = self.claim_place(&key.folder_name(), wait).await?;
         Ok(self.store.open(lock, claim)?)
+    }
+
+    /// Stands in line for a folder, whatever is there, and takes its lock.
+    async fn claim_place(&self, folder: &str, wait: &mut Wait<'_>) -> Result<(Lock, Claim), ControlError> {
+        let mut claim = Claim::hold(self.store.clone(), folder)?;
+        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
+        Ok((lock, claim))
     }
 }

@@ -12,7 +12,8 @@ mod dir;
 mod line;
 mod lock;
 mod replace;
-mod sqlite;
+/// Databases of SQLite, without SQLite.
+pub mod sqlite;
 mod stamp;
 
 use std::io;
@@ -24,8 +25,7 @@ pub use dir::{Dir, DirLock};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
 pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};
-pub use sqlite::fold as fold_sqlite_log;
-pub use stamp::Stamp;
+pub use stamp::{SECOND, Stamp, set_second};
 
 /// Why a file could not be read, written or locked. Each names the file.
 #[derive(Debug, thiserror::Error)]

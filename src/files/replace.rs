@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::stamp::set_second;
 use super::{Dir, Error, Stamp};
 
 /// What an acknowledged write survives.
@@ -132,15 +133,12 @@ impl<'a> Temporary<'a> {
     /// on by at least a second with each version.
     fn grow_mtime(&self, target: &Dir, name: &Path) -> Result<(), Error> {
         let Some(old) = target.stamp(name)? else { return Ok(()) };
-        let old_second = i64::try_from(old.modified.div_euclid(1_000_000_000)).unwrap_or(i64::MAX - 1);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        if now.as_secs().cast_signed() > old_second {
+        if i128::from(now.as_secs()) > old.second() {
             return Ok(());
         }
-        let next = Timespec { tv_sec: old_second + 1, tv_nsec: 0 };
-        let times = Timestamps { last_access: next, last_modification: next };
-        rustix::fs::futimens(&self.file, &times)
-            .map_err(|errno| Error::io("set the time of", &target.path().join(name), errno))
+        set_second(&self.file, old.second() + 1)
+            .map_err(|source| Error::io("set the time of", &target.path().join(name), source))
     }
 
     fn rename(mut self, target: &Dir, name: &Path) -> Result<File, Error> {

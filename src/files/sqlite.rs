@@ -21,10 +21,34 @@ const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
 /// The name of a database's log.
-fn log_of(database: &Path) -> PathBuf {
+#[must_use]
+pub fn log_of(database: &Path) -> PathBuf {
     let mut name = OsString::from(database.as_os_str());
     name.push("-wal");
     name.into()
+}
+
+/// The name of the database that a log belongs to, where it is the name of one.
+#[must_use]
+pub fn database_of(log: &Path) -> Option<&Path> {
+    log.to_str()?.strip_suffix("-wal").map(Path::new)
+}
+
+/// Whether bytes begin as a database.
+#[must_use]
+pub fn is_database(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"SQLite format 3\0")
+}
+
+/// Whether bytes begin as a log, and if so, whether its checksums are of words in
+/// big-endian order.
+#[must_use]
+pub fn log_order(bytes: &[u8]) -> Option<bool> {
+    match number(bytes, 0)? {
+        0x377f_0682 => Some(false),
+        0x377f_0683 => Some(true),
+        _ => None,
+    }
 }
 
 /// Folds the log of a database into it, and empties the log. Nobody may have
@@ -53,8 +77,7 @@ pub fn fold(dir: &Dir, database: &Path, staging: &Staging) -> Result<bool, Error
 /// changed, where it holds none or is none of this database.
 fn apply(database: &mut Vec<u8>, log: &[u8]) -> bool {
     let Some(Committed { page_size, size, pages }) = committed(log) else { return false };
-    let (own_size, is_sqlite) = (page_size_of(database), database.starts_with(b"SQLite format 3\0"));
-    if !is_sqlite || own_size != Some(page_size) {
+    if !is_database(database) || page_size_of(database) != Some(page_size) {
         return false;
     }
     database.resize(size * page_size, 0);
@@ -80,11 +103,7 @@ struct Committed<'a> {
 /// What the transactions leave that a log holds whole, where there are any.
 fn committed(log: &[u8]) -> Option<Committed<'_>> {
     let header = log.get(..HEADER)?;
-    let big_endian = match number(header, 0)? {
-        0x377f_0682 => false,
-        0x377f_0683 => true,
-        _ => return None,
-    };
+    let big_endian = log_order(header)?;
     let page_size = usize::try_from(number(header, 8)?).ok()?;
     let salts = header.get(16..24)?;
     let mut sum = checksum((0, 0), header.get(..24)?, big_endian);
@@ -111,15 +130,18 @@ fn committed(log: &[u8]) -> Option<Committed<'_>> {
     (size > 0).then_some(Committed { page_size, size, pages })
 }
 
-/// The page size that a database states.
-fn page_size_of(database: &[u8]) -> Option<usize> {
+/// The page size that a database states, in bytes.
+#[must_use]
+pub fn page_size_of(database: &[u8]) -> Option<usize> {
     match u16::from_be_bytes(database.get(16..18)?.try_into().ok()?) {
         1 => Some(65_536),
         size => Some(usize::from(size)),
     }
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+/// The number at a place of a header.
+#[must_use]
+pub fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 

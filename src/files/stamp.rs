@@ -1,7 +1,13 @@
 //! The stamp of a file.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{Timespec, Timestamps};
+
+/// A second, in nanoseconds.
+pub const SECOND: i128 = 1_000_000_000;
 
 /// What tells two versions of a file apart without reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +22,26 @@ pub struct Stamp {
     pub changed: i128,
 }
 
+impl Stamp {
+    /// The whole second of the last change of content, which is all that rsync
+    /// compares beside the size.
+    #[must_use]
+    pub fn second(&self) -> i128 {
+        self.modified.div_euclid(SECOND)
+    }
+}
+
+/// Gives a file the time of change of a whole second.
+///
+/// # Errors
+/// Where the operating system refuses.
+pub fn set_second(file: &File, second: i128) -> io::Result<()> {
+    let time = Timespec { tv_sec: i64::try_from(second).unwrap_or(i64::MAX), tv_nsec: 0 };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
 fn nanos(seconds: i64, nanoseconds: i64) -> i128 {
-    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+    i128::from(seconds) * SECOND + i128::from(nanoseconds)
 }
 
 impl From<&rustix::fs::Stat> for Stamp {

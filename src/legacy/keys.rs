@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::key::{Key, MAX_KEY_BYTES};
+use crate::key::{Key, MAX_KEY_BYTES, hex};
 
 /// The key of a name as claudeclaw and tinyclaw wrote it. The second part is a
 /// remark, where the name can be no key and had to be written otherwise.
@@ -68,7 +68,7 @@ fn verbatim(name: &str) -> (Key, Option<String>) {
         let end = (0..=MAX_KEY_BYTES / 2).rev().find(|at| written.is_char_boundary(*at)).unwrap_or(0);
         written.truncate(end);
         written.push('~');
-        written.extend(Sha256::digest(name.as_bytes()).iter().take(10).map(|byte| format!("{byte:02x}")));
+        written.push_str(&hex(&Sha256::digest(name.as_bytes())[..10]));
     }
     match written.parse::<Key>() {
         Ok(key) => {

@@ -2,13 +2,13 @@
 //! nothing but regular files of this user is read, nothing waits, nothing is
 //! larger than it can sensibly be. What is refused is named, and the rest is read.
 
-use std::fmt::Write;
 use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::files::{self, Dir, Stamp};
+use crate::key::hex;
 
 /// The largest file of state that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -268,16 +268,6 @@ impl<'a> Reader<'a> {
             self.state.refused.push(Refused { path, reason });
         }
     }
-}
-
-/// Bytes in hexadecimal.
-#[must_use]
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing into memory cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Whether there is simply nothing of that name.

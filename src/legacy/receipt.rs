@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use super::LegacyError;
 use super::plan::Source;
-use super::read::hex;
 use crate::files::{Dir, Durability, Stamp, make_private_dir};
-use crate::key::Key;
+use crate::key::{Key, hex};
 use crate::session::Store;
 
 /// The file in a receipt's directory.
@@ -114,6 +113,17 @@ pub(super) fn receipts_path(store: &Store) -> PathBuf {
     store.root().join("legacy")
 }
 
+/// Removes an older receipt of a name, where there is one.
+pub(super) fn make_room(receipts: &Dir, name: &str) -> Result<(), LegacyError> {
+    let older = receipts.path().join(name);
+    match std::fs::remove_dir_all(&older) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(crate::files::Error::Io { action: "remove", path: older, source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The name of the receipt for a file.
 #[must_use]
 pub(super) fn name(system: &str, path: &Path, size: u64, modified: i128) -> String {
@@ -190,19 +200,11 @@ impl Receipt {
     /// Gives the receipt its name; an older one of the same file makes room.
     pub(super) fn install(&self, aside: &Dir, receipts: &Dir) -> Result<(), LegacyError> {
         let name = self.name();
-        match receipts.stamp(Path::new(&name))? {
-            // What it says was said before, by one that was cut short after this.
-            Some(_) if self.refused.is_some() => return Ok(()),
-            Some(_) => {
-                let older = receipts.path().join(&name);
-                std::fs::remove_dir_all(&older).map_err(|source| crate::files::Error::Io {
-                    action: "remove",
-                    path: older,
-                    source,
-                })?;
-            }
-            None => {}
+        // What it says was said before, by one that was cut short after this.
+        if self.refused.is_some() && receipts.stamp(Path::new(&name))?.is_some() {
+            return Ok(());
         }
+        make_room(receipts, &name)?;
         Ok(aside.move_entry(Path::new(&name), receipts, Path::new(&name))?)
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::LegacyError;
-use super::receipt::{Receipt, UNDONE, receipts_path};
-use crate::files::Dir;
+use super::receipt::{Receipt, UNDONE, make_room, receipts_path};
+use crate::files::{Dir, Stamp};
 use crate::key::Key;
 use crate::session::{Claim, Opened, Store, Workspace};
 
@@ -74,21 +74,13 @@ fn retire(store: &Store, path: &Path) -> Result<(), LegacyError> {
     }
     let receipts = Dir::open(&receipts_path(store))?;
     let retired = format!("{name}{UNDONE}");
-    if receipts.stamp(Path::new(&retired))?.is_some() {
-        let older = receipts.path().join(&retired);
-        std::fs::remove_dir_all(&older).map_err(|source| crate::files::Error::Io {
-            action: "remove",
-            path: older,
-            source,
-        })?;
-    }
+    make_room(&receipts, &retired)?;
     receipts.move_entry(Path::new(name), &receipts, Path::new(&retired))?;
     Ok(receipts.sync()?)
 }
 
 /// What of a session was changed after a time.
 fn changed_since(workspace: &Workspace, time: Timestamp) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
     if workspace.record().is_ok_and(|record| record.last_turn.is_some()) {
         return Some("it has taken a turn since".to_owned());
     }
@@ -96,12 +88,7 @@ fn changed_since(workspace: &Workspace, time: Timestamp) -> Option<String> {
         .min_depth(1)
         .into_iter()
         .flatten()
-        .filter(|entry| {
-            entry.metadata().is_ok_and(|metadata| {
-                let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-                changed > time.as_nanosecond()
-            })
-        })
+        .filter(|entry| entry.metadata().is_ok_and(|metadata| Stamp::from(&metadata).changed > time.as_nanosecond()))
         .filter_map(|entry| Some(entry.path().strip_prefix(workspace.path()).ok()?.display().to_string()))
         .take(5)
         .collect();

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::key::hex;
+
 /// How much of `MEMORY.md` and `AGENTS.md` is told, in bytes each. A command
 /// line argument may have 128 KiB on Linux, and two of them must fit.
 pub(super) const MAX_PART_BYTES: usize = 48 * 1024;
@@ -58,7 +60,7 @@ impl Brief {
     /// A hash of everything, to tell whether a conversation was told this.
     #[must_use]
     pub fn hash(&self) -> String {
-        Sha256::digest(self.whole()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(self.whole())[..8])
     }
 }
 

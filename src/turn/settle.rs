@@ -2,17 +2,12 @@
 //! own files get at each write, a sync and a time of change that has moved on.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use rustix::fs::{Timespec, Timestamps};
-
-use crate::files::{self, Dir, Durability, Stamp, files_below};
+use crate::files::{self, Dir, Durability, SECOND, Stamp, files_below, set_second, sqlite};
 use crate::provider::{Format, Place, Provider};
 use crate::session::{FileMark, WorkspaceGuard};
-
-const SECOND: i128 = 1_000_000_000;
+use jiff::Timestamp;
 
 /// The files of a directory, with their stamps.
 pub(super) type Look = BTreeMap<PathBuf, Stamp>;
@@ -89,9 +84,8 @@ fn settle(guard: &WorkspaceGuard, below: &Path, before: &Look, mut after: Look) 
     for (path, stamp) in changed {
         // Gone again, or something else by now: it was a passing file.
         let Ok(file) = dir.open_file(path, u64::MAX) else { continue };
-        let last = before.get(path).map_or(stamp.modified, |old| old.modified.max(stamp.modified));
-        let next = last.div_euclid(SECOND) + 1;
-        move_on(&file, next).map_err(|source| files::Error::Io {
+        let next = before.get(path).map_or(stamp.second(), |old| old.second().max(stamp.second())) + 1;
+        set_second(&file, next).map_err(|source| files::Error::Io {
             action: "set the time of",
             path: dir.path().join(path),
             source,
@@ -127,23 +121,17 @@ pub(super) fn mark(provider: &dyn Provider, id: &str, look: &Look) -> Option<Fil
 /// there was one.
 fn fold_logs(guard: &WorkspaceGuard, conversations: &Path, before: &Look, after: &Look) -> bool {
     let changed = after.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp));
-    let databases = changed.filter_map(|(path, _)| path.to_str()?.strip_suffix("-wal").map(Path::new));
+    let databases = changed.filter_map(|(path, _)| sqlite::database_of(path));
     let mut folded = false;
     for database in databases {
         let (Some(parent), Some(name)) = (database.parent(), database.file_name()) else { continue };
         let fold = || {
             let relative = conversations.strip_prefix(guard.path()).ok()?.join(parent);
             let dir = guard.workspace().dir().open_dir(&relative).ok()?;
-            files::fold_sqlite_log(&dir, Path::new(name), guard.store().staging().ok()?).ok()
+            sqlite::fold(&dir, Path::new(name), guard.store().staging().ok()?).ok()
         };
         // What is left as it was is what SQLite itself left: it is whole as well.
         folded |= fold().unwrap_or(false);
     }
     folded
-}
-
-fn move_on(file: &File, second: i128) -> std::io::Result<()> {
-    let time = Timespec { tv_sec: i64::try_from(second).unwrap_or(i64::MAX), tv_nsec: 0 };
-    rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?;
-    Ok(())
 }
