@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ArchiveError;
 use super::items::{Exactly, Item, LeftOut, items, seconds};
+use crate::causes::with_causes;
 use crate::files::Dir;
 
 /// The first entry of an export.
@@ -90,7 +91,7 @@ impl<W: Write> Exporter<W> {
         for (path, item) in items(dir.path(), &mut *left_out) {
             let written = match &item {
                 Item::File { .. } => {
-                    let opened = dir.open_file(&path, u64::MAX).map_err(|error| error.to_string());
+                    let opened = dir.open_file(&path, u64::MAX).map_err(|error| with_causes(&error));
                     // The size of what was opened, not of what was listed.
                     let opened = opened.and_then(|file| Ok((file.metadata().map_err(|e| e.to_string())?.len(), file)));
                     let (size, file) = match opened {

@@ -8,13 +8,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::causes::with_causes;
 use crate::files::{Dir, sqlite};
 
 /// What is wrong with a database, or `None`. `text` has to be in it or in its log.
 pub(super) fn check(dir: &Dir, name: &Path, text: &str) -> Option<String> {
     let log = dir.open_file(&sqlite::log_of(name), u64::MAX).ok();
     let looked = || -> io::Result<Option<String>> {
-        let file = dir.open_file(name, u64::MAX).map_err(|error| io::Error::other(error.to_string()))?;
+        let file = dir.open_file(name, u64::MAX).map_err(|error| io::Error::other(with_causes(&error)))?;
         let size = file.metadata()?.len();
         let log_size = log.as_ref().map_or(Ok(0), |log| log.metadata().map(|metadata| metadata.len()))?;
         // With a whole log beside it, the database itself may lag behind.

@@ -16,6 +16,7 @@ use super::plan::{Entry, LeftMessage, Place, Plan, Planned, Role, Wanted};
 use super::proposal;
 use super::receipt::{Became, Outcome, Receipt, receipts_path};
 use super::take::{take_file, take_tree};
+use crate::causes::with_causes;
 use crate::files::{Dir, Durability, Lock, make_private_dir};
 use crate::key::Key;
 use crate::session::{
@@ -147,7 +148,7 @@ fn install(
     // A configuration that cannot be written keeps no conversation from moving in.
     let (proposed, not_proposed) = match proposal::append(plan, config_file, store.staging()?) {
         Ok(proposed) => (proposed, None),
-        Err(error) => (false, Some(error.to_string())),
+        Err(error) => (false, Some(with_causes(&error))),
     };
     let now = Timestamp::now();
     let mut receipts = Vec::new();
@@ -198,10 +199,10 @@ enum There {
 
 fn found(store: &Store, key: &Key) -> Result<There, String> {
     let folder = key.folder_name();
-    let workspace = store.open_folder(&folder).map_err(|error| error.to_string())?;
+    let workspace = store.open_folder(&folder).map_err(|error| with_causes(&error))?;
     let workspace = workspace.ok_or("another process makes a session of this key")?;
-    let record = Box::new(workspace.record().map_err(|error| error.to_string())?);
-    let grant = Grant::read(store, &folder, record.uuid).map_err(|error| error.to_string())?;
+    let record = Box::new(workspace.record().map_err(|error| with_causes(&error))?);
+    let grant = Grant::read(store, &folder, record.uuid).map_err(|error| with_causes(&error))?;
     Ok(There::Before { record, works_in: grant.working_dir })
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::plan::{Entry, Place, Plan, Wanted};
+use crate::causes::with_causes;
 use crate::files::Dir;
 use crate::provider::{Layout, PROVIDERS, Provider, User, UsersOwn};
 
@@ -107,7 +108,7 @@ impl Finder {
                     Ok(_) => return Some(self.place(Path::new(&name), id)),
                     Err(error) if error.is_not_found() => {}
                     Err(error) => {
-                        self.refused.insert(id.to_owned(), error.to_string());
+                        self.refused.insert(id.to_owned(), with_causes(&error));
                     }
                 }
             }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::LegacyError;
 use super::receipt::{Receipt, UNDONE, make_room, receipts_path};
+use crate::causes::with_causes;
 use crate::files::{Dir, Stamp};
 use crate::key::Key;
 use crate::session::{Claim, Opened, Store, Workspace};
@@ -41,7 +42,7 @@ pub async fn undo(store: &Arc<Store>, wanted: &str, step: &mut dyn FnMut()) -> R
             Ok(record) if Some(record.uuid) != outcome.uuid => continue,
             Ok(_) => {}
             Err(error) => {
-                undone.changed.push((key.clone(), error.to_string()));
+                undone.changed.push((key.clone(), with_causes(&error)));
                 continue;
             }
         }
