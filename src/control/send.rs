@@ -104,6 +104,8 @@ impl Control {
             text: inbound.text.clone(),
             options: inbound.options.clone(),
             attached,
+            reply: None,
+            id: None,
         };
         let ticket = self.accept(key, &queue, &message)?;
         let place = inbound.reply.place();
@@ -157,6 +159,8 @@ impl Control {
             text: line.text,
             options: MessageOptions::default(),
             attached: None,
+            reply: None,
+            id: None,
         };
         let ticket = self.accept(key, &queue, &message)?;
         let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: false };
@@ -186,6 +190,8 @@ impl Control {
             text: prompt.to_owned(),
             options: MessageOptions::default(),
             attached: None,
+            reply: None,
+            id: None,
         };
         let request = Request { message: &message, raw: true, stream: options.stream, interrupt: options.interrupt };
         let (_guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
