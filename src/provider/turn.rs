@@ -69,7 +69,7 @@ pub struct User<'a> {
     /// The home directory.
     pub home: Option<&'a Path>,
     /// Reads a file of the user, or nothing where it does not exist.
-    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
+    pub read: &'a (dyn Fn(&Path) -> Option<Vec<u8>> + Sync),
 }
 
 impl User<'_> {

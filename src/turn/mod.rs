@@ -172,7 +172,7 @@ pub fn conflict_notice(kept: &Path) -> String {
 impl TurnError {
     /// Whether the provider was asked, so that the failure is part of the
     /// session's history.
-    fn is_history(&self) -> bool {
+    pub(crate) fn is_history(&self) -> bool {
         matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Stopped)
     }
 }
@@ -326,7 +326,7 @@ async fn record(
     let write = move |mut guard: WorkspaceGuard| {
         let mut heard = heard;
         let files = prompt::outbox(&mut guard);
-        let written = write_down(&mut guard, &message, &heard, result.as_ref().err());
+        let written = write_down(&mut guard, &message, &heard, &files, result.as_ref().err());
         if let Some(place) = &heard.place {
             // A stamp that cannot be written makes the next turn make the home anew.
             let _left = rehome::leave(&guard, place);
@@ -366,6 +366,7 @@ fn write_down(
     guard: &mut WorkspaceGuard,
     message: &Message,
     heard: &run::Heard,
+    files: &[PathBuf],
     failed: Option<&TurnError>,
 ) -> Result<(), SessionError> {
     let now = crate::session::now();
@@ -382,7 +383,11 @@ fn write_down(
         conversation: conversation.clone(),
         entry,
         usage: None,
+        notices: Vec::new(),
+        files: Vec::new(),
     };
+    let (notices, path) = (heard.notices.clone(), guard.path());
+    let files = files.iter().filter_map(|file| file.strip_prefix(path).ok().map(Path::to_owned)).collect();
     let mut lines = vec![Line { author: message.author.clone(), ..line(message.at, Who::User, message.text.clone()) }];
     let text = heard.text();
     if failed.is_none() || !text.is_empty() {
@@ -390,6 +395,9 @@ fn write_down(
     }
     if let Some(error) = failed {
         lines.push(line(now, Who::Denizen, error.to_string()));
+    }
+    if let Some(last) = lines.last_mut() {
+        (last.notices, last.files) = (notices, files);
     }
     guard.append(&lines)?;
     let record = guard.record_mut();
