@@ -11,8 +11,8 @@ use denizen::archive::{self, Exporter, Tree};
 use denizen::config::{Config, Environment, Inputs};
 use denizen::control::{Control, SendOptions, Wait};
 use denizen::key::Key;
-use denizen::message::{Inbound, ReplyTo};
-use denizen::session::{Conversation, LastTurn, MessageOptions, Outcome, ProviderChoice, Record, Settings, Store};
+use denizen::message::Inbound;
+use denizen::session::{Conversation, LastTurn, Outcome, ProviderChoice, Record, Settings, Store};
 use denizen::turn::Setup;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -84,16 +84,9 @@ impl Product {
 }
 
 async fn one(control: &Control, key: &str, text: &str) -> String {
-    let inbound = Inbound {
-        key: key.parse().expect("a key"),
-        author: None,
-        text: text.to_owned(),
-        attachments: Vec::new(),
-        options: MessageOptions::default(),
-        reply: ReplyTo::Terminal,
-    };
+    let inbound = Inbound::from_terminal(key.parse().expect("a key"), text.to_owned());
     let interrupt = Notify::new();
-    let options = SendOptions { stream: false, interrupt: &interrupt };
+    let options = SendOptions { stream: false, interrupt: &interrupt, approvals: None };
     let mut wait = Wait { limit: None, tell: &mut |_| {} };
     let delivery = control.send(&inbound, options, &mut wait).await.expect("accepted");
     delivery.delivered().expect("answered").text

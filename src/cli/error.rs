@@ -65,6 +65,7 @@ impl From<ControlError> for CliError {
                 let hint = format!("`denizen pending {key}` lists them, `limits.queued` raises the limit");
                 return Self::of(&error, BUSY, Some(hint));
             }
+            ControlError::Gone(_) => Some("`denizen ls` shows where it is now".to_owned()),
             ControlError::DirectoryNotAllowed(path) => {
                 Some(format!("add it to `working_dirs` in denizen.toml: working_dirs = [\"{}\"]", path.display()))
             }

@@ -124,6 +124,7 @@ pub(super) fn pending_state(state: PendingState) -> &'static str {
         PendingState::Running => "running",
         PendingState::Left => "never begun",
         PendingState::Interrupted => "interrupted",
+        PendingState::Answered => "undelivered",
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Control, ControlError};
 use crate::files::is_locked;
 use crate::key::Key;
-use crate::session::{Grant, Listed, Pending, Queue, Record, SessionError, Settings, Usage, Whose};
+use crate::session::{Grant, Listed, Pending, PendingState, Queue, Record, SessionError, Settings, Usage, Whose};
 
 /// A session as it is shown in a list.
 #[derive(Debug)]
@@ -149,7 +149,11 @@ impl Control {
         let mut pending = Queue::open(&self.store, folder)?.pending()?;
         if !pending.is_empty() {
             let recorded = self.store.open_folder(folder)?.and_then(|workspace| workspace.last_recorded());
-            pending.retain(|pending| Some(pending.number) != recorded);
+            let to_channel = |pending: &Pending| pending.message.as_ref().is_ok_and(|message| message.reply.is_some());
+            pending.retain(|pending| Some(pending.number) != recorded || to_channel(pending));
+            for pending in pending.iter_mut().filter(|pending| Some(pending.number) == recorded) {
+                pending.state = PendingState::Answered;
+            }
         }
         Ok(pending)
     }

@@ -52,6 +52,7 @@ pub async fn attach(
         permission_mode: chosen.permission_mode,
         stream: true,
         walled: confinement.walls.is_some(),
+        asks: false,
     };
     let invocation = chosen.provider.attach(&turn)?;
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
