@@ -120,8 +120,16 @@ static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 /// # Errors
 /// Where the granted directory is not there.
 pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
+    working_dir_of(guard.path(), grant)
+}
+
+/// The same for a session that is not in hand.
+///
+/// # Errors
+/// As [`working_dir`].
+pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnError> {
     match &grant.working_dir {
-        None => Ok(guard.path().to_owned()),
+        None => Ok(session.to_owned()),
         Some(path) => std::fs::canonicalize(path)
             .and_then(|real| if real.is_dir() { Ok(real) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
             .map_err(|source| SpawnError::WorkingDirectory { path: path.clone(), source }),

@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub(crate) use choose::agent_of;
 pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
 pub use terminal::{attach, exec};
-pub use walls::confinement;
+pub use walls::{Subject, confinement};
 
 use crate::config::{Config, Environment};
 use crate::confine::{ConfineError, Excess, Means};
@@ -238,7 +238,7 @@ async fn ask(
         heard.notices.push(notice);
         heard.replay = true;
     }
-    let (confinement, open) = confinement(setup, guard, &chosen, &place.working_dir)?;
+    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
     heard.notices.extend(open);
     let walled = confinement.walls.is_some();
     let launch = Launch {
