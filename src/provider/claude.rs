@@ -18,7 +18,7 @@ use super::{
     Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
     ProviderError, Step, Turn, User, UsersOwn, plain_prompt,
 };
-use crate::session::Usage;
+use crate::session::{PermissionMode, Usage};
 
 /// The provider.
 #[derive(Debug)]
@@ -141,6 +141,10 @@ impl Claude {
         }
         if let Some(model) = turn.model {
             invocation.args(["--model", model]);
+        }
+        if turn.walled && turn.permission_mode == PermissionMode::BypassPermissions {
+            // As root it does anything only where it is told that it is kept in.
+            invocation.env("IS_SANDBOX", "1");
         }
         invocation.args(["--permission-mode", turn.permission_mode.name()]);
         invocation

@@ -37,6 +37,7 @@ mod real_plants;
 mod real_retention;
 mod real_rsync;
 mod real_walks;
+mod real_walls;
 mod rsync_loop;
 mod secrets;
 mod support;
