@@ -24,6 +24,7 @@ mod notes;
 mod output;
 mod path;
 mod pending;
+mod permission;
 mod rename;
 mod restore;
 mod resume;

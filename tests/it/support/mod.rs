@@ -1,6 +1,7 @@
 //! What the tests share: a root of their own, a model server that keeps what it
 //! is sent, the real agent CLIs pointed at it, and talking with them.
 
+pub(crate) mod asked;
 pub(crate) mod blocklog;
 pub(crate) mod clis;
 pub(crate) mod crash;
