@@ -48,5 +48,8 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
+/// The proof: an adversary that tries to get out of a session, and the table of its attempts.
+pub mod prove;
+
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

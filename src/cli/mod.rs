@@ -24,6 +24,7 @@ mod notes;
 mod output;
 mod path;
 mod pending;
+mod prove;
 mod rename;
 mod restore;
 mod resume;
@@ -186,10 +187,11 @@ impl App {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    // The two programs that are only ever started by this one.
+    // The programs that are only ever started by this one.
     match args.get(1).and_then(|arg| arg.to_str()) {
         Some("__run") => return launcher::run(args.drain(2..)).into(),
         Some("__notes") => return notes::run(args.drain(2..)),
+        Some("__adversary") => return crate::prove::adversary(args.drain(2..)),
         _ => {}
     }
     let environment: Environment = std::env::vars_os().collect();
