@@ -254,8 +254,9 @@ pub(super) fn set_priorities(scene: &Scene) -> Tried {
 /// own, as next to none has.
 pub(super) fn set_io_classes(scene: &Scene) -> Tried {
     const USER: i32 = 3;
+    let own = rustix::process::getuid().as_raw();
     let mut program = Program::default();
-    program.call(libc::SYS_ioprio_set, &[USER.into(), 0.into(), 0.into()]);
+    program.call(libc::SYS_ioprio_set, &[USER.into(), own.into(), 0.into()]);
     program.run(&scene.own, b"")?;
     through("their classes were set")
 }

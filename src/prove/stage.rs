@@ -278,7 +278,8 @@ fn services(environment: &Environment) -> BTreeMap<String, PathBuf> {
     add("wayland", runtime.join(or("WAYLAND_DISPLAY", "wayland-0".to_owned())));
     add("gpg-agent", runtime.join("gnupg/S.gpg-agent"));
     add("tmux", tmux.into());
-    add("system-bus", "/run/dbus/system_bus_socket".into());
+    let bus = or("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket".to_owned());
+    add("system-bus", bus.trim_start_matches("unix:path=").into());
     if let Some(agent) = environment.get("SSH_AUTH_SOCK") {
         add("ssh-agent", agent.into());
     }
