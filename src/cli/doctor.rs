@@ -10,6 +10,7 @@ use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
 use crate::config::Environment;
+use crate::confine::Rule;
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
 use crate::turn::{find_program, provider_of};
@@ -29,6 +30,13 @@ pub(super) struct DoctorArgs {
     /// With --prove: the same without any confinement, to see that the attempts are real
     #[arg(long, requires = "prove")]
     control: bool,
+    /// With --prove: one rule of the walls is left out, to see what it is good for
+    #[arg(long, requires = "prove", hide = true, value_name = "RULE", value_parser = rule)]
+    without: Option<Rule>,
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// How a check came out.
@@ -55,7 +63,7 @@ impl Finding {
 
 pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
     if args.prove {
-        return super::prove::run(app, args.control);
+        return super::prove::run(app, args.control, args.without);
     }
     let mut findings = Vec::new();
     root(app, &mut findings);

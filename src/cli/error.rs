@@ -6,6 +6,7 @@ use std::error::Error;
 use crate::archive::ArchiveError;
 use crate::causes::with_causes;
 use crate::config::ConfigError;
+use crate::confine::ConfineError;
 use crate::control::ControlError;
 use crate::files::{self, quoted};
 use crate::key::KeyError;
@@ -233,9 +234,23 @@ fn turn_error(error: &TurnError) -> CliError {
         TurnError::Invocation(ProviderError::NoTerminal(_)) => {
             CliError::of(error, FAILED, Some("`denizen send` talks to it".to_owned()))
         }
+        TurnError::Excess(_) => {
+            CliError::of(error, FAILED, Some("look at what it did, or raise the limit in denizen.toml".to_owned()))
+        }
+        TurnError::Walls(walls) => walls_error(walls),
         TurnError::Stopped => CliError::of(error, FAILED, again()),
         TurnError::Rehome(RehomeError::Program { .. }) | TurnError::Invocation(_) => CliError::of(error, FAILED, None),
     }
+}
+
+/// Walls that cannot be had, with what has to be mended.
+fn walls_error(error: &ConfineError) -> CliError {
+    let hint = match error {
+        ConfineError::Means { obstacle, .. } => obstacle.remedy(),
+        ConfineError::Open { .. } => "grant or share another directory, or move Denizen's root elsewhere",
+        ConfineError::Path(_) => "write an absolute path",
+    };
+    CliError::of(error, FAILED, Some(hint.to_owned()))
 }
 
 /// The remedy where a turn failed and nothing else is known to help.

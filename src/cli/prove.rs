@@ -8,13 +8,17 @@ use super::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, GREEN, RED, RESET, YELLOW, escape, one_line};
 use crate::causes::with_causes;
-use crate::prove::{self, Expected, Group, Mode, Proof, Row, Verdict};
+use crate::confine::Rule;
+use crate::prove::{self, Expected, Group, Mode, Proof, ProofError, Row, Verdict};
 
-pub(super) fn run(app: &App, control: bool) -> Result<ExitCode, CliError> {
-    let mode = if control { Mode::Control } else { Mode::Off };
+pub(super) fn run(app: &App, control: bool, without: Option<Rule>) -> Result<ExitCode, CliError> {
+    let mode = if control { Mode::Control } else { app.control.setup.config.walls.into() };
     let proof = app.wait_for(async {
-        let proved = prove::prove(&app.control.store, &app.control.setup, mode).await;
-        proved.map_err(|error| CliError::failed(with_causes(&error)))
+        let proved = prove::prove(&app.control.store, &app.control.setup, mode, without).await;
+        proved.map_err(|error| match error {
+            ProofError::Turn(error) => error.into(),
+            error => CliError::failed(with_causes(&error)),
+        })
     })?;
     let mut group = None;
     for row in &proof.rows {

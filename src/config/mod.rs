@@ -6,6 +6,7 @@
 
 mod environment;
 pub mod keys;
+mod share;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::Environment;
+pub use share::{Access, Share};
 pub use value::Value;
 
 use crate::files::Durability;
-use keys::{AGENT_KEYS, KEYS, KeySpec, Kind, nearest, variable};
+use keys::{AGENT_KEYS, KEYS, KeySpec, Kind, SHARE_KEYS, nearest, variable};
 
 /// The largest configuration file that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -30,6 +32,14 @@ pub struct Config {
     pub provider: Option<String>,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// What keeps an agent inside its session.
+    pub walls: WallsMode,
+    /// What agents may reach over the network.
+    pub network: NetworkMode,
+    /// The TCP ports that they may reach with [`NetworkMode::Providers`].
+    pub ports: Vec<u16>,
+    /// What the owner shares with sessions.
+    pub shares: Vec<Share>,
     /// Where `cd` may point, absolute.
     pub working_dirs: Vec<PathBuf>,
     /// The working directory of new sessions, absolute.
@@ -48,7 +58,41 @@ pub struct Config {
     pub settings: Vec<Setting>,
 }
 
-/// The limits on turns and queues.
+/// What keeps an agent inside its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallsMode {
+    /// Bubblewrap, Landlock and seccomp.
+    Full,
+    /// Landlock and seccomp.
+    Kernel,
+    /// Nothing.
+    Off,
+}
+
+/// What agents may reach over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// Everything.
+    Open,
+    /// TCP to the configured ports.
+    Providers,
+    /// Nothing.
+    None,
+}
+
+impl NetworkMode {
+    /// Reads the mode of a key whose kind allows only these words.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        match word {
+            "providers" => Self::Providers,
+            "none" => Self::None,
+            _ => Self::Open,
+        }
+    }
+}
+
+/// The limits on turns and queues, and on what a session's processes use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How many turns run at once, all processes together.
@@ -57,6 +101,16 @@ pub struct Limits {
     pub queued: u64,
     /// How long one turn may take.
     pub turn_timeout: Duration,
+    /// How many processes and threads a session may have; `None` is any number.
+    pub processes: Option<u64>,
+    /// How much memory they may use together, in bytes.
+    pub memory: Option<u64>,
+    /// How large a file may become that they write, in bytes.
+    pub file_size: Option<u64>,
+    /// How much a session's folder may hold, in bytes.
+    pub disk: Option<u64>,
+    /// How many files it may hold.
+    pub files: Option<u64>,
 }
 
 /// How long things are kept; `None` is for ever.
@@ -207,7 +261,12 @@ impl Config {
         let mut agents = BTreeMap::new();
         let mut providers = BTreeMap::new();
         let mut settings = Vec::new();
+        let mut shares = Vec::new();
         for entry in document.entries()? {
+            if entry.name == "share" {
+                shares = document.shares(&entry, inputs, &mut settings)?;
+                continue;
+            }
             match entry.name.split_once('.') {
                 Some(("agents", name)) => {
                     agents.insert(name.to_owned(), document.agent(&entry, name, inputs, &mut settings)?);
@@ -249,12 +308,13 @@ impl Config {
                 .map_err(|reason| ConfigError::Value { place: format!("command line, {name}"), reason })?;
             values.insert(spec.name, (value, Origin::CommandLine));
         }
-        Self::assemble(&values, inputs, agents, providers, settings)
+        Self::assemble(&values, inputs, shares, agents, providers, settings)
     }
 
     fn assemble(
         values: &BTreeMap<&str, (Value, Origin)>,
         inputs: Inputs<'_>,
+        shares: Vec<Share>,
         agents: BTreeMap<String, Agent>,
         providers: BTreeMap<String, toml::Table>,
         mut settings: Vec<Setting>,
@@ -279,12 +339,10 @@ impl Config {
             Some((Value::Span(span), _)) => *span,
             _ => None,
         };
-        if let Some(level @ ("full" | "kernel")) = text("walls") {
-            return Err(ConfigError::Value {
-                place: place("walls"),
-                reason: format!("`{level}` is not available: this version has no walls yet, only `off` is accepted"),
-            });
-        }
+        let size = |name: &str| match values.get(name) {
+            Some((Value::Size(size) | Value::Count(size), _)) => *size,
+            _ => None,
+        };
         let paths = |name: &str| match values.get(name) {
             Some((Value::Texts(items), _)) => items.iter().map(|item| path(name, item)).collect(),
             _ => Ok(Vec::new()),
@@ -300,12 +358,28 @@ impl Config {
         Ok(Self {
             provider: text("provider").filter(|name| *name != "auto").map(str::to_owned),
             durability: if text("durability") == Some("process") { Durability::Process } else { Durability::Power },
+            walls: match text("walls") {
+                Some("off") => WallsMode::Off,
+                Some("kernel") => WallsMode::Kernel,
+                _ => WallsMode::Full,
+            },
+            network: text("network").map_or(NetworkMode::Open, NetworkMode::of),
+            ports: match values.get("ports") {
+                Some((Value::Ports(ports), _)) => ports.clone(),
+                _ => Vec::new(),
+            },
+            shares,
             working_dirs: paths("working_dirs")?,
             working_dir: text("defaults.working_dir").map(|text| path("defaults.working_dir", text)).transpose()?,
             limits: Limits {
                 turns: number("limits.turns"),
                 queued: number("limits.queued"),
                 turn_timeout: span("limits.turn_timeout").unwrap_or(Duration::from_secs(1800)),
+                processes: size("limits.processes"),
+                memory: size("limits.memory"),
+                file_size: size("limits.file_size"),
+                disk: size("limits.disk"),
+                files: size("limits.files"),
             },
             legacy: Legacy {
                 from: paths("legacy.from")?,
@@ -447,8 +521,38 @@ impl Document<'_> {
         Ok(agent)
     }
 
+    fn shares(
+        &self,
+        entry: &Entry,
+        inputs: Inputs<'_>,
+        settings: &mut Vec<Setting>,
+    ) -> Result<Vec<Share>, ConfigError> {
+        let Some(tables) = entry.value.as_array() else {
+            return Err(self.wrong(entry, "what is shared is a section, `[[share]]`"));
+        };
+        let mut shares = Vec::new();
+        for table in tables.iter().map(|value| value.as_table()) {
+            let table = table.ok_or_else(|| self.wrong(entry, "what is shared is a section, `[[share]]`"))?;
+            if let Some(key) = table.keys().find(|key| find(SHARE_KEYS, key).is_none()) {
+                return Err(ConfigError::UnknownKey {
+                    place: self.place(entry.span.clone()),
+                    key: format!("share.{key}"),
+                    nearest: nearest(key, SHARE_KEYS.iter().map(|spec| spec.name)).map(str::to_owned),
+                });
+            }
+            let share = Share::read(table, inputs.root, inputs.home).map_err(|reason| self.wrong(entry, &reason))?;
+            settings.extend(table.iter().map(|(key, value)| Setting {
+                name: format!("share.{}.{key}", shares.len() + 1),
+                value: value.to_string(),
+                origin: Origin::File(self.line(&entry.span)),
+            }));
+            shares.push(share);
+        }
+        Ok(shares)
+    }
+
     fn unknown(&self, entry: &Entry) -> ConfigError {
-        let sections = ["agents", "providers"];
+        let sections = ["agents", "providers", "share"];
         let names = KEYS.iter().map(|spec| spec.name).chain(sections);
         ConfigError::UnknownKey {
             place: self.place(entry.span.clone()),
@@ -528,14 +632,28 @@ mod tests {
         );
         assert_eq!(error("[limits]\nturns = 0\n"), "denizen.toml:2:1: limits.turns: 0 is less than 1");
         assert_eq!(
-            error("walls = \"full\"\n"),
-            "walls (line 1 of the configuration file): `full` is not available: this version has no walls yet, only `off` is accepted"
+            error("walls = \"none\"\n"),
+            "denizen.toml:1:1: walls: `none` is not one of `full`, `kernel`, `off`"
         );
+        assert_eq!(
+            error("[[share]]\nsessions = [\"a\"]\npaht = \"/x\"\n"),
+            "denizen.toml:1:3: there is no key `share.paht`, did you mean `path`?"
+        );
+        assert_eq!(error("[[share]]\npath = \"/x\"\n"), "denizen.toml:1:3: share: it names no `sessions`");
         assert_eq!(
             error("[agents.a]\nmodell = \"x\"\n"),
             "denizen.toml:1:9: there is no key `agents.a.modell`, did you mean `model`?"
         );
         assert!(error("a = = 1").starts_with("denizen.toml:1:5: "), "{}", error("a = = 1"));
+    }
+
+    #[test]
+    fn what_is_shared_is_for_the_sessions_that_it_names() {
+        let config = load("[[share]]\nsessions = [\"discord-*\"]\npath = \"~/book\"\n", &[], &[]).expect("one");
+        let [share] = &config.shares[..] else { panic!("{:?}", config.shares) };
+        assert_eq!((share.path.as_path(), share.mode), (Path::new("/h/book"), Access::Read));
+        let is_for = |key: &str| share.is_for(&key.parse().expect("a key"));
+        assert!(is_for("discord-1") && !is_for("telegram-dm-1") && !is_for("x-discord-1"));
     }
 
     #[test]

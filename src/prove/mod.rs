@@ -43,7 +43,16 @@ pub struct Attempt {
     pub off: Expected,
     /// Why even a plain process may fail at it, where it may.
     pub unless: Option<&'static str>,
+    over: Option<Over>,
     make: fn(&Scene) -> Tried,
+}
+
+/// The network that an attempt needs, where it needs one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Tcp,
+    Udp,
+    Netlink,
 }
 
 /// What attempts are aimed at.
@@ -119,6 +128,8 @@ pub enum By {
     Scopes,
     /// The kernel refuses the system call.
     Seccomp,
+    /// The configured network.
+    Network,
     /// The launcher, which every child has.
     Launcher,
     /// Denizen does not act on it.
@@ -138,6 +149,7 @@ impl By {
             Self::Landlock => "Landlock",
             Self::Scopes => "Landlock's scopes",
             Self::Seccomp => "seccomp",
+            Self::Network => "`network`",
             Self::Launcher => "launcher",
             Self::Denizen => "Denizen does not act on it",
         }

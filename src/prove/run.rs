@@ -9,14 +9,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;
 
 use super::stage::Stage;
-use super::{ATTEMPTS, Attempt, Expected, Line};
-use crate::confine::Confinement;
+use super::{ATTEMPTS, Attempt, By, Expected, Line, Over};
+use crate::config::{NetworkMode, WallsMode};
+use crate::confine::{Confinement, Rule};
 use crate::files;
 use crate::process::{self, Launch, Outcome, SpawnError};
 use crate::provider::{Invocation, Options, built_in, child_environment};
 use crate::rehome::{self, RehomeError};
-use crate::session::{ClaimError, Grant, SessionError, Store, WorkspaceGuard};
-use crate::turn::Setup;
+use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
+use crate::turn::{self, ChoiceError, Chosen, Setup, TurnError, find_program, provider_of};
 
 /// Longer than all attempts take.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -46,15 +47,33 @@ impl fmt::Display for Mode {
     }
 }
 
+impl From<WallsMode> for Mode {
+    fn from(walls: WallsMode) -> Self {
+        match walls {
+            WallsMode::Full => Self::Full,
+            WallsMode::Kernel => Self::Kernel,
+            WallsMode::Off => Self::Off,
+        }
+    }
+}
+
 impl Attempt {
-    /// What has to come of it in a mode.
+    /// What has to come of it in a mode, with a network.
     #[must_use]
-    pub fn expected(&self, mode: Mode) -> Expected {
-        match mode {
+    pub fn expected(&self, mode: Mode, network: NetworkMode) -> Expected {
+        let expected = match mode {
             Mode::Full => self.full,
             Mode::Kernel => self.kernel,
-            Mode::Off => self.off,
-            Mode::Control => Expected::Through,
+            Mode::Off => return self.off,
+            Mode::Control => return Expected::Through,
+        };
+        match (self.over, network) {
+            (Some(Over::Tcp), NetworkMode::Providers | NetworkMode::None) | (Some(Over::Udp), NetworkMode::None) => {
+                Expected::Stopped(By::Network)
+            }
+            // In a network of its own there is nothing to change.
+            (Some(Over::Netlink), NetworkMode::None) if mode == Mode::Kernel => Expected::Stopped(By::Seccomp),
+            _ => expected,
         }
     }
 }
@@ -139,6 +158,12 @@ pub enum ProofError {
     /// A child could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// There are no walls.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+    /// The built-in provider is not to be had.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
     /// What Denizen does with the folder afterwards failed.
     #[error(transparent)]
     Rehome(#[from] RehomeError),
@@ -149,10 +174,11 @@ pub enum ProofError {
 ///
 /// # Errors
 /// Where the proof cannot be made. That it turns out badly is no error.
-pub async fn prove(store: &Store, setup: &Setup, mode: Mode) -> Result<Proof, ProofError> {
+pub async fn prove(store: &Store, setup: &Setup, mode: Mode, without: Option<Rule>) -> Result<Proof, ProofError> {
     let mut stage = Stage::build(store, setup).await?;
+    let how = How { mode, without };
     let args = stage.sibling_args();
-    let (mut sibling, mut said) = start(&stage, &stage.beside, &args, mode)?;
+    let (mut sibling, mut said) = start(&stage, &stage.beside, &args, how)?;
     let mut line = String::new();
     let heard = said.read_line(&mut line).await.map_err(ProofError::Stage)?;
     if heard == 0 {
@@ -164,7 +190,7 @@ pub async fn prove(store: &Store, setup: &Setup, mode: Mode) -> Result<Proof, Pr
         .map_err(|error| ProofError::Silent { who: "other session", reason: error.to_string() })?;
 
     let args = ["__adversary", "attack"].map(str::to_owned);
-    let (mut adversary, mut told) = start(&stage, &stage.own, &args, mode)?;
+    let (mut adversary, mut told) = start(&stage, &stage.own, &args, how)?;
     let mut text = String::new();
     told.read_to_string(&mut text).await.map_err(ProofError::Stage)?;
     let outcome = adversary.wait().await;
@@ -177,7 +203,18 @@ pub async fn prove(store: &Store, setup: &Setup, mode: Mode) -> Result<Proof, Pr
     if mode == Mode::Control {
         ask_git(&stage).await;
     }
-    Ok(Proof { mode, rows: ATTEMPTS.iter().zip(lines).map(|(attempt, line)| judge(attempt, line, mode)).collect() })
+    let network = setup.config.network;
+    Ok(Proof {
+        mode,
+        rows: ATTEMPTS.iter().zip(lines).map(|(attempt, line)| judge(attempt, line, mode, network)).collect(),
+    })
+}
+
+/// How the processes of the proof are started.
+#[derive(Clone, Copy)]
+struct How {
+    mode: Mode,
+    without: Option<Rule>,
 }
 
 /// A process of the proof.
@@ -222,13 +259,13 @@ fn start(
     stage: &Stage,
     guard: &WorkspaceGuard,
     args: &[String],
-    mode: Mode,
+    how: How,
 ) -> Result<(Process, BufReader<ChildStdout>), ProofError> {
     let setup = &stage.setup;
     let mut invocation = Invocation::of(&setup.launcher);
     let secret = if guard.folder() == stage.beside.folder() { &stage.scene.sibling.secret } else { "" };
     invocation.args(args).env("DENIZEN_CANARY", secret);
-    let (process, stdout) = if mode == Mode::Control {
+    let (process, stdout) = if how.mode == Mode::Control {
         let mut command = tokio::process::Command::new(&invocation.program);
         command.args(&invocation.args).current_dir(guard.path()).env_clear().envs(setup.environment.iter());
         command.env("DENIZEN_CANARY", secret).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
@@ -238,8 +275,8 @@ fn start(
     } else {
         let provider = built_in("notes").ok_or_else(|| ProofError::Stage(io::ErrorKind::NotFound.into()))?;
         let environment = child_environment(&setup.environment, provider, &Options::none("notes"), &invocation);
-        let launch =
-            Launch { launcher: &setup.launcher, confinement: Confinement::Off, deadline: Some(DEADLINE), environment };
+        let confinement = Confinement { without: how.without, ..confinement(setup, guard)? };
+        let launch = Launch { launcher: &setup.launcher, confinement, deadline: Some(DEADLINE), environment };
         let grant = Grant::none(guard.record().uuid);
         let mut child = process::spawn(guard, &grant, &invocation, &launch)?;
         let stdout = child.stdout.take();
@@ -247,6 +284,23 @@ fn start(
     };
     let stdout = stdout.ok_or_else(|| ProofError::Stage(io::ErrorKind::BrokenPipe.into()))?;
     Ok((process, BufReader::new(stdout)))
+}
+
+/// What a turn of the built-in provider may see and do, which is this program too.
+fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, ProofError> {
+    let (provider, options) = provider_of(&setup.config, "notes")?;
+    let program = find_program(provider, &options, &setup.environment, &setup.launcher)?;
+    let chosen = Chosen {
+        name: "notes".to_owned(),
+        provider,
+        options,
+        program,
+        model: None,
+        permission_mode: PermissionMode::BypassPermissions,
+        notices: Vec::new(),
+    };
+    let (confinement, _) = turn::confinement(setup, guard, &chosen, guard.path())?;
+    Ok(confinement)
 }
 
 /// What Denizen does in a session's folder at the next turn, all but the turn.
@@ -271,7 +325,7 @@ async fn ask_git(stage: &Stage) {
 
 /// Holds what came of an attempt against the table. What is said to have been
 /// left has to be seen, and is removed.
-fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode) -> Row {
+fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode, network: NetworkMode) -> Row {
     if let Some(left) = &seen.left {
         seen.through = left.symlink_metadata().is_ok();
         if seen.through {
@@ -280,7 +334,7 @@ fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode) -> Row {
             seen.how = format!("nothing is seen of it outside: `{}`", left.display());
         }
     }
-    let expected = attempt.expected(mode);
+    let expected = attempt.expected(mode, network);
     let verdict = match expected {
         _ if seen.untried => Verdict::NotTried,
         Expected::Through if seen.through => Verdict::AsExpected,

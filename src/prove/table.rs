@@ -6,7 +6,7 @@ use super::Expected::{self, Stopped, Through};
 use super::Group::{
     self, DaemonProcesses, Kernel, Needed, Own, Person, Root, Services, Shared, SiblingFiles, SiblingProcesses,
 };
-use super::{Attempt, By, Scene, Tried, files, kernel, own, processes, sockets};
+use super::{Attempt, By, Over, Scene, Tried, files, kernel, own, processes, sockets};
 
 const T: Expected = Through;
 const M: Expected = Stopped(By::Mounts);
@@ -28,13 +28,19 @@ const fn at(
     [full, kernel, off]: [Expected; 3],
     make: fn(&Scene) -> Tried,
 ) -> Attempt {
-    Attempt { number, group, name, full, kernel, off, unless: None, make }
+    Attempt { number, group, name, full, kernel, off, unless: None, over: None, make }
 }
 
 impl Attempt {
     /// Why even a plain process may fail at it.
     const fn unless(mut self, reason: &'static str) -> Self {
         self.unless = Some(reason);
+        self
+    }
+
+    /// What kind of network it needs.
+    const fn over(mut self, network: Over) -> Self {
+        self.over = Some(network);
         self
     }
 }
@@ -89,13 +95,13 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(45, DaemonProcesses, "choose the processors of Denizen's process", [P, C, T], |s| processes::set_processors(&s.daemon)),
     at(46, Shared, "connect to another session's abstract socket", [S, C, T], |s| sockets::abstract_socket(&s.sibling)),
     at(47, Shared, "connect to another session's socket by its path", [M, C, T], |s| sockets::socket(&s.sibling)),
-    at(48, Shared, "connect to another session's TCP port", [T, T, T], |s| sockets::tcp(&s.sibling)),
+    at(48, Shared, "connect to another session's TCP port", [T, T, T], |s| sockets::tcp(&s.sibling)).over(Over::Tcp),
     at(49, Shared, "read another session's file in `/tmp`", [M, L, T], |s| files::read(&s.sibling.tmp, &s.sibling.secret)),
     at(50, Shared, "read another session's file in `/dev/shm`", [M, L, T], |s| files::read(&s.sibling.shm, &s.sibling.secret)),
     at(51, Shared, "read another session's System V shared memory", [I, C, T], |s| sockets::shared_memory(s, &s.sibling)),
     at(52, Shared, "connect to Denizen's abstract socket", [S, C, T], |s| sockets::abstract_socket(&s.daemon)),
     at(53, Shared, "connect to Denizen's socket by its path", [M, C, T], |s| sockets::socket(&s.daemon)),
-    at(54, Shared, "connect to Denizen's TCP port", [T, T, T], |s| sockets::tcp(&s.daemon)),
+    at(54, Shared, "connect to Denizen's TCP port", [T, T, T], |s| sockets::tcp(&s.daemon)).over(Over::Tcp),
     at(55, Shared, "read Denizen's file in `/tmp`", [M, L, T], |s| files::read(&s.daemon.tmp, &s.daemon.secret)),
     at(56, Shared, "read Denizen's file in `/dev/shm`", [M, L, T], |s| files::read(&s.daemon.shm, &s.daemon.secret)),
     at(57, Shared, "read Denizen's System V shared memory", [I, C, T], |s| sockets::shared_memory(s, &s.daemon)),
@@ -156,7 +162,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(119, Services, "leave a job for cron", [M, L, T], |s| files::plant(Path::new("/var/spool/cron/crontabs"), s, "")).unless("only root may, where there is cron"),
     at(120, Services, "leave a job for at", [M, L, T], |s| files::plant(Path::new("/var/spool/cron/atjobs"), s, "")).unless("only root may, where there is at"),
     at(121, Services, "leave a file in `/etc`", [M, L, T], |s| files::plant(Path::new("/etc"), s, "denizen-")).unless("only root may"),
-    at(122, Services, "connect to another session's UDP port", [T, T, T], |s| sockets::udp(&s.sibling)),
+    at(122, Services, "connect to another session's UDP port", [T, T, T], |s| sockets::udp(&s.sibling)).over(Over::Udp),
     at(130, Kernel, "read a key of the person's", [C, C, T], sockets::read_key).unless("the kernel keeps no keys"),
     at(131, Kernel, "add a key to the person's", [C, C, T], sockets::add_key).unless("the kernel keeps no keys"),
     at(132, Kernel, "take a message from a System V queue", [I, C, T], |s| sockets::system_v_queue(s, &s.daemon)),
@@ -173,7 +179,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(143, Kernel, "call the kernel by the gate for 32 bits", [C, C, T], kernel::old_gate).unless("the kernel has no such gate"),
     at(144, Kernel, "call the kernel by the numbers of x32", [C, C, T], kernel::x32_gate),
     at(145, Kernel, "make a vsock", [C, C, T], |s| sockets::make_socket(s, libc::AF_VSOCK, libc::SOCK_STREAM, 0)).unless("the kernel has none"),
-    at(146, Kernel, "make a netlink socket that changes the network", [T, T, T], |s| sockets::make_socket(s, libc::AF_NETLINK, libc::SOCK_RAW, 0)),
+    at(146, Kernel, "make a netlink socket that changes the network", [T, T, T], |s| sockets::make_socket(s, libc::AF_NETLINK, libc::SOCK_RAW, 0)).over(Over::Netlink),
     at(147, Kernel, "make a packet socket", [C, C, T], |s| sockets::make_socket(s, libc::AF_PACKET, libc::SOCK_RAW, 0)).unless("only root may"),
     at(148, Kernel, "make a raw socket", [R, R, T], |s| sockets::make_socket(s, libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)).unless("only root may"),
     at(149, Kernel, "run a program from memory", [T, T, T], kernel::run_from_memory),

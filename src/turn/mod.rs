@@ -9,8 +9,10 @@ mod prompt;
 mod run;
 mod settle;
 mod terminal;
+mod walls;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -18,9 +20,10 @@ use uuid::Uuid;
 pub(crate) use choose::agent_of;
 pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
 pub use terminal::{attach, exec};
+pub use walls::confinement;
 
 use crate::config::{Config, Environment};
-use crate::confine::Confinement;
+use crate::confine::{ConfineError, Excess, Means};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
@@ -41,6 +44,10 @@ pub struct Setup {
     pub home: Option<PathBuf>,
     /// This program, which is also the launcher.
     pub launcher: PathBuf,
+    /// Whether nobody sits there: walls that cannot be had are then an error.
+    pub unattended: bool,
+    /// What this machine can hold walls with, once that was found out.
+    pub means: Arc<OnceLock<Means>>,
 }
 
 impl Setup {
@@ -123,9 +130,15 @@ pub enum TurnError {
     /// It took longer than the configuration allows.
     #[error("the turn took longer than {0}, and everything it had started was ended")]
     Timeout(String),
+    /// It used more of the machine than a session may.
+    #[error("the turn was ended: {0}")]
+    Excess(Excess),
     /// It was asked to stop.
     #[error("the turn was stopped")]
     Stopped,
+    /// There are no walls for it.
+    #[error(transparent)]
+    Walls(#[from] ConfineError),
     /// The session's folder is not as it should be.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -169,7 +182,7 @@ impl TurnError {
     /// Whether the provider was asked, so that the failure is part of the
     /// session's history.
     fn is_history(&self) -> bool {
-        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Stopped)
+        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Excess(_) | Self::Stopped)
     }
 }
 
@@ -221,9 +234,12 @@ async fn ask(
         heard.notices.push(notice);
         heard.replay = true;
     }
+    let (confinement, open) = confinement(setup, guard, &chosen, &place.working_dir)?;
+    heard.notices.extend(open);
+    let walled = confinement.walls.is_some();
     let launch = Launch {
         launcher: &setup.launcher,
-        confinement: Confinement::Off,
+        confinement,
         deadline: Some(setup.config.limits.turn_timeout),
         environment: Environment::default(),
     };
@@ -252,6 +268,7 @@ async fn ask(
             model: chosen.model.as_deref(),
             permission_mode: chosen.permission_mode,
             stream: request.stream,
+            walled,
         };
         let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
         let Some(failure) = run.attempt(guard, heard, tell).await? else {
