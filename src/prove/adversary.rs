@@ -73,11 +73,13 @@ fn party(ends_with_input: bool, token: &str, secret: &str, file: &Path) -> io::R
     let _heard = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())?;
     let in_memory = secret.to_owned().into_bytes();
     let open = File::open(file)?;
-    // The paths of the folder may be too long for the address of a socket.
-    let socket = UnixListener::bind(SOCKET)?;
     let name = format!("{PARTY}-{token}");
-    let named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
-    for listener in [socket, named] {
+    // A confinement may leave it no local sockets. The paths of the folder may be
+    // too long for the address of one.
+    let address = SocketAddr::from_abstract_name(&name)?;
+    let listening = UnixListener::bind(SOCKET).and_then(|one| Ok([one, UnixListener::bind_addr(&address)?]));
+    let socket = if listening.is_ok() { SOCKET } else { "" };
+    for listener in listening.into_iter().flatten() {
         let secret = secret.to_owned();
         let _served = thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -92,7 +94,7 @@ fn party(ends_with_input: bool, token: &str, secret: &str, file: &Path) -> io::R
         address: in_memory.as_ptr().addr() as u64,
         file: file.to_owned(),
         dir: std::fs::read_link("/proc/self/cwd").unwrap_or_else(|_| PathBuf::from("/")),
-        socket: SOCKET.into(),
+        socket: socket.into(),
         name,
         ..Party::default()
     };

@@ -39,7 +39,9 @@ pub(super) struct Stage {
     /// How turns are run on it: with a home of its own, and a token among the
     /// variables.
     pub(super) setup: Setup,
-    daemon: Option<Child>,
+    /// Processes that nothing confines: the one in the daemon's place, and one that
+    /// listens for the other session where that may not.
+    outside: Vec<Child>,
     leaked: File,
     claude_tmp: Option<PathBuf>,
     /// Whoever has it proves; another waits.
@@ -100,7 +102,7 @@ impl Stage {
             leaked: File::open("/dev/null").map_err(ProofError::Stage)?,
             own,
             beside,
-            daemon: None,
+            outside: Vec::new(),
             claude_tmp: None,
             _lock: lock,
             dir,
@@ -154,23 +156,29 @@ impl Stage {
     }
 
     /// The process in the daemon's place, as little confined as the daemon.
-    #[expect(clippy::disallowed_methods, reason = "the process in the daemon's place is no child of a session")]
     fn start_daemon(&mut self) -> io::Result<()> {
-        let secret = self.scene.daemon.secret.clone();
+        let Scene { token, daemon, root, .. } = self.scene.clone();
+        let (pid, line) = self.start_party(&token, &daemon.secret, &root)?;
+        self.scene.daemon = self.met(&daemon, &line, pid)?;
+        sockets::plant(&self.dir, &self.scene.daemon, Some(&token));
+        Ok(())
+    }
+
+    /// Starts a party that nothing confines; gives its number and what it said.
+    #[expect(clippy::disallowed_methods, reason = "the process in the daemon's place is no child of a session")]
+    fn start_party(&mut self, token: &str, secret: &str, dir: &Path) -> io::Result<(i32, String)> {
         let mut command = Command::new(&self.setup.launcher);
-        command.args(["__adversary", "party", "with-input", &self.scene.token, &secret, SECRET_FILE]);
-        command.current_dir(&self.scene.root).env("DENIZEN_CANARY", &secret);
+        command.args(["__adversary", "party", "with-input", token, secret, SECRET_FILE]);
+        command.current_dir(dir).env("DENIZEN_CANARY", secret);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let said = child.stdout.take().map(BufReader::new);
         let pid = child.id().cast_signed();
-        self.daemon = Some(child);
+        self.outside.push(child);
         let mut line = String::new();
         if let Some(mut said) = said {
             said.read_line(&mut line)?;
         }
-        self.scene.daemon = self.met(&self.scene.daemon, &line, pid)?;
-        sockets::plant(&self.dir, &self.scene.daemon, Some(&self.scene.token));
-        Ok(())
+        Ok((pid, line))
     }
 
     /// What a party said of itself, beside what the stage gave it. Its number is
@@ -183,9 +191,12 @@ impl Stage {
 
     /// The arguments of the other session's process.
     pub(super) fn sibling_args(&self) -> Vec<String> {
-        let Scene { token, sibling, .. } = &self.scene;
-        let name = format!("{token}-beside");
-        ["__adversary", "party", "for-ever", &name, &sibling.secret, SECRET_FILE].map(str::to_owned).to_vec()
+        let (name, secret) = (self.sibling_name(), &self.scene.sibling.secret);
+        ["__adversary", "party", "for-ever", &name, secret, SECRET_FILE].map(str::to_owned).to_vec()
+    }
+
+    fn sibling_name(&self) -> String {
+        format!("{}-beside", self.scene.token)
     }
 
     /// Takes in what the other session's process said of itself, then tells the
@@ -195,6 +206,11 @@ impl Stage {
         let mut sibling = self.met(&self.scene.sibling, line, pid)?;
         // As it is seen from outside.
         sibling.dir.clone_from(&self.scene.beside);
+        if sibling.socket.as_os_str().is_empty() {
+            let (_, line) = self.start_party(&self.sibling_name(), &sibling.secret, &sibling.dir)?;
+            let outside: Party = serde_json::from_str(&line)?;
+            (sibling.socket, sibling.name) = (outside.socket, outside.name);
+        }
         self.scene.sibling = sibling;
         sockets::plant(&self.dir, &self.scene.sibling, None);
         let server = self.scene.root.join("state/homes/beside/codex/server");
@@ -205,9 +221,9 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            let _ended = daemon.kill();
-            let _collected = daemon.wait();
+        for mut process in self.outside.drain(..) {
+            let _ended = process.kill();
+            let _collected = process.wait();
         }
         for party in [&self.scene.sibling, &self.scene.daemon] {
             sockets::remove(&self.dir, party, Some(&self.scene.token));
