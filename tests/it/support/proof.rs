@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -54,7 +55,8 @@ impl Stage {
         let uid = user.unwrap_or(rustix::process::getuid().as_raw());
         listening.push(listen(&runtime.join(format!("tmux-{uid}/default"))));
         // No screen has such a number.
-        let number = 40_000 + std::process::id() % 20_000 + uid % 7;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = 100_000 + std::process::id() * 100 + NEXT.fetch_add(1, Ordering::Relaxed);
         let display = Path::new("/tmp/.X11-unix").join(format!("X{number}"));
         listening.push(listen(&display));
         fs_err::set_permissions(&display, PermissionsExt::from_mode(0o777)).expect("open to all");
@@ -92,6 +94,19 @@ impl Stage {
             (value["number"].as_u64().expect("a number"), row)
         });
         Seen { code: output.code, rows: rows.collect(), stderr: output.stderr.clone() }
+    }
+}
+
+impl Stage {
+    /// Makes a proof with these walls; `None`, and a word about it, where this
+    /// machine has no means for them.
+    pub(crate) fn prove_with(&self, walls: &str, args: &[&str]) -> Option<Seen> {
+        let seen = self.prove(&[args, &["-c", &format!("walls={walls}")]].concat());
+        if seen.code == Some(1) && seen.stderr.contains("cannot be had here") {
+            println!("did not run with `walls = \"{walls}\"`: {}", seen.stderr.trim());
+            return None;
+        }
+        Some(seen)
     }
 }
 
