@@ -21,7 +21,9 @@ pub(super) fn run(app: &App, control: bool, without: Option<Rule>) -> Result<Exi
         })
     })?;
     let mut group = None;
-    for row in &proof.rows {
+    let mut rows: Vec<&Row> = proof.rows.iter().collect();
+    rows.sort_by_key(|row| (row.attempt.group, row.attempt.number));
+    for row in rows {
         show(app, row, &mut group);
     }
     summary(app, &proof);
