@@ -50,6 +50,8 @@ pub mod control;
 
 /// Chat networks: one file or folder per network, wire format only.
 pub mod channel;
+/// The proof: an adversary that tries to get out of a session, and the table of its attempts.
+pub mod prove;
 
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

@@ -48,3 +48,4 @@ mod torn_lines;
 mod two_keys;
 mod usage;
 mod verify;
+mod walls;

@@ -11,6 +11,7 @@ pub(crate) mod many;
 pub(crate) mod model;
 pub(crate) mod moving;
 pub(crate) mod promise;
+pub(crate) mod proof;
 pub(crate) mod root;
 pub(crate) mod talk;
 pub(crate) mod tree;
