@@ -6,6 +6,7 @@
 mod descendants;
 pub mod launcher;
 mod permit;
+mod secret;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,6 +23,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 pub use launcher::{Orders, Outcome};
 pub use permit::Permit;
+pub use secret::secret;
 
 use crate::config::Environment;
 use crate::confine::Confinement;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_use, provider_of};
 pub use terminal::{attach, exec};
 
 use crate::config::{Config, Environment};
@@ -206,6 +206,10 @@ async fn ask(
     let settings = guard.workspace().settings()?;
     let mut grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
+    let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
+    if !may_use(chosen.permission_mode, from_chat) {
+        return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
+    }
     heard.provider.clone_from(&chosen.name);
     let mut wait_told = || tell(Progress::WaitingForPermit);
     let _permit = tokio::select! {
