@@ -7,6 +7,7 @@ use crate::archive::ArchiveError;
 use crate::causes::with_causes;
 use crate::channel::ChannelError;
 use crate::config::ConfigError;
+use crate::confine::ConfineError;
 use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::files::{self, quoted};
@@ -73,6 +74,7 @@ impl From<DaemonError> for CliError {
             DaemonError::Bypass(name) => {
                 (USAGE, Some(format!("set `permission_mode` of `[providers.{name}]` to `acceptEdits`")))
             }
+            DaemonError::Walls { obstacle, .. } => (FAILED, Some(obstacle.remedy().to_owned())),
             DaemonError::Ended(_) => (FAILED, None),
         };
         Self::of(&error, code, hint)
@@ -261,9 +263,23 @@ fn turn_error(error: &TurnError) -> CliError {
         TurnError::Invocation(ProviderError::NoTerminal(_)) => {
             CliError::of(error, FAILED, Some("`denizen send` talks to it".to_owned()))
         }
+        TurnError::Excess(_) => {
+            CliError::of(error, FAILED, Some("look at what it did, or raise the limit in denizen.toml".to_owned()))
+        }
+        TurnError::Walls(walls) => walls_error(walls),
         TurnError::Stopped => CliError::of(error, FAILED, again()),
         TurnError::Rehome(RehomeError::Program { .. }) | TurnError::Invocation(_) => CliError::of(error, FAILED, None),
     }
+}
+
+/// Walls that cannot be had, with what has to be mended.
+fn walls_error(error: &ConfineError) -> CliError {
+    let hint = match error {
+        ConfineError::Means { obstacle, .. } => obstacle.remedy(),
+        ConfineError::Open { .. } => "grant or share another directory, or move Denizen's root elsewhere",
+        ConfineError::Path(_) => "write an absolute path",
+    };
+    CliError::of(error, FAILED, Some(hint.to_owned()))
 }
 
 /// The remedy where a turn failed and nothing else is known to help.

@@ -51,7 +51,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::{Config, Environment, Inputs};
 use crate::control::Control;
 use crate::key::Key;
-use crate::process::launcher;
+use crate::process::{inside, launcher};
 use crate::provider::PROVIDERS;
 use crate::session::Store;
 use crate::turn::Setup;
@@ -190,9 +190,10 @@ impl App {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    // The two programs that are only ever started by this one.
+    // The programs that are only ever started by this one.
     match args.get(1).and_then(|arg| arg.to_str()) {
         Some("__run") => return launcher::run(args.drain(2..)).into(),
+        Some("__inside") => return inside::run_inside(args.drain(2..)).into(),
         Some("__notes") => return notes::run(args.drain(2..)),
         _ => {}
     }
@@ -271,7 +272,10 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
-    let control = Control { setup: Arc::new(Setup { config, environment, home, launcher }), store };
+    let control = Control {
+        setup: Arc::new(Setup { config, environment, home, launcher, unattended: false, means: Arc::default() }),
+        store,
+    };
     let app = App { out, control, config_file };
     // The daemon moves it in by itself.
     if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {

@@ -40,11 +40,13 @@ pub use source::Source;
 
 use crate::channel::{Channel, ChannelError, SectionContext, channel};
 use crate::config::keys::nearest;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, WallsMode};
+use crate::confine::Obstacle;
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
+use crate::process::probe;
 use crate::session::{SessionError, Store};
-use crate::turn::{ChoiceError, provider_of};
+use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
 
 /// What a daemon is started with.
 pub struct Serve {
@@ -102,6 +104,14 @@ pub enum DaemonError {
          whatever a chat tells it"
     )]
     Bypass(String),
+    /// The walls cannot be had here.
+    #[error("`walls = \"{level}\"` cannot be had here, so no chat is let in: {obstacle}")]
+    Walls {
+        /// What the configuration asks for.
+        level: &'static str,
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
     /// Every network has ended for good.
     #[error("{0}")]
     Ended(String),
@@ -119,7 +129,9 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
     }
     let _alone = alone(&control.store)?;
     raise_file_limit();
-    let control = Arc::new(control);
+    let setup = Setup { unattended: true, ..Setup::clone(&control.setup) };
+    let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
+    walls_stand(&control)?;
     move_in(&control, &source);
     control.store.recover();
     hub::serve(control, source, channels, stage).await
@@ -147,22 +159,32 @@ pub fn check(config: &Config, channels: &[&dyn Channel], source: &Source) -> Res
         };
         channel.check(section, section_context(&agents, source))?;
     }
-    if !config.channels.is_empty() {
-        walls_stand(config)?;
-    }
-    Ok(())
+    if config.channels.is_empty() { Ok(()) } else { no_bypass(config) }
 }
 
-/// The one place where what walls promise is asked for before anybody is let
-/// in: without them, no chat may drive an agent that asks nobody.
-fn walls_stand(config: &Config) -> Result<(), DaemonError> {
+/// Without walls, no chat drives an agent that asks nobody.
+fn no_bypass(config: &Config) -> Result<(), DaemonError> {
+    let walled = config.walls != WallsMode::Off;
     for name in config.providers.keys() {
         let (_, options) = provider_of(config, name)?;
-        if !crate::turn::may_use(options.permission_mode, true) {
+        if !may_drive(options.permission_mode, walled) {
             return Err(DaemonError::Bypass(name.clone()));
         }
     }
     Ok(())
+}
+
+/// The one place where walls are tried before anybody is let in: where those of
+/// the configuration cannot be had, nobody is.
+fn walls_stand(control: &Control) -> Result<(), DaemonError> {
+    let setup = &control.setup;
+    let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.environment));
+    let (level, obstacle) = match setup.config.walls {
+        WallsMode::Off => return Ok(()),
+        WallsMode::Full => ("full", means.against_full()),
+        WallsMode::Kernel => ("kernel", means.against_kernel()),
+    };
+    obstacle.map_or(Ok(()), |obstacle| Err(DaemonError::Walls { level, obstacle }))
 }
 
 fn section_context<'a>(agents: &'a [&'a str], source: &'a Source) -> SectionContext<'a> {

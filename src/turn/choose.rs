@@ -142,11 +142,11 @@ pub fn choose(
     Ok(Chosen { name, provider, options, program, model, permission_mode: wanted.min(ceiling), notices })
 }
 
-/// Whether an agent may be run in a mode. What a chat says may come from
+/// Whether a chat may drive an agent in a mode. What a chat says may come from
 /// anybody, so without walls it never gets an agent that asks nobody.
 #[must_use]
-pub fn may_use(mode: PermissionMode, from_chat: bool) -> bool {
-    !from_chat || mode < PermissionMode::BypassPermissions
+pub fn may_drive(mode: PermissionMode, walled: bool) -> bool {
+    walled || mode < PermissionMode::BypassPermissions
 }
 
 /// The named agent of the configuration.

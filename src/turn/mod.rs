@@ -10,18 +10,21 @@ mod prompt;
 mod run;
 mod settle;
 mod terminal;
+mod walls;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, may_use, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
 pub use terminal::{attach, exec};
+pub use walls::{Subject, confinement};
 
 use crate::config::{Config, Environment};
-use crate::confine::Confinement;
+use crate::confine::{ConfineError, Excess, Means};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
@@ -42,6 +45,10 @@ pub struct Setup {
     pub home: Option<PathBuf>,
     /// This program, which is also the launcher.
     pub launcher: PathBuf,
+    /// Whether nobody sits there: walls that cannot be had are then an error.
+    pub unattended: bool,
+    /// What this machine can hold walls with, once that was found out.
+    pub means: Arc<OnceLock<Means>>,
 }
 
 impl Setup {
@@ -127,9 +134,15 @@ pub enum TurnError {
     /// It took longer than the configuration allows.
     #[error("the turn took longer than {0}, and everything it had started was ended")]
     Timeout(String),
+    /// It used more of the machine than a session may.
+    #[error("the turn was ended: {0}")]
+    Excess(Excess),
     /// It was asked to stop.
     #[error("the turn was stopped")]
     Stopped,
+    /// There are no walls for it.
+    #[error(transparent)]
+    Walls(#[from] ConfineError),
     /// The session's folder is not as it should be.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -173,7 +186,7 @@ impl TurnError {
     /// Whether the provider was asked, so that the failure is part of the
     /// session's history.
     pub(crate) fn is_history(&self) -> bool {
-        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Stopped)
+        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Excess(_) | Self::Stopped)
     }
 }
 
@@ -206,10 +219,6 @@ async fn ask(
     let settings = guard.workspace().settings()?;
     let mut grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
-    let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
-    if !may_use(chosen.permission_mode, from_chat) {
-        return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
-    }
     heard.provider.clone_from(&chosen.name);
     let mut wait_told = || tell(Progress::WaitingForPermit);
     let _permit = tokio::select! {
@@ -229,9 +238,16 @@ async fn ask(
         heard.notices.push(notice);
         heard.replay = true;
     }
+    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
+    heard.notices.extend(open);
+    let walled = confinement.walls.is_some();
+    let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
+    if from_chat && !may_drive(chosen.permission_mode, walled) {
+        return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
+    }
     let launch = Launch {
         launcher: &setup.launcher,
-        confinement: Confinement::Off,
+        confinement,
         deadline: Some(setup.config.limits.turn_timeout),
         environment: Environment::default(),
     };
@@ -263,6 +279,7 @@ async fn ask(
             model: chosen.model.as_deref(),
             permission_mode: chosen.permission_mode,
             stream: request.stream,
+            walled,
             asks,
         };
         let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
