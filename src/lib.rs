@@ -53,5 +53,8 @@ pub mod channel;
 /// The proof: an adversary that tries to get out of a session, and the table of its attempts.
 pub mod prove;
 
+/// The daemon: one loop, a lane for each active session, delivery, recovery.
+pub mod daemon;
+
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

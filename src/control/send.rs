@@ -12,7 +12,7 @@ use crate::key::Key;
 use crate::message::{Inbound, ReplyTo};
 use crate::process;
 use crate::session::{
-    Address, Claim, Grant, Message, More, NewSession, Opened, Outcome, PendingState, Queue, Record, SessionError,
+    Address, Claim, Grant, Message, More, NewSession, Note, Opened, Outcome, PendingState, Queue, Record, SessionError,
     Settings, Who, WorkspaceGuard,
 };
 use crate::turn::approval::Ask;
@@ -136,6 +136,16 @@ impl Held {
         self.again
     }
 
+    /// Sends the reply to a channel, where it would have gone to nobody.
+    ///
+    /// # Errors
+    /// Where that cannot be noted; it then goes where it went.
+    pub fn answer_to(&mut self, address: Address) -> Result<(), ControlError> {
+        self.queue.note(self.number(), &Note::Reply(address.clone()))?;
+        self.message.reply = Some(address);
+        Ok(())
+    }
+
     /// Adds what its author wrote after it. It is kept once [`Queue::sync`] was called.
     ///
     /// # Errors
@@ -249,6 +259,19 @@ impl Control {
         let message = Message { author: line.author, reply, ..Message::plain(Some(record.uuid), &line.text) };
         let ticket = self.join(key, &queue, &message)?;
         Ok(Held { key: key.clone(), place: record.place, queue, ticket, message, again: false })
+    }
+
+    /// Takes over the message of an entry whose turn was interrupted or never
+    /// began. `None` where it is none of these.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn take_over_unanswered(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
+        let dead = |state| matches!(state, PendingState::Left | PendingState::Interrupted);
+        if self.pending(&key.folder_name())?.iter().any(|pending| pending.number == number && dead(pending.state)) {
+            return self.take_over(key, number);
+        }
+        Ok(None)
     }
 
     /// Takes over a message whose owner died. `None` where its owner lives, or

@@ -8,6 +8,7 @@ pub mod inside;
 pub mod launcher;
 mod permit;
 pub mod probe;
+mod secret;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -24,6 +25,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 pub use launcher::{Orders, Outcome};
 pub use permit::Permit;
+pub use secret::secret;
 
 use crate::config::Environment;
 use crate::confine::Confinement;

@@ -107,6 +107,8 @@ pub enum Note {
     Started(Timestamp),
     /// Its author wrote more, which is answered together with it.
     More(More),
+    /// Its reply goes to a channel.
+    Reply(Address),
     /// A message was posted that shows how far its turn has come: its id.
     Shown(String),
     /// Its turn is recorded. What is left is to deliver the reply.
@@ -154,11 +156,13 @@ impl Entry {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Started(_) => self.started = true,
+            // One that is sent again begins again.
+            Note::Started(_) => (self.started, self.answered, self.posted, self.told) = (true, false, 0, false),
             Note::More(more) => {
                 self.ids.extend(more.id.clone());
                 self.message.add(more);
             }
+            Note::Reply(address) => self.message.reply = Some(address),
             Note::Shown(id) => self.shown = Some(id),
             Note::Answered(_) => self.answered = true,
             Note::Posted(count) => self.posted = count,

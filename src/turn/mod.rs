@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
 pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 
@@ -253,6 +253,10 @@ async fn ask(
     let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
     heard.notices.extend(open);
     let walled = confinement.walls.is_some();
+    let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
+    if from_chat && !may_drive(chosen.permission_mode, walled) {
+        return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
+    }
     let launch = Launch {
         launcher: &setup.launcher,
         confinement,

@@ -10,6 +10,7 @@ pub(crate) mod killat;
 pub(crate) mod many;
 pub(crate) mod model;
 pub(crate) mod moving;
+pub(crate) mod net;
 pub(crate) mod promise;
 pub(crate) mod proof;
 pub(crate) mod root;
