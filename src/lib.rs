@@ -48,5 +48,8 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
+/// Denizen as a service of systemd or launchd: installed, removed, looked at.
+pub mod service;
+
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

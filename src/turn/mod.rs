@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, on_path, provider_of};
 pub use terminal::{attach, exec};
 
 use crate::config::{Config, Environment};
