@@ -48,5 +48,8 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
+/// Chat networks: one file or folder per network, wire format only.
+pub mod channel;
+
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;
