@@ -48,6 +48,9 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
+/// Chat networks: one file or folder per network, wire format only.
+pub mod channel;
+
 /// Denizen as a service of systemd or launchd: installed, removed, looked at.
 pub mod service;
 

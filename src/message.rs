@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::key::Key;
-use crate::session::{Author, MessageOptions};
+use crate::session::{Address, Author, MessageOptions};
 
 /// A message on its way to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +30,17 @@ pub struct Inbound {
 pub enum ReplyTo {
     /// To the terminal, or whatever reads this process's output.
     Terminal,
+    /// To a channel of a chat network.
+    Channel(Address),
 }
 
 impl ReplyTo {
     /// The name of the place that a session made here gets.
     #[must_use]
-    pub fn place(&self) -> &'static str {
+    pub fn place(&self) -> &str {
         match self {
             Self::Terminal => "terminal",
+            Self::Channel(address) => &address.network,
         }
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn with_turn<T>(
         let mut interrupts = Interrupts::listen()
             .map_err(|error| CliError::failed(format!("could not listen for interrupts: {error}")))?;
         let interrupt = Notify::new();
-        let options = SendOptions { stream: streaming, interrupt: &interrupt };
+        let options = SendOptions { stream: streaming, interrupt: &interrupt, approvals: None };
         let mut wait = Wait { limit, tell: &mut tell };
         let twice = async {
             interrupts.next().await;

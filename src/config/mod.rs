@@ -1,11 +1,13 @@
 //! The configuration: default < file < environment < command line, with a note
 //! of where each value came from.
 //!
-//! Takes all its inputs as arguments. The sections of providers stay raw here;
-//! their owners read them. Nothing in a session folder is configuration.
+//! Takes all its inputs as arguments. The sections of providers and channels stay
+//! raw here; their owners read them. Nothing in a session folder is configuration.
 
 mod environment;
 pub mod keys;
+mod parts;
+mod secret;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::Environment;
+pub use parts::{Busy, Legacy};
+pub use secret::{Secret, SecretSource};
 pub use value::Value;
 
 use crate::files::Durability;
@@ -34,6 +38,8 @@ pub struct Config {
     pub working_dirs: Vec<PathBuf>,
     /// The working directory of new sessions, absolute.
     pub working_dir: Option<PathBuf>,
+    /// What becomes of a message that comes while a turn of its session runs.
+    pub busy: Busy,
     /// The limits on turns and queues.
     pub limits: Limits,
     /// How long things are kept.
@@ -44,6 +50,8 @@ pub struct Config {
     pub agents: BTreeMap<String, Agent>,
     /// The sections of providers, unread.
     pub providers: BTreeMap<String, toml::Table>,
+    /// The sections of chat networks, unread.
+    pub channels: BTreeMap<String, toml::Table>,
     /// Each value in force, and where it came from.
     pub settings: Vec<Setting>,
 }
@@ -57,6 +65,8 @@ pub struct Limits {
     pub queued: u64,
     /// How long one turn may take.
     pub turn_timeout: Duration,
+    /// How long running turns may go on when the daemon is asked to leave.
+    pub grace: Duration,
 }
 
 /// How long things are kept; `None` is for ever.
@@ -68,15 +78,8 @@ pub struct Retention {
     pub idle: Option<Duration>,
     /// How long an archived session stays before it goes to the trash.
     pub archived: Option<Duration>,
-}
-
-/// Where earlier systems kept their state.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Legacy {
-    /// Directories of bots, absolute.
-    pub from: Vec<PathBuf>,
-    /// The directory where claude-telegram-bot kept its state, absolute.
-    pub temp: PathBuf,
+    /// How long the session of a deleted channel stays.
+    pub deleted_channels: Option<Duration>,
 }
 
 /// A named bundle of provider, model, instructions and defaults.
@@ -206,22 +209,25 @@ impl Config {
         }
         let mut agents = BTreeMap::new();
         let mut providers = BTreeMap::new();
+        let mut channels = BTreeMap::new();
         let mut settings = Vec::new();
         for entry in document.entries()? {
             match entry.name.split_once('.') {
                 Some(("agents", name)) => {
                     agents.insert(name.to_owned(), document.agent(&entry, name, inputs, &mut settings)?);
                 }
-                Some(("providers", name)) => {
+                Some((kind @ ("providers" | "channels"), name)) => {
                     let Some(table) = entry.value.as_table() else {
-                        return Err(document.wrong(&entry, "a provider is a section, `[providers.<name>]`"));
+                        let what = kind.trim_end_matches('s');
+                        return Err(document.wrong(&entry, &format!("a {what} is a section, `[{kind}.<name>]`")));
                     };
-                    providers.insert(name.to_owned(), table.clone());
                     settings.extend(table.iter().map(|(key, value)| Setting {
-                        name: format!("providers.{name}.{key}"),
-                        value: value.to_string(),
+                        name: format!("{kind}.{name}.{key}"),
+                        value: secret::shown(key, value),
                         origin: Origin::File(document.line(&entry.span)),
                     }));
+                    let sections = if kind == "channels" { &mut channels } else { &mut providers };
+                    sections.insert(name.to_owned(), table.clone());
                 }
                 _ => {
                     let spec = find(KEYS, &entry.name).ok_or_else(|| document.unknown(&entry))?;
@@ -249,14 +255,14 @@ impl Config {
                 .map_err(|reason| ConfigError::Value { place: format!("command line, {name}"), reason })?;
             values.insert(spec.name, (value, Origin::CommandLine));
         }
-        Self::assemble(&values, inputs, agents, providers, settings)
+        let sections = Sections { agents, providers, channels };
+        Self::assemble(&values, inputs, sections, settings)
     }
 
     fn assemble(
         values: &BTreeMap<&str, (Value, Origin)>,
         inputs: Inputs<'_>,
-        agents: BTreeMap<String, Agent>,
-        providers: BTreeMap<String, toml::Table>,
+        sections: Sections,
         mut settings: Vec<Setting>,
     ) -> Result<Self, ConfigError> {
         let place = |name: &str| match values.get(name) {
@@ -302,10 +308,12 @@ impl Config {
             durability: if text("durability") == Some("process") { Durability::Process } else { Durability::Power },
             working_dirs: paths("working_dirs")?,
             working_dir: text("defaults.working_dir").map(|text| path("defaults.working_dir", text)).transpose()?,
+            busy: text("defaults.busy").and_then(Busy::from_word).unwrap_or_default(),
             limits: Limits {
                 turns: number("limits.turns"),
                 queued: number("limits.queued"),
                 turn_timeout: span("limits.turn_timeout").unwrap_or(Duration::from_secs(1800)),
+                grace: span("limits.grace").unwrap_or(Duration::from_secs(20)),
             },
             legacy: Legacy {
                 from: paths("legacy.from")?,
@@ -315,12 +323,21 @@ impl Config {
                 trash: span("retention.trash"),
                 idle: span("retention.idle"),
                 archived: span("retention.archived"),
+                deleted_channels: span("retention.deleted_channels"),
             },
-            agents,
-            providers,
+            agents: sections.agents,
+            providers: sections.providers,
+            channels: sections.channels,
             settings,
         })
     }
+}
+
+/// The sections that have names of their own.
+struct Sections {
+    agents: BTreeMap<String, Agent>,
+    providers: BTreeMap<String, toml::Table>,
+    channels: BTreeMap<String, toml::Table>,
 }
 
 /// Reads the file, or nothing where it does not exist and need not.
@@ -365,7 +382,7 @@ struct Document<'a> {
     text: &'a str,
 }
 
-/// A key of the file. Sections of agents and providers are one entry each.
+/// A key of the file. Sections of agents, providers and channels are one entry each.
 struct Entry {
     name: String,
     value: toml::Value,

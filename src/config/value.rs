@@ -98,6 +98,8 @@ fn expected(kind: Kind) -> String {
         Kind::Span => "a time span such as \"30m\"".to_owned(),
         Kind::SpanOrNever => "a time span such as \"30d\", or \"never\"".to_owned(),
         Kind::Paths | Kind::Texts => "a list of texts".to_owned(),
+        Kind::Secret => "text, or one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }`, `{ command = [..] }`".to_owned(),
+        Kind::Section => "a section".to_owned(),
     }
 }
 

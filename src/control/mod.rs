@@ -4,6 +4,7 @@
 //! the guard. What a person is shown is decided by the caller.
 
 mod change;
+pub mod commands;
 mod keep;
 mod look;
 mod send;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::{Control, ControlError, Wait};
@@ -14,6 +14,7 @@ use crate::session::{
     Claim, Grant, Message, MessageOptions, NewSession, Opened, Outcome, PendingState, Queue, Record, SessionError,
     Settings, Who, WorkspaceGuard,
 };
+use crate::turn::approval::Ask;
 use crate::turn::{self, Progress, Reply, Request, TurnError, agent_of, provider_of};
 
 /// The longest message, in bytes: what the strictest of the CLIs reads.
@@ -29,6 +30,8 @@ pub struct SendOptions<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
+    /// Where the agent's requests for permission go. `None` where nobody can be asked.
+    pub approvals: Option<&'a mpsc::Sender<Ask>>,
 }
 
 /// What became of a message. The reply is delivered first; then the message is
@@ -104,6 +107,8 @@ impl Control {
             text: inbound.text.clone(),
             options: inbound.options.clone(),
             attached,
+            reply: None,
+            id: None,
         };
         let ticket = self.accept(key, &queue, &message)?;
         let place = inbound.reply.place();
@@ -157,6 +162,8 @@ impl Control {
             text: line.text,
             options: MessageOptions::default(),
             attached: None,
+            reply: None,
+            id: None,
         };
         let ticket = self.accept(key, &queue, &message)?;
         let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: false };
@@ -186,8 +193,11 @@ impl Control {
             text: prompt.to_owned(),
             options: MessageOptions::default(),
             attached: None,
+            reply: None,
+            id: None,
         };
-        let request = Request { message: &message, raw: true, stream: options.stream, interrupt: options.interrupt };
+        let SendOptions { stream, interrupt, approvals } = options;
+        let request = Request { message: &message, raw: true, stream, interrupt, approvals };
         let (_guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
         Ok(result?)
     }
@@ -238,7 +248,8 @@ impl Control {
                 return Err(error);
             }
         };
-        let request = Request { message: &message, raw: false, stream: options.stream, interrupt: options.interrupt };
+        let SendOptions { stream, interrupt, approvals } = options;
+        let request = Request { message: &message, raw: false, stream, interrupt, approvals };
         let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
         let left = guard.claim().left().unwrap_or_default();
         Ok(Delivery { guard, result, left })

@@ -377,6 +377,8 @@ fn replay(store: &Store, left: &LeftMessage) -> Result<Outcome, LegacyError> {
         text: left.text.clone(),
         options: MessageOptions::default(),
         attached: None,
+        reply: None,
+        id: None,
     };
     let queue = Queue::open(store, &folder)?;
     let waits = |pending: &crate::session::Pending| pending.message.as_ref().is_ok_and(|found| *found == message);

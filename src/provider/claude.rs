@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, Layout, Parser, Provider, ProviderError, Step, Turn,
-    User, UsersOwn, plain_prompt,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, Parser, Provider, ProviderError, Step,
+    Turn, User, UsersOwn, plain_prompt,
 };
 use crate::session::Usage;
 
@@ -80,7 +80,7 @@ impl Provider for Claude {
             invocation.arg("--include-partial-messages");
         }
         add_conversation(&mut invocation, turn);
-        invocation.stdin = plain_prompt(turn);
+        invocation.stdin = Input::Whole(plain_prompt(turn));
         Ok(invocation)
     }
 
@@ -448,7 +448,7 @@ mod tests {
                 testing::NEW_ID,
             ]
         );
-        assert_eq!(invocation.stdin, b"hello");
+        assert_eq!(invocation.stdin.bytes(), b"hello");
         assert_eq!(testing::env(&invocation, "CLAUDE_CONFIG_DIR"), Some("/r/state/homes/a/claude"));
         assert_eq!(testing::env(&invocation, "CLAUDE_SECURESTORAGE_CONFIG_DIR"), Some(""));
     }
@@ -457,9 +457,9 @@ mod tests {
     fn a_message_is_never_a_command() {
         let fixture = Fixture::default();
         let mut turn = fixture.turn(&Continuation::Fresh, "/clear");
-        assert_eq!(Claude.invocation(&turn).expect("an invocation").stdin, b"\n/clear");
+        assert_eq!(Claude.invocation(&turn).expect("an invocation").stdin.bytes(), b"\n/clear");
         turn.raw = true;
-        assert_eq!(Claude.invocation(&turn).expect("an invocation").stdin, b"/clear");
+        assert_eq!(Claude.invocation(&turn).expect("an invocation").stdin.bytes(), b"/clear");
     }
 
     #[test]

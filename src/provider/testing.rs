@@ -66,6 +66,7 @@ impl Fixture {
             model: None,
             permission_mode: PermissionMode::AcceptEdits,
             stream: false,
+            asks: false,
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Turn<'a> {
     pub permission_mode: PermissionMode,
     /// Whether somebody watches the reply while it is produced.
     pub stream: bool,
+    /// Whether somebody decides about what the agent may not do unasked.
+    pub asks: bool,
 }
 
 /// Where the things of a turn are. All paths are absolute and free of links.

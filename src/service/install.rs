@@ -10,16 +10,13 @@ use super::host::{self, Call, Person, Said};
 use super::manager::{Manager, State};
 use super::unit::{self, Daemon, Start};
 use super::{Scope, ServiceError, lost};
-use crate::config::keys::Kind;
+use crate::config::keys::{KEYS, Kind};
 use crate::config::{Environment, Value};
 use crate::files::{self, Dir, Durability, Staging, make_private_dir};
 use crate::turn::on_path;
 
 /// The largest unit that is read, in bytes.
 const MAX_UNIT_BYTES: u64 = 1 << 16;
-
-/// How long turns may take to end, where the configuration does not say.
-const GRACE: Duration = Duration::from_secs(20);
 
 /// How many lines of the log are shown.
 pub(super) const LOG_LINES: u32 = 10;
@@ -230,12 +227,15 @@ fn configured(wish: &Wish) -> Result<(Duration, Vec<lost::Source>), ServiceError
     };
     let table: toml::Table = toml::from_str(&text)
         .map_err(|error| ServiceError::Configuration { file, reason: error.message().to_owned() })?;
-    let grace = table.get("limits").and_then(|limits| limits.get("grace"));
-    let grace = grace.and_then(|grace| match Value::from_toml(grace, Kind::Span) {
+    let given =
+        table.get("limits").and_then(|limits| limits.get("grace")).map(|grace| Value::from_toml(grace, Kind::Span));
+    let default = KEYS.iter().find(|spec| spec.name == "limits.grace");
+    let default = default.map(|spec| Value::from_text(spec.default, Kind::Span));
+    let grace = [given, default].into_iter().flatten().find_map(|value| match value {
         Ok(Value::Span(span)) => span,
         _ => None,
     });
-    Ok((grace.unwrap_or(GRACE), lost::sources(&table)))
+    Ok((grace.unwrap_or_default(), lost::sources(&table)))
 }
 
 /// The PATH of now, without what would be another directory there.

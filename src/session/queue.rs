@@ -38,6 +38,25 @@ pub struct Message {
     /// The attached files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<Attached>,
+    /// Where the reply goes, where it goes to a channel. Such a message is let
+    /// go only once its reply is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Address>,
+    /// The network's id of the message, by which one that comes twice is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// A place in a chat network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// The network, such as `discord`.
+    pub network: String,
+    /// The network's id of the channel, thread or chat.
+    pub channel: String,
+    /// The network's id of the message that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Files that came with a message: copies beside the entry, made before it.

@@ -4,6 +4,7 @@
 //! The caller holds the session's guard. Which conversation the turn belongs to
 //! is decided once, under that lock, and carried to the end.
 
+pub mod approval;
 mod choose;
 mod prompt;
 mod run;
@@ -12,7 +13,7 @@ mod terminal;
 
 use std::path::{Path, PathBuf};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
@@ -26,8 +27,8 @@ use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
 use crate::rehome::{self, RehomeError};
 use crate::session::{
-    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, SessionError, Usage, Waiting, Who,
-    WorkspaceGuard,
+    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Usage, Waiting,
+    Who, WorkspaceGuard,
 };
 
 /// Everything that turns need and sessions do not hold.
@@ -61,6 +62,9 @@ pub struct Request<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
+    /// Where the agent's requests for permission go. `None` where nobody can be
+    /// asked: what the agent may not do unasked, it then may not do.
+    pub approvals: Option<&'a mpsc::Sender<approval::Ask>>,
 }
 
 /// What happens during a turn, for whoever watches.
@@ -228,6 +232,9 @@ async fn ask(
         environment: Environment::default(),
     };
     let text = prompt::compose(guard, request.message)?;
+    // A command of the provider's own uses no tools.
+    let asks =
+        request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
     guard.claim_mut().start()?;
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let mut new_id = Uuid::new_v4();
@@ -252,6 +259,7 @@ async fn ask(
             model: chosen.model.as_deref(),
             permission_mode: chosen.permission_mode,
             stream: request.stream,
+            asks,
         };
         let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
         let Some(failure) = run.attempt(guard, heard, tell).await? else {

@@ -47,6 +47,7 @@ pub async fn attach(
         model: chosen.model.as_deref(),
         permission_mode: chosen.permission_mode,
         stream: true,
+        asks: false,
     };
     let invocation = chosen.provider.attach(&turn)?;
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);

@@ -78,6 +78,14 @@ fn the_configuration_is_documented() {
         writeln!(text, "\n### Only for `{}`\n", provider.name()).expect("text");
         section(&mut text, provider.keys());
     }
+    text.push_str(
+        "\n## `[channels.<name>]`\n\nThe chat networks that `denizen serve` listens to. Every section may have:\n\n",
+    );
+    section(&mut text, denizen::channel::COMMON_KEYS);
+    for channel in denizen::channel::CHANNELS {
+        writeln!(text, "\n### Only for `{}`\n", channel.name()).expect("text");
+        section(&mut text, channel.keys());
+    }
     text.push_str("\n## What a provider inherits of the environment\n\nFor every provider: ");
     text.push_str(&names(denizen::provider::BASIC_VARIABLES));
     text.push_str(".\n\n");
@@ -110,5 +118,7 @@ fn kind(kind: Kind) -> String {
         Kind::Path => "path".to_owned(),
         Kind::Paths => "list of paths".to_owned(),
         Kind::Texts => "list of texts".to_owned(),
+        Kind::Secret => "text, `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [..] }`".to_owned(),
+        Kind::Section => "section".to_owned(),
     }
 }

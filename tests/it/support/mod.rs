@@ -4,6 +4,7 @@
 pub(crate) mod blocklog;
 pub(crate) mod clis;
 pub(crate) mod crash;
+pub(crate) mod discord;
 pub(crate) mod fake;
 pub(crate) mod killat;
 pub(crate) mod many;
