@@ -191,9 +191,13 @@ pub fn plan(wish: &Wish, here: &Environment) -> Result<Plan, ServiceError> {
         here: here.clone(),
     };
     // A configuration that is wrong is better known before anything is there.
-    let usable = plan.as_the_service(&Call::new(&program, &[&words[..], &["--quiet", "config"]].concat()))?;
+    let usable = plan.as_the_service(&Call::new(&program, &[&words[..], &["--json", "config"]].concat()))?;
     if !usable.ok {
-        return Err(ServiceError::Unusable { complaint: usable.complaint() });
+        let complaint = usable.complaint();
+        // An error is one object then.
+        let said: Option<serde_json::Value> = serde_json::from_str(&complaint).ok();
+        let error = said.and_then(|said| Some(said.get("error")?.as_str()?.to_owned()));
+        return Err(ServiceError::Unusable { complaint: error.unwrap_or(complaint) });
     }
     Ok(plan)
 }

@@ -39,6 +39,7 @@ mod real_rsync;
 mod real_walks;
 mod rsync_loop;
 mod secrets;
+mod service;
 mod support;
 mod tidy;
 mod torn_lines;
