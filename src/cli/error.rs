@@ -2,6 +2,7 @@
 //! place where kinds of error become words, hints and numbers.
 
 use std::error::Error;
+use std::path::Path;
 
 use crate::archive::ArchiveError;
 use crate::causes::with_causes;
@@ -150,7 +151,9 @@ impl From<ServiceError> for CliError {
             }
             ServiceError::OtherRoot { .. } => "`denizen service uninstall` removes it, `--force` replaces it",
             ServiceError::Two => "say which: `--user` or `--system`",
-            ServiceError::Secrets(sources) => return Self::of(&error, FAILED, sources.first().map(another_source)),
+            ServiceError::Secrets { sources, root } => {
+                return Self::of(&error, FAILED, sources.first().map(|source| another_source(source, root)));
+            }
             ServiceError::Unusable { .. } => "nothing was installed; `denizen doctor` says more",
             ServiceError::Configuration { .. } => "nothing was installed; `denizen config` says where in the file",
             ServiceError::Start { .. } => "nothing more was done",
@@ -166,11 +169,17 @@ impl From<ServiceError> for CliError {
 }
 
 /// How a service gets a secret that so far comes from a variable of the shell.
-pub(super) fn another_source(source: &Source) -> String {
+pub(super) fn another_source(source: &Source, root: &Path) -> String {
     let Source { key, variable } = source;
+    // `channels.discord.token` is kept in `access/discord-token`.
+    let name = key.rsplit('.').nth(1).unwrap_or("a").replace('/', "-");
+    let (dir, file) = (root.join("access"), format!("access/{name}-token"));
     format!(
-        "put it into a file that only you can read, `(umask 077; printenv {variable} > ~/.denizen-token)`, and write \
-         `{key} = {{ file = \"~/.denizen-token\" }}`; or have a program give it: `{{ command = [\"pass\", \"show\", \"denizen\"] }}`"
+        "put it into a file that only you can read, `(umask 077; mkdir -p {}; printenv {variable} > {})`, and write \
+         `token = {{ file = \"{file}\" }}`; or have a program print it: `token = {{ command = [\"pass\", \"show\", \
+         \"denizen\"] }}`",
+        quoted(&dir),
+        quoted(&root.join(&file)),
     )
 }
 

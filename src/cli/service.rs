@@ -197,7 +197,7 @@ fn remarks(out: Output, plan: &Plan) {
         out.note(format_args!(
             "{YELLOW}warning:{RESET} the service does not have {variable}, from which `{key}` comes"
         ));
-        out.note(format_args!("hint: {}", escape(&another_source(source))));
+        out.note(format_args!("hint: {}", escape(&another_source(source, &plan.root))));
     }
     if !plan.lost.is_empty() {
         let names = escape(&plan.lost.join(", "));

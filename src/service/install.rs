@@ -19,7 +19,7 @@ use crate::turn::on_path;
 const MAX_UNIT_BYTES: u64 = 1 << 16;
 
 /// How many lines of the log are shown.
-pub(super) const LOG_LINES: u32 = 10;
+pub(super) const LOG_LINES: usize = 10;
 
 /// What is to be installed.
 #[derive(Debug, Clone)]
@@ -72,6 +72,8 @@ pub struct Plan {
     pub linger: Option<Linger>,
     /// The environment that the service starts with.
     pub environment: Environment,
+    /// The root.
+    pub root: PathBuf,
     /// The variables that Denizen or a provider would read, set here and not there.
     pub lost: Vec<String>,
     /// The secrets that are set here and not there, where that did not stop it.
@@ -165,7 +167,7 @@ pub fn plan(wish: &Wish, here: &Environment) -> Result<Plan, ServiceError> {
     let before = before(&file, &text, wish.force)?;
     let secrets: Vec<_> = sources.into_iter().filter(|source| environment.get(&source.variable).is_none()).collect();
     if !secrets.is_empty() && !wish.force {
-        return Err(ServiceError::Secrets(secrets));
+        return Err(ServiceError::Secrets { sources: secrets, root: wish.root.clone() });
     }
     let mut words = daemon.command()?;
     let program = PathBuf::from(words.remove(0));
@@ -187,6 +189,7 @@ pub fn plan(wish: &Wish, here: &Environment) -> Result<Plan, ServiceError> {
         environment,
         secrets,
         doctor,
+        root: wish.root.clone(),
         home,
         here: here.clone(),
     };
@@ -263,8 +266,8 @@ fn before(file: &Path, text: &str, force: bool) -> Result<Before, ServiceError> 
         return Ok(Before::Same);
     }
     match unit::root_of(&old) {
-        Some(root) if !force && unit::root_of(text) != Some(root) => {
-            Err(ServiceError::OtherRoot { file: file.to_owned(), root: root.to_owned() })
+        Some(root) if !force && unit::root_of(text).as_ref() != Some(&root) => {
+            Err(ServiceError::OtherRoot { file: file.to_owned(), root })
         }
         _ => Ok(Before::Other(old)),
     }

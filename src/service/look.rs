@@ -1,13 +1,18 @@
 //! Looking at a service that is installed, and removing it.
 
-use std::path::PathBuf;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use super::host::Call;
 use super::install::{Event, LOG_LINES, lingers, read, remove, step};
 use super::manager::{Manager, State};
 use super::{Scope, ServiceError, unit};
 use crate::config::Environment;
+use crate::files;
 use crate::turn::on_path;
+
+/// How much of a log is read for its last lines, in bytes.
+const MAX_LOG_BYTES: u64 = 8192;
 
 /// A service that is installed.
 #[derive(Debug, Clone)]
@@ -40,16 +45,30 @@ pub fn status(here: &Environment, scope: Option<Scope>) -> Result<Vec<Installed>
             Some(loginctl) if is_user => Some(lingers(&loginctl, here)?),
             _ => None,
         };
+        let root = unit::root_of(&text).unwrap_or_default();
+        let log = manager.log(here, LOG_LINES)?;
         found.push(Installed {
-            root: unit::root_of(&text).unwrap_or_default().to_owned(),
             state: manager.state(here)?,
-            log: manager.log(here, LOG_LINES)?,
+            // Where the manager keeps none, Denizen's own.
+            log: if log.is_empty() { last_lines(&Path::new(&root).join("logs/denizen.log")) } else { log },
+            root,
             manager,
             file,
             lingers,
         });
     }
     Ok(found)
+}
+
+/// The end of a log, as far as it can be read.
+fn last_lines(log: &Path) -> Vec<String> {
+    let Ok(mut file) = files::open_regular(log) else { return Vec::new() };
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut end = Vec::new();
+    let read = file.seek(SeekFrom::Start(size.saturating_sub(MAX_LOG_BYTES))).and_then(|_| file.read_to_end(&mut end));
+    let text = if read.is_ok() { String::from_utf8_lossy(&end) } else { return Vec::new() };
+    let lines: Vec<&str> = text.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).map(|line| (*line).to_owned()).collect()
 }
 
 /// What removing a service would do.

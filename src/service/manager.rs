@@ -228,7 +228,7 @@ impl Manager {
     }
 
     /// The last lines that the service printed, the newest last.
-    pub(super) fn log(&self, environment: &Environment, lines: u32) -> Result<Vec<String>, ServiceError> {
+    pub(super) fn log(&self, environment: &Environment, lines: usize) -> Result<Vec<String>, ServiceError> {
         let Self::Systemd { scope, .. } = self else { return Ok(Vec::new()) };
         let Some(journalctl) = on_path(environment, "journalctl") else { return Ok(Vec::new()) };
         let lines = lines.to_string();

@@ -84,8 +84,13 @@ pub enum ServiceError {
     #[error("there are two services, one of yours and one of the machine")]
     Two,
     /// Secrets that the service would not have.
-    #[error("{}, which the service does not have", variables(.0))]
-    Secrets(Vec<Source>),
+    #[error("{}, which the service does not have", variables(sources))]
+    Secrets {
+        /// The secrets, at least one.
+        sources: Vec<Source>,
+        /// The root, below which there is a place for them.
+        root: PathBuf,
+    },
     /// The program does not work as the service would run it.
     #[error("Denizen does not work as the service would run it: {complaint}")]
     Unusable {

@@ -139,12 +139,13 @@ pub(super) fn is_ours(text: &str) -> bool {
     text.lines().take(4).any(|line| line.contains(MARK))
 }
 
-/// The root for which a file was written here, as it stands in it.
+/// The root for which a file was written here.
 #[must_use]
-pub(super) fn root_of(text: &str) -> Option<&str> {
+pub(super) fn root_of(text: &str) -> Option<String> {
     let mut lines = text.lines().take(6);
-    lines.find_map(|line| {
-        line.strip_prefix("# root: ").or_else(|| line.strip_prefix("<!-- root: ")?.strip_suffix(" -->"))
+    lines.find_map(|line| match line.strip_prefix("# root: ") {
+        Some(root) => Some(root.to_owned()),
+        None => line.strip_prefix("<!-- root: ")?.strip_suffix(" -->").map(unremarked),
     })
 }
 
@@ -209,6 +210,10 @@ fn remark(text: &str) -> String {
     xml(text).replace('-', "&#45;")
 }
 
+fn unremarked(text: &str) -> String {
+    text.replace("&#45;", "-").replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +260,7 @@ mod tests {
         );
         for text in [&user, &system] {
             assert!(is_ours(text) && !text.contains(['{', '}']), "{text}");
-            assert_eq!(root_of(text), Some("/home/a/.local/share/denizen"));
+            assert_eq!(root_of(text).as_deref(), Some("/home/a/.local/share/denizen"));
             assert_eq!(
                 lines(text, "ExecStart="),
                 ["ExecStart=/home/a/.cargo/bin/denizen --root /home/a/.local/share/denizen serve"]
@@ -291,7 +296,8 @@ mod tests {
         let daemon = daemon("/Users/a & b/denizen", "/Users/a/<x>--y");
         let text = daemon.file(&Start::Agent { home: "/Users/a".into() }).expect("a property list");
         assert!(is_ours(&text) && !text.contains(['{', '}']), "{text}");
-        assert_eq!(root_of(&text), Some("/Users/a/&lt;x&gt;&#45;&#45;y"));
+        assert!(text.contains("<!-- root: /Users/a/&lt;x&gt;&#45;&#45;y -->"), "no two hyphens meet: {text}");
+        assert_eq!(root_of(&text).as_deref(), Some("/Users/a/<x>--y"));
         let arguments: Vec<_> = lines(&text, "        <string>");
         assert_eq!(
             arguments,

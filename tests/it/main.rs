@@ -20,6 +20,7 @@ mod hand_edits;
 mod hostile_agent;
 mod hostile_archives;
 mod hostile_keys;
+mod init;
 mod keep;
 mod layering;
 mod migrate_bad;

@@ -125,7 +125,7 @@ fn a_unit_is_written_enabled_and_started_and_doctor_runs_where_it_runs() {
     assert_eq!(
         done,
         "called   loginctl enable-linger\n\
-         wrote    ~test/manager/user/systemd/user/denizen.service\n\
+         wrote    ~test/home/.config/systemd/user/denizen.service\n\
          called   systemctl --user daemon-reload\n\
          called   systemctl --user enable denizen.service\n\
          called   systemctl --user restart denizen.service\n\
@@ -171,7 +171,7 @@ fn a_dry_run_prints_everything_and_changes_nothing() {
     let world = World::new("dry");
     let printed = world.ok(&["install", "--dry-run"]);
     let head = "would call   loginctl enable-linger\n\
-                would write  ~test/manager/user/systemd/user/denizen.service\n\
+                would write  ~test/home/.config/systemd/user/denizen.service\n\
                 would call   systemctl --user daemon-reload\n\
                 would call   systemctl --user enable denizen.service\n\
                 would call   systemctl --user restart denizen.service\n\
@@ -185,8 +185,8 @@ fn a_dry_run_prints_everything_and_changes_nothing() {
     assert_eq!((json["writes"].as_bool(), json["text"].as_str()), (Some(true), Some(&*format!("{UNIT}\n"))));
     world.ok(&["install"]);
     world.managers.calls();
-    assert!(world.ok(&["install", "--dry-run"]).starts_with("unchanged    ~test/manager/user"));
-    assert!(world.ok(&["uninstall", "--dry-run"]).contains("would remove  ~test/manager/user"));
+    assert!(world.ok(&["install", "--dry-run"]).starts_with("unchanged    ~test/home/.config"));
+    assert!(world.ok(&["uninstall", "--dry-run"]).contains("would remove  ~test/home/.config"));
     assert_eq!(world.managers.calls(), [""; 0]);
 }
 
@@ -201,7 +201,7 @@ fn what_was_installed_is_removed_and_nothing_else() {
     assert_eq!(
         world.ok(&["uninstall"]),
         "called   systemctl --user disable --now denizen.service\n\
-         removed  ~test/manager/user/systemd/user/denizen.service\n\
+         removed  ~test/home/.config/systemd/user/denizen.service\n\
          called   systemctl --user daemon-reload\n\
          Your other services still start at boot; where there are none: loginctl disable-linger"
     );
@@ -226,8 +226,8 @@ fn what_was_installed_is_removed_and_nothing_else() {
 fn a_unit_of_somebody_else_is_left_as_it_is() {
     let world = World::new("foreign");
     let unit = world.managers.unit("user");
-    let refusal = "1\nerror: `~test/manager/user/systemd/user/denizen.service` was not written by Denizen, and is \
-                   left as it is\nhint: look at it: ls -l ~test/manager/user/systemd/user/denizen.service";
+    let refusal = "1\nerror: `~test/home/.config/systemd/user/denizen.service` was not written by Denizen, and is \
+                   left as it is\nhint: look at it: ls -l ~test/home/.config/systemd/user/denizen.service";
     write(&unit, "[Service]\nExecStart=/usr/bin/denizen serve\n");
     for args in [&["install"][..], &["install", "--force"], &["uninstall", "--user"]] {
         assert_eq!(world.refused(args), refusal, "{args:?}");
@@ -246,7 +246,7 @@ fn a_unit_of_somebody_else_is_left_as_it_is() {
     command.env("PATH", world.path()).args(["--root", &other, "service", "install"]);
     assert_eq!(
         words(&world.root, &run(command, "")),
-        "1\nerror: `~test/manager/user/systemd/user/denizen.service` is for the root `~test/root`\n\
+        "1\nerror: `~test/home/.config/systemd/user/denizen.service` is for the root `~test/root`\n\
          hint: `denizen service uninstall` removes it, `--force` replaces it"
     );
     assert_eq!(world.unit(), UNIT);
@@ -344,20 +344,25 @@ fn no_secret_is_in_the_unit_and_one_that_stays_behind_is_told() {
     world.root.set_env("ANTHROPIC_API_KEY", "anthropic-secret-2");
     world.root.set_env("HTTPS_PROXY", "http://me:proxy-secret-3@localhost:1");
     world.root.write_config("provider = \"claude\"\n[channels.discord]\ntoken = { env = \"DISCORD_TOKEN\" }\n");
-    let refused = "1\nerror: `channels.discord.token` comes from the environment variable DISCORD_TOKEN, which the \
-                   service does not have\n\
-                   hint: put it into a file that only you can read, `(umask 077; printenv DISCORD_TOKEN > \
-                   ~/.denizen-token)`, and write `channels.discord.token = { file = \"~/.denizen-token\" }`; or have a \
-                   program give it: `{ command = [\"pass\", \"show\", \"denizen\"] }`";
+    let file = "~test/root/access/discord-token";
+    let refused = format!(
+        "1\nerror: `channels.discord.token` comes from the environment variable DISCORD_TOKEN, which the service does \
+         not have\n\
+         hint: put it into a file that only you can read, `(umask 077; mkdir -p ~test/root/access; printenv \
+         DISCORD_TOKEN > {file})`, and write `token = {{ file = \"access/discord-token\" }}`; or have a program print \
+         it: `token = {{ command = [\"pass\", \"show\", \"denizen\"] }}`"
+    );
     assert_eq!(world.refused(&["install"]), refused);
     assert_eq!(world.managers.calls(), [""; 0]);
-    // The remedy is one.
+    // The remedy is one, as it is printed.
+    let remedy = refused.split('`').find(|part| part.starts_with("(umask")).expect("a command");
     let mut shell = world.root.command("sh");
-    shell.args(["-c", "(umask 077; printenv DISCORD_TOKEN > ~/.denizen-token)"]);
+    shell.args(["-c", &remedy.replace("~test", &world.root.dir().display().to_string())]);
     assert_eq!(run(shell, "").code, Some(0));
-    let token = world.root.home().join(".denizen-token");
+    let token = world.root.path().join("access/discord-token");
     assert_eq!(fs_err::metadata(&token).expect("a file").mode() & 0o777, 0o600);
-    world.root.write_config("provider = \"claude\"\n[channels]\ndiscord.token = { file = \"~/.denizen-token\" }\n");
+    assert_eq!(fs_err::metadata(token.parent().expect("access")).expect("a directory").mode() & 0o777, 0o700);
+    world.root.write_config("provider = \"claude\"\n[channels.discord]\ntoken = { file = \"access/discord-token\" }\n");
     let output = world.service(&["install"]);
     let printed = format!("{}{}", output.stdout, output.stderr);
     assert_eq!(
@@ -510,7 +515,7 @@ fn status_says_in_words_how_it_is() {
     world.managers.put("journal", "connected to Discord\n\u{1b}[31mred\n");
     assert_eq!(
         world.ok(&["status"]),
-        "service  ~test/manager/user/systemd/user/denizen.service\n\
+        "service  ~test/home/.config/systemd/user/denizen.service\n\
          root     ~test/root\n\
          state    runs since Fri 2026-11-27 17:00:00 UTC, process 4711, started again once by itself\n\
          starts   at boot\n\
@@ -522,6 +527,12 @@ fn status_says_in_words_how_it_is() {
         (json["active"].as_str(), json["pid"].as_u64(), json["lingers"].as_bool()),
         (Some("active"), Some(4711), Some(true))
     );
+    // Where the journal has nothing, Denizen's own log.
+    world.managers.take("journal");
+    let lines: String = (1..=30).map(|line| format!("line {line}\n")).collect();
+    write(&world.root.path().join("logs/denizen.log"), &lines);
+    let printed = world.ok(&["status"]);
+    assert!(printed.contains("boot\nlog      line 21\n") && printed.ends_with("\nlog      line 30"), "{printed}");
     world.managers.put("user-active", "failed");
     world.managers.take("lingers");
     for (properties, expected) in [

@@ -21,7 +21,11 @@ fi
 case "$*" in
 is-system-running) echo degraded; exit 1 ;;
 show-environment) cat "$D/$scope-environment" ;;
-*UnitPath*) echo "$D/$scope/systemd/$scope.control /run/systemd/$scope $D/$scope/systemd/$scope /usr/lib/systemd/$scope" ;;
+*UnitPath*)
+    own="$D/etc"
+    [ $scope = system ] || own="$HOME/.config"
+    echo "$own/systemd/$scope.control /run/systemd/$scope $own/systemd/$scope /usr/lib/systemd/$scope"
+    ;;
 "show "*)
     echo "ActiveState=$(cat "$D/$scope-active" 2>/dev/null || echo inactive)"
     echo "UnitFileState=$(cat "$D/$scope-enabled" 2>/dev/null)"
@@ -29,7 +33,7 @@ show-environment) cat "$D/$scope-environment" ;;
     ;;
 daemon-reload) fail_if_told ;;
 "enable denizen.service") fail_if_told; echo enabled >"$D/$scope-enabled" ;;
-"start denizen.service" | "restart denizen.service") fail_if_told; echo active >"$D/$scope-active" ;;
+"start denizen.service" | "restart denizen.service" | "restart denizen") fail_if_told; echo active >"$D/$scope-active" ;;
 "reset-failed denizen.service") rm -f "$D/$scope-active" ;;
 "disable --now denizen.service") fail_if_told; rm -f "$D/$scope-active" "$D/$scope-enabled" ;;
 *) echo "Unknown command verb $1." >&2; exit 1 ;;
@@ -76,6 +80,7 @@ grep -E "^$2:|^[^:]*:x:$2:" "$D/passwd"
 /// The fakes, their directory, and an installed `denizen`.
 pub(crate) struct Managers {
     dir: PathBuf,
+    home: PathBuf,
     /// Where the fakes are, and nothing else.
     pub(crate) bin: PathBuf,
 }
@@ -95,7 +100,8 @@ impl Managers {
     }
 
     fn of(root: &mut Root, programs: &[(&str, &str)]) -> Self {
-        let managers = Self { dir: root.dir().join("manager"), bin: root.dir().join("manager/bin") };
+        let dir = root.dir().join("manager");
+        let managers = Self { bin: dir.join("bin"), dir, home: root.home() };
         for (name, text) in programs {
             let head = format!(
                 "#!/bin/sh\nset -e\nD='{}'\nnote() {{ echo \"{name} ${{scope:+$scope: }}$*\" >>\"$D/calls\"; }}\n\
@@ -132,7 +138,8 @@ impl Managers {
 
     /// The unit of the user or of the machine.
     pub(crate) fn unit(&self, scope: &str) -> PathBuf {
-        self.dir.join(format!("{scope}/systemd/{scope}/denizen.service"))
+        let own = if scope == "user" { self.home.join(".config") } else { self.dir.join("etc") };
+        own.join(format!("systemd/{scope}/denizen.service"))
     }
 
     /// What changed something, since the last look.
