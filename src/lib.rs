@@ -51,6 +51,9 @@ pub mod control;
 /// Chat networks: one file or folder per network, wire format only.
 pub mod channel;
 
+/// The daemon: one loop, a lane for each active session, delivery, recovery.
+pub mod daemon;
+
 /// Denizen as a service of systemd or launchd: installed, removed, looked at.
 pub mod service;
 
