@@ -4,6 +4,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::clis::did_not_run;
 use crate::support::managers::{Managers, install_denizen, program};
@@ -35,9 +36,16 @@ impl World {
     /// Runs the installed `denizen service` with a PATH of its own directory and
     /// the fakes alone.
     fn service(&self, args: &[&str]) -> Output {
-        let mut command = self.root.command(&self.denizen);
+        let mut command = self.command(&self.denizen);
         command.env("PATH", self.path()).arg("service").args(args);
         run(command, "")
+    }
+
+    /// A program in an environment that sets nothing but the root.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = self.root.command(program);
+        command.env_remove("DENIZEN_WALLS");
+        command
     }
 
     fn path(&self) -> String {
@@ -242,7 +250,7 @@ fn a_unit_of_somebody_else_is_left_as_it_is() {
     fs_err::remove_file(&unit).expect("removed");
     world.ok(&["install"]);
     let other = world.root.dir().join("other").display().to_string();
-    let mut command = world.root.command(&world.denizen);
+    let mut command = world.command(&world.denizen);
     command.env("PATH", world.path()).args(["--root", &other, "service", "install"]);
     assert_eq!(
         words(&world.root, &run(command, "")),
@@ -305,7 +313,7 @@ fn a_program_that_would_soon_be_gone_is_refused() {
     let mut world = World::new("passing");
     world.denizen = env!("CARGO_BIN_EXE_denizen").into();
     world.root.write_config("");
-    let mut command = world.root.command(&world.denizen);
+    let mut command = world.command(&world.denizen);
     command.env("PATH", world.managers.bin.display().to_string() + ":/usr/bin:/bin").args(["service", "install"]);
     let refused = words(&world.root, &run(command, "")).replace(env!("CARGO_BIN_EXE_denizen"), "~built");
     assert_eq!(
@@ -318,7 +326,7 @@ fn a_program_that_would_soon_be_gone_is_refused() {
     fs_err::create_dir_all(link.parent().expect("a parent")).expect("a directory");
     fs_err::os::unix::fs::symlink(&world.denizen, &link).expect("a link");
     let installed = |world: &World, args: &[&str]| {
-        let mut command = world.root.command(&link);
+        let mut command = world.command(&link);
         let path = format!("{}:{}:/usr/bin:/bin", link.parent().expect("one").display(), world.managers.bin.display());
         command.env("PATH", path).args(args);
         run(command, "")
@@ -331,7 +339,7 @@ fn a_program_that_would_soon_be_gone_is_refused() {
     // A temporary directory.
     let temporary = world.root.dir().join("tmp");
     let denizen = install_denizen(&mut world.root, &temporary);
-    let mut command = world.root.command(&denizen);
+    let mut command = world.command(&denizen);
     let path = format!("{}:{}:/usr/bin:/bin", temporary.display(), world.managers.bin.display());
     command.env("PATH", path).env("TMPDIR", &temporary).args(["service", "install", "--user"]);
     assert!(words(&world.root, &run(command, "")).contains("is in a temporary directory, which the system cleans up"));
@@ -437,7 +445,7 @@ fn where_there_is_no_manager_it_is_said_what_to_do_instead() {
     for name in ["systemctl", "loginctl", "journalctl", "getent"] {
         fs_err::remove_file(world.managers.bin.join(name)).expect("removed");
     }
-    let mut command = world.root.command(&world.denizen);
+    let mut command = world.command(&world.denizen);
     command.env("PATH", &world.managers.bin).args(["service", "status"]);
     assert!(words(&world.root, &run(command, "")).starts_with("1\nerror: there is no service manager here: neither"));
 }
@@ -568,7 +576,7 @@ fn paths_are_quoted_as_systemd_reads_them() {
     write(&config, "provider = \"claude\"\n");
     let root = world.root.dir().join("r o%ot");
     program(&odd.join("claude"), "#!/bin/sh\n");
-    let mut command = world.root.command(&world.denizen);
+    let mut command = world.command(&world.denizen);
     let args = ["--config", config.to_str().expect("text"), "--root", root.to_str().expect("text")];
     command.env("PATH", world.path()).args(args).args(["service", "install"]);
     let output = run(command, "");
@@ -610,7 +618,7 @@ fn launchd_is_told_the_same_where_there_is_no_systemd() {
         fs_err::os::unix::fs::symlink(real.expect(name), world.managers.bin.join(name)).expect("a link");
     }
     let service = |args: &[&str]| {
-        let mut command = world.root.command(&world.denizen);
+        let mut command = world.command(&world.denizen);
         command.env("PATH", &path).arg("service").args(args);
         run(command, "")
     };
