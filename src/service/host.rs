@@ -51,10 +51,13 @@ pub struct Said {
 }
 
 impl Said {
-    /// Its complaint in one line: the last it printed, preferably on standard error.
+    /// Its complaint in one line: the last it printed, preferably on standard
+    /// error, but for where systemctl would have one look.
     #[must_use]
     pub fn complaint(&self) -> String {
-        let last = |text: &str| text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned);
+        let last = |text: &str| {
+            text.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("See ")).map(str::to_owned)
+        };
         last(&self.err).or_else(|| last(&self.out)).unwrap_or_else(|| "it says nothing about why".to_owned())
     }
 }
@@ -151,6 +154,7 @@ mod tests {
         let said = |out: &str, err: &str| Said { ok: false, out: out.into(), err: err.into() };
         assert_eq!(said("a\nb\n", "").complaint(), "b");
         assert_eq!(said("a\n", "Failed\nto start\n\n").complaint(), "to start");
+        assert_eq!(said("", "Job failed.\nSee \"journalctl -xe\" for details.\n").complaint(), "Job failed.");
         assert_eq!(said("", "").complaint(), "it says nothing about why");
     }
 }

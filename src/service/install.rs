@@ -360,6 +360,7 @@ impl Plan {
                     let _ended = self.manager.end().iter().try_for_each(call);
                     remove(&self.file)?;
                     self.manager.forget().iter().try_for_each(call)?;
+                    let _forgotten = self.manager.forget_failure().as_ref().map(call);
                 }
             }
             Before::Same => {}

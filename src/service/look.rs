@@ -80,6 +80,8 @@ pub struct Removal {
     pub file: PathBuf,
     /// What is called once it is gone.
     pub then: Vec<Call>,
+    /// What is called after that, and may fail.
+    pub last: Option<Call>,
     /// What would switch off that the user lingers, which is left on: other
     /// services may count on it.
     pub linger: Option<Call>,
@@ -113,7 +115,14 @@ pub fn removal(here: &Environment, scope: Option<Scope>) -> Result<Option<Remova
         }
         _ => None,
     };
-    Ok(Some(Removal { first: manager.end(), then: manager.forget(), file, linger, here: here.clone() }))
+    Ok(Some(Removal {
+        first: manager.end(),
+        then: manager.forget(),
+        last: manager.forget_failure(),
+        file,
+        linger,
+        here: here.clone(),
+    }))
 }
 
 impl Removal {
@@ -132,6 +141,7 @@ impl Removal {
             step(call, &self.here)?;
             tell(Event::Called(call));
         }
+        let _forgotten = self.last.as_ref().map(|call| step(call, &self.here));
         Ok(())
     }
 }

@@ -184,6 +184,15 @@ impl Manager {
         }
     }
 
+    /// What makes it forget that a service failed, once the file is gone. It
+    /// fails where there is nothing to forget.
+    pub(super) fn forget_failure(&self) -> Option<Call> {
+        match self {
+            Self::Systemd { .. } => Some(self.call(&["reset-failed", UNIT])),
+            Self::Launchd { .. } => None,
+        }
+    }
+
     /// The environment that a service starts with, before its file adds to it.
     pub(super) fn environment(
         &self,

@@ -215,7 +215,11 @@ fn what_was_installed_is_removed_and_nothing_else() {
     );
     assert_eq!(
         world.managers.calls(),
-        ["systemctl user: disable --now denizen.service", "systemctl user: daemon-reload"]
+        [
+            "systemctl user: disable --now denizen.service",
+            "systemctl user: daemon-reload",
+            "systemctl user: reset-failed denizen.service"
+        ]
     );
     assert!(!world.managers.unit("user").exists() && drop_in.exists());
     assert_eq!(world.ok(&["uninstall"]), "No service of Denizen is installed");
@@ -263,7 +267,8 @@ fn a_unit_of_somebody_else_is_left_as_it_is() {
 #[test]
 fn what_was_done_is_taken_back_where_a_step_fails() {
     let world = World::new("undo");
-    let job = "Job for denizen.service failed because the control process exited with error code.\n";
+    let job = "Job for denizen.service failed because the control process exited with error code.\n\
+               See \"systemctl --user status denizen.service\" for details.\n";
     world.managers.put("fail-restart", job);
     world.managers.put("journal", "error: channels.discord.token is not set\n");
     let output = world.service(&["install"]);
@@ -281,6 +286,7 @@ fn what_was_done_is_taken_back_where_a_step_fails() {
         "systemctl user: restart denizen.service",
         "systemctl user: disable --now denizen.service",
         "systemctl user: daemon-reload",
+        "systemctl user: reset-failed denizen.service",
         "loginctl disable-linger",
     ]);
     assert_eq!(world.managers.calls(), undone);
