@@ -363,10 +363,10 @@ impl Plan {
                     let _forgotten = self.manager.forget_failure().as_ref().map(call);
                 }
             }
-            Before::Same => {}
+            Before::Same => self.manager.back_to(&self.state, &self.file).iter().try_for_each(call)?,
             Before::Other(old) => {
                 write(&self.file, old)?;
-                self.manager.begin(&self.file, true, &self.state).iter().try_for_each(call)?;
+                self.manager.back_to(&self.state, &self.file).iter().try_for_each(call)?;
             }
         }
         match &self.linger {

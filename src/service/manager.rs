@@ -159,6 +159,22 @@ impl Manager {
         }
     }
 
+    /// What brings back how the service was, once its file is as it was.
+    pub(super) fn back_to(&self, state: &State, file: &Path) -> Vec<Call> {
+        match self {
+            Self::Systemd { .. } => {
+                let mut calls = vec![self.call(&["daemon-reload"])];
+                if !state.enabled {
+                    calls.push(self.call(&["disable", UNIT]));
+                }
+                calls.push(self.call(&[if state.active == "active" { "restart" } else { "stop" }, UNIT]));
+                calls
+            }
+            Self::Launchd { .. } if state.enabled => self.begin(file, true, state),
+            Self::Launchd { .. } => Vec::new(),
+        }
+    }
+
     /// What a person calls to have a running service started anew.
     #[must_use]
     pub fn restart(&self) -> Call {

@@ -301,8 +301,18 @@ fn what_was_done_is_taken_back_where_a_step_fails() {
     assert_eq!(output.code, Some(1));
     assert_eq!(world.unit(), before);
     assert!(world.managers.get("lingers").is_some());
-    // Nobody may let users linger here.
+    let undone = ["daemon-reload", "enable denizen.service", "daemon-reload", "restart denizen.service"];
+    assert_eq!(world.managers.calls(), undone.map(|call| format!("systemctl user: {call}")));
+    // One that was switched off by hand is off again.
+    world.managers.take("user-enabled");
+    world.managers.take("user-active");
     world.managers.take("fail-enable");
+    world.managers.put("fail-restart", "no\n");
+    assert_eq!(world.service(&["install"]).code, Some(1));
+    assert_eq!((world.managers.get("user-enabled"), world.managers.get("user-active")), (None, None));
+    assert_eq!(world.unit(), before);
+    // Nobody may let users linger here.
+    world.managers.take("fail-restart");
     world.ok(&["uninstall"]);
     world.managers.take("lingers");
     world.managers.calls();

@@ -34,6 +34,8 @@ show-environment) cat "$D/$scope-environment" ;;
 daemon-reload) fail_if_told ;;
 "enable denizen.service") fail_if_told; echo enabled >"$D/$scope-enabled" ;;
 "start denizen.service" | "restart denizen.service" | "restart denizen") fail_if_told; echo active >"$D/$scope-active" ;;
+"disable denizen.service") fail_if_told; rm -f "$D/$scope-enabled" ;;
+"stop denizen.service") rm -f "$D/$scope-active" ;;
 "reset-failed denizen.service") rm -f "$D/$scope-active" ;;
 "disable --now denizen.service") fail_if_told; rm -f "$D/$scope-active" "$D/$scope-enabled" ;;
 *) echo "Unknown command verb $1." >&2; exit 1 ;;
