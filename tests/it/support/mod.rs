@@ -7,6 +7,7 @@ pub(crate) mod crash;
 pub(crate) mod discord;
 pub(crate) mod fake;
 pub(crate) mod killat;
+pub(crate) mod listener;
 pub(crate) mod many;
 pub(crate) mod model;
 pub(crate) mod moving;
