@@ -51,5 +51,8 @@ pub mod control;
 /// Chat networks: one file or folder per network, wire format only.
 pub mod channel;
 
+/// The daemon: one loop, a lane for each active session, delivery, recovery.
+pub mod daemon;
+
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

@@ -22,6 +22,7 @@ mod migrate;
 mod new;
 mod notes;
 mod output;
+mod pairing;
 mod path;
 mod pending;
 mod rename;
@@ -30,6 +31,7 @@ mod resume;
 mod retry;
 mod rm;
 mod send;
+mod serve;
 mod set;
 mod status;
 mod stop;
@@ -49,7 +51,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::{Config, Environment, Inputs};
 use crate::control::Control;
 use crate::key::Key;
-use crate::process::launcher;
+use crate::process::{inside, launcher};
 use crate::provider::PROVIDERS;
 use crate::session::Store;
 use crate::turn::Setup;
@@ -142,6 +144,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),
     Init(init::InitArgs),
+    Serve(serve::ServeArgs),
+    Pairing(pairing::PairingArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -186,9 +190,10 @@ impl App {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    // The two programs that are only ever started by this one.
+    // The programs that are only ever started by this one.
     match args.get(1).and_then(|arg| arg.to_str()) {
         Some("__run") => return launcher::run(args.drain(2..)).into(),
+        Some("__inside") => return inside::run_inside(args.drain(2..)).into(),
         Some("__notes") => return notes::run(args.drain(2..)),
         _ => {}
     }
@@ -267,9 +272,13 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
-    let control = Control { setup: Arc::new(Setup { config, environment, home, launcher }), store };
+    let control = Control {
+        setup: Arc::new(Setup { config, environment, home, launcher, unattended: false, means: Arc::default() }),
+        store,
+    };
     let app = App { out, control, config_file };
-    if !matches!(cli.command, Command::Migrate(_)) {
+    // The daemon moves it in by itself.
+    if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {
         migrate::notice(&app, here);
     }
     match cli.command {
@@ -300,6 +309,8 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Import(args) => import::run(&app, &args, here),
         Command::Restore(args) => restore::run(&app, &args, here),
         Command::Migrate(args) => migrate::run(&app, &args, here),
+        Command::Serve(args) => serve::run(app, &args, &cli.global, here),
+        Command::Pairing(args) => pairing::run(&app, &args),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
         Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),

@@ -18,8 +18,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, Parser, Provider, ProviderError, Step,
-    Turn, User, UsersOwn,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
+    ProviderError, Step, Turn, User, UsersOwn,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -64,6 +64,17 @@ impl Provider for Codex {
         let stem = file.file_name()?.to_str()?.strip_suffix(".jsonl")?;
         let id = stem.get(stem.len().checked_sub(36)?..)?;
         self.holds(id, file).then(|| id.to_owned())
+    }
+
+    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+        let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Vec::new() };
+        vec![LoginFile::renewed(directory.join("auth.json")), LoginFile::read(directory.join("config.toml"))]
+    }
+
+    /// Its own sandbox is made by bubblewrap too, which Landlock forbids to
+    /// mount: inside walls they are the sandbox.
+    fn walls_keep_folder(&self, mode: PermissionMode) -> bool {
+        sandbox(mode) == "read-only"
     }
 
     fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
@@ -131,11 +142,7 @@ fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
         }
     }
     // The sandbox is not remembered: without it a resumed turn is read-only.
-    let sandbox = match turn.permission_mode {
-        PermissionMode::Plan | PermissionMode::Default => "read-only",
-        PermissionMode::AcceptEdits => "workspace-write",
-        PermissionMode::BypassPermissions => "danger-full-access",
-    };
+    let sandbox = if turn.walled { "danger-full-access" } else { sandbox(turn.permission_mode) };
     invocation.args(["-s", sandbox]);
     // Sessions share the temp directory.
     invocation.args(["-c", "sandbox_workspace_write.exclude_slash_tmp=true"]);
@@ -154,6 +161,15 @@ fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
     }
     if let Some(model) = turn.model {
         invocation.args(["-m", model]);
+    }
+}
+
+/// The CLI's own sandbox for a permission mode.
+fn sandbox(mode: PermissionMode) -> &'static str {
+    match mode {
+        PermissionMode::Plan | PermissionMode::Default => "read-only",
+        PermissionMode::AcceptEdits => "workspace-write",
+        PermissionMode::BypassPermissions => "danger-full-access",
     }
 }
 

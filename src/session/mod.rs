@@ -29,11 +29,11 @@ pub use claim::{Claim, ClaimError, Waiting};
 pub use names::Names;
 pub use people::{Asked, Asking, People, Person};
 pub use plant::{Planted, Planting};
-pub use queue::{Address, Attached, Author, Message, MessageOptions, Pending, PendingState, Queue};
+pub use queue::{Address, Attached, Author, Entry, Message, MessageOptions, More, Note, Pending, PendingState, Queue};
 pub use record::{Conversation, FileMark, Fork, LastTurn, Outcome, ProviderChoice, Record, Usage};
 pub use settings::{PermissionMode, SETTINGS, Settings};
 pub use store::{Listed, NewSession, Store};
-pub use transcript::{Line, Transcript, Who};
+pub use transcript::{Line, Recorded, Transcript, Who};
 pub use trash::Trashed;
 pub use workspace::{Workspace, WorkspaceGuard};
 

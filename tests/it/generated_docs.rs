@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, variable};
+use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, SHARE_KEYS, variable};
 use denizen::provider::{COMMON_KEYS, PROVIDERS};
 
 fn check(name: &str, expected: &str) {
@@ -51,7 +51,8 @@ fn the_configuration_is_documented() {
          The file is `denizen.toml` in the root, or what `--config` names. It is refused where others can write it.\n\
          Every key is optional. A value is taken from the command line (`-c KEY=VALUE`), else from the environment,\n\
          else from the file, else from the default; `denizen config` shows each value in force and where it came from.\n\
-         Paths may start with `~/`; a relative one is below the root. Time spans are written `90s`, `30m`, `24h`, `30d`.\n\n",
+         Paths may start with `~/`; a relative one is below the root. Time spans are written `90s`, `30m`, `24h`, `30d`,\n\
+         sizes `512M`, `8G` (powers of 1024).\n\n",
     );
     text.push_str("## Keys\n\n| key | value | default | environment | meaning |\n|---|---|---|---|---|\n");
     for spec in KEYS {
@@ -78,6 +79,8 @@ fn the_configuration_is_documented() {
         writeln!(text, "\n### Only for `{}`\n", provider.name()).expect("text");
         section(&mut text, provider.keys());
     }
+    text.push_str("\n## `[[share]]`\n\nWhat the owner shares with sessions on purpose. There may be several.\n\n");
+    section(&mut text, SHARE_KEYS);
     text.push_str(
         "\n## `[channels.<name>]`\n\nThe chat networks that `denizen serve` listens to. Every section may have:\n\n",
     );
@@ -118,6 +121,9 @@ fn kind(kind: Kind) -> String {
         Kind::Path => "path".to_owned(),
         Kind::Paths => "list of paths".to_owned(),
         Kind::Texts => "list of texts".to_owned(),
+        Kind::Ports => "list of TCP ports".to_owned(),
+        Kind::SizeOrNever => "size, or `never`".to_owned(),
+        Kind::NumberOrNever(least) => format!("number, at least {least}, or `never`"),
         Kind::Secret => "text, `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [..] }`".to_owned(),
         Kind::Section => "section".to_owned(),
     }

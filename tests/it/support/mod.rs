@@ -11,6 +11,7 @@ pub(crate) mod listener;
 pub(crate) mod many;
 pub(crate) mod model;
 pub(crate) mod moving;
+pub(crate) mod net;
 pub(crate) mod promise;
 pub(crate) mod root;
 pub(crate) mod talk;

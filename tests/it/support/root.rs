@@ -138,6 +138,9 @@ impl Root {
             .env("HOME", self.home())
             .env("LANG", "C.UTF-8")
             .env("DENIZEN_ROOT", self.path())
+            // The programs that stand in for agents speak with the test through
+            // files outside their session; what is about walls says so.
+            .env("DENIZEN_WALLS", "off")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.home());
         if let Some(user) = self.user {
