@@ -14,6 +14,8 @@ mod crash_elsewhere;
 mod crash_errors;
 mod crash_kill;
 mod cut_short;
+mod daemon_turns;
+mod discord;
 mod endings;
 mod generated_docs;
 mod hand_edits;

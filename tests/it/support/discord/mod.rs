@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-#[expect(unused_imports, reason = "the tests of the channel use it")]
-pub(crate) use world::Resume;
-pub(crate) use world::{Behaviour, Call, Failure, TOKEN};
+pub(crate) use world::{Behaviour, Call, Failure, Resume, TOKEN};
 use world::{Interaction, Order, World, merge};
 
 /// Longer than anything may take.
@@ -371,6 +369,11 @@ impl Discord {
         self.wait("a RESUME", |world| (world.resumes >= count).then_some(()));
     }
 
+    /// Waits until bots sent this many heartbeats.
+    pub(crate) fn wait_heartbeats(&self, count: u64) {
+        self.wait("a heartbeat", |world| (world.acknowledged >= count).then_some(()));
+    }
+
     /// Waits until no bot is connected.
     pub(crate) fn wait_gone(&self) {
         self.wait("the end of the connection", |world| {
@@ -378,9 +381,9 @@ impl Discord {
         });
     }
 
-    /// How often a bot identified, resumed, connected and sent a heartbeat.
-    pub(crate) fn counts(&self) -> (u64, u64, u64, u64) {
-        self.shared.with(|world| (world.identifies, world.resumes, world.connections, world.acknowledged))
+    /// How often a bot identified, resumed and connected.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        self.shared.with(|world| (world.identifies, world.resumes, world.connections))
     }
 
     /// What the bot posted in a channel so far.

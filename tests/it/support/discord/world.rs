@@ -228,6 +228,9 @@ impl World {
             value["thread_metadata"] = json!({ "archived": channel.archived, "locked": false,
                 "auto_archive_duration": 1440, "archive_timestamp": "2026-01-01T00:00:00.000000+00:00" });
         }
+        if let Some(last) = channel.messages.last().filter(|_| !self.behaviour.sparse) {
+            value["last_message_id"] = last["id"].clone();
+        }
         if let Some(recipient) = channel.recipient {
             value["recipients"] = json!([self.user(recipient)]);
         }
