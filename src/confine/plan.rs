@@ -56,6 +56,8 @@ pub struct Inputs<'a> {
     pub permission_mode: PermissionMode,
     /// What this machine can do.
     pub means: &'a Means,
+    /// The control group in which each turn gets one of its own.
+    pub group: Option<&'a Path>,
 }
 
 /// Why there are no walls.
@@ -165,6 +167,7 @@ fn limits(inputs: &Inputs<'_>, homes: &Path) -> Limits {
         disk: config.disk,
         files: config.files,
         directories: vec![inputs.session.to_owned(), homes.to_owned()],
+        group: inputs.group.map(Path::to_owned),
     }
 }
 

@@ -49,13 +49,15 @@ pub struct Setup {
     pub unattended: bool,
     /// What this machine can hold walls with, once that was found out.
     pub means: Arc<OnceLock<Means>>,
+    /// The control group in which each turn gets one of its own, where there is one.
+    pub group: Option<PathBuf>,
 }
 
 impl Setup {
     /// For somebody who sits there.
     #[must_use]
     pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
-        Self { config, environment, home, launcher, unattended: false, means: Arc::default() }
+        Self { config, environment, home, launcher, unattended: false, means: Arc::default(), group: None }
     }
 
     /// For a service: walls that cannot be had are an error.

@@ -58,6 +58,7 @@ pub fn confinement(
         program: &chosen.program,
         permission_mode: chosen.permission_mode,
         means,
+        group: setup.group.as_deref(),
     };
     match confine::plan(&inputs) {
         Ok(confinement) => Ok((confinement, None)),

@@ -48,7 +48,7 @@ fn serve() {
     let config = loaded.expect("a configuration");
     let store = Arc::new(Store::at(&root, config.durability));
     let launcher = PathBuf::from(env!("CARGO_BIN_EXE_denizen"));
-    let setup = Setup { config, environment, home, launcher, unattended: true, means: Arc::default() };
+    let setup = Setup::attended(config, environment, home, launcher).unattended();
     let control = Control { setup: Arc::new(setup), store };
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
     let runtime =
