@@ -326,3 +326,241 @@ fn request(number: u64, method: &str, params: Value) -> Vec<u8> {
 fn line(value: &Value) -> Vec<u8> {
     format!("{value}\n").into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::codex::Codex;
+    use crate::provider::testing::{self, Fixture};
+    use crate::provider::{Input, Provider};
+    use crate::session::PermissionMode;
+
+    const ID: &str = "01a21e2a-0702-7fe2-9cd5-ed2060466389";
+
+    fn fixture() -> Fixture {
+        Fixture { place: testing::place("codex"), ..Fixture::default() }
+    }
+
+    /// A turn of which somebody is asked.
+    fn turn<'a>(fixture: &'a Fixture, continuation: &'a Continuation) -> Turn<'a> {
+        Turn { asks: true, ..fixture.turn(continuation, "/hello") }
+    }
+
+    /// Plays lines to a parser: what it says, one JSON value each, and its
+    /// other events.
+    fn play(parser: &mut dyn Parser, lines: &[&str]) -> (Vec<Value>, Vec<Event>) {
+        let mut events = Vec::new();
+        lines.iter().for_each(|line| parser.line(line, &mut events));
+        said(events)
+    }
+
+    fn said(events: Vec<Event>) -> (Vec<Value>, Vec<Event>) {
+        let (mut said, mut others) = (Vec::new(), Vec::new());
+        for event in events {
+            match event {
+                Event::Send(bytes) => said.push(serde_json::from_slice(&bytes).expect("a line of JSON")),
+                other => others.push(other),
+            }
+        }
+        (said, others)
+    }
+
+    fn answer(parser: &mut dyn Parser, id: &str, decision: &Decision) -> Vec<Value> {
+        let mut events = Vec::new();
+        parser.answer(id, decision, &mut events);
+        said(events).0
+    }
+
+    /// Up to the start of the turn.
+    fn started(parser: &mut dyn Parser) {
+        let thread = format!(r#"{{"id":2,"result":{{"thread":{{"id":"{ID}"}}}}}}"#);
+        play(parser, &[r#"{"id":0,"result":{}}"#, &thread, r#"{"id":3,"result":{"turn":{}}}"#]);
+    }
+
+    #[test]
+    fn the_server_is_started_with_what_it_is_not_told_later() {
+        let mut fixture = fixture();
+        fixture.place.working_dir = "/work".into();
+        fixture.environment.set("CODEX_API_KEY", "secret");
+        let config = b"[sandbox_workspace_write]\nwritable_roots = [\"/own\"]\n".to_vec();
+        fixture.files.insert("/h/.codex/config.toml".into(), config);
+        let invocation = Codex.invocation(&turn(&fixture, &Continuation::Fresh)).expect("an invocation");
+        assert_eq!(
+            testing::args(&invocation),
+            [
+                "app-server",
+                "-c",
+                "sandbox_workspace_write.exclude_slash_tmp=true",
+                "-c",
+                "sandbox_workspace_write.exclude_tmpdir_env_var=true",
+                "-c",
+                "project_doc_max_bytes=0",
+                "-c",
+                r#"sandbox_workspace_write.writable_roots=["/own", "/r/sessions/a/memory"]"#,
+                "-c",
+                r#"cli_auth_credentials_store="ephemeral""#,
+            ]
+        );
+        let Input::Conversation(first) = invocation.stdin else { panic!("{invocation:?}") };
+        let first: Value = serde_json::from_slice(&first).expect("JSON");
+        assert_eq!((&first["id"], &first["method"]), (&0.into(), &"initialize".into()));
+    }
+
+    #[test]
+    fn a_turn_is_begun_step_by_step() {
+        let mut fixture = fixture();
+        let continuation = Continuation::Resume(ID.into());
+        let mut turn = turn(&fixture, &continuation);
+        turn.model = Some("m");
+        turn.permission_mode = PermissionMode::Default;
+        let mut parser = ServerParser::new(&turn);
+        let (first, _) = play(&mut parser, &[r#"{"id":0,"result":{"userAgent":"x"}}"#]);
+        let params = json!({
+            "cwd": "/r/sessions/a", "sandbox": "read-only", "approvalPolicy": "on-request",
+            "approvalsReviewer": "user", "model": "m", "threadId": ID, "excludeTurns": true,
+        });
+        assert_eq!(
+            first,
+            [json!({"method": "initialized"}), json!({"id": 2, "method": "thread/resume", "params": params}),]
+        );
+        let (then, events) = play(&mut parser, &[&format!(r#"{{"id":2,"result":{{"thread":{{"id":"{ID}"}}}}}}"#)]);
+        let input = json!({"threadId": ID, "input": [{"type": "text", "text": "/hello"}]});
+        assert_eq!(then, [json!({"id": 3, "method": "turn/start", "params": input})]);
+        assert_eq!(events, [Event::Conversation(ID.into())]);
+
+        // With a key in the environment, the login comes before the thread.
+        fixture.environment.set("CODEX_API_KEY", "secret");
+        let mut parser = ServerParser::new(&self::turn(&fixture, &Continuation::Fresh));
+        let (first, _) = play(&mut parser, &[r#"{"id":0,"result":{}}"#]);
+        assert_eq!(first[1]["params"], json!({"type": "apiKey", "apiKey": "secret"}));
+        let (then, _) = play(&mut parser, &[r#"{"id":1,"result":{"type":"apiKey"}}"#]);
+        assert_eq!((&then[0]["method"], then.len()), (&"thread/start".into(), 1));
+    }
+
+    #[test]
+    fn a_turn_is_read_as_that_of_exec() {
+        let fixture = fixture();
+        let mut parser = ServerParser::new(&turn(&fixture, &Continuation::Fresh));
+        started(&mut parser);
+        let of = |method: &str, rest: &str| format!(r#"{{"method":"{method}","params":{{"threadId":"{ID}",{rest}}}}}"#);
+        let lines = [
+            of("warning", r#""message":"no metadata""#),
+            of("item/started", r#""item":{"type":"userMessage","id":"u","content":[]}"#),
+            of("item/completed", r#""item":{"type":"agentMessage","id":"m","text":"I look."}"#),
+            of("item/started", r#""item":{"type":"commandExecution","id":"c","command":"ls"}"#),
+            of("item/completed", r#""item":{"type":"commandExecution","id":"c","command":"ls"}"#),
+            of("item/agentMessage/delta", r#""delta":"Do""#),
+            of("item/completed", r#""item":{"type":"agentMessage","id":"n","text":"Done."}"#),
+            r#"{"method":"item/completed","params":{"threadId":"sub","item":{"type":"agentMessage","id":"s","text":"sub"}}}"#.to_owned(),
+            of("error", r#""willRetry":true,"error":{"message":"Reconnecting... 2/5"}"#),
+            of("thread/tokenUsage/updated", r#""tokenUsage":{"total":{"inputTokens":5,"cachedInputTokens":2,"outputTokens":3}}"#),
+            r#"{"method":"turn/completed","params":{"threadId":"sub","turn":{"status":"completed"}}}"#.to_owned(),
+            of("turn/completed", r#""turn":{"status":"completed","error":null}"#),
+        ];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (said, mut events) = play(&mut parser, &lines);
+        parser.end(&End { code: Some(0), stderr: "" }, &mut events);
+        assert_eq!(said, Vec::<Value>::new());
+        assert_eq!(
+            events,
+            [
+                Event::Notice("no metadata".into()),
+                Event::Text("I look.".into()),
+                Event::Activity("ls".into()),
+                Event::Delta("Do".into()),
+                Event::Text("Done.".into()),
+                Event::Activity("Reconnecting... 2/5".into()),
+                Event::TotalUsage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
+                Event::Done,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_command_is_asked_for_and_decided_once() {
+        let fixture = fixture();
+        let mut parser = ServerParser::new(&turn(&fixture, &Continuation::Fresh));
+        started(&mut parser);
+        let ask = |id: &str, rest: &str| {
+            format!(
+                r#"{{"method":"item/commandExecution/requestApproval","id":{id},"params":{{"kind":"command","threadId":"{ID}","itemId":"c","reason":"harmless","command":"touch /x"{rest},"availableDecisions":["accept","cancel"]}}}}"#
+            )
+        };
+        let lines = [ask("0", r#","cwd":"/r/sessions/a""#), ask("\"s\"", r#","cwd":"/else""#)];
+        let (said, events) = play(&mut parser, &[&lines[0], &lines[1]]);
+        let asked = |id: &str, detail: &str| Event::Ask {
+            id: id.into(),
+            request: PermissionRequest::new("exec_command", detail.into()),
+        };
+        assert_eq!(
+            (said, events),
+            (vec![], vec![asked("0", "touch /x"), asked("\"s\"", "touch /x\nin the directory /else"),])
+        );
+        assert_eq!(answer(&mut parser, "0", &Decision::Allow), [json!({"id": 0, "result": {"decision": "accept"}})]);
+        assert_eq!(answer(&mut parser, "0", &Decision::Allow), Vec::<Value>::new());
+        assert_eq!(
+            answer(&mut parser, "\"s\"", &Decision::Deny("no".into())),
+            [json!({"id": "s", "result": {"decision": "decline"}})]
+        );
+
+        // One that was resolved by itself is not answered.
+        play(&mut parser, &[&ask("7", "")]);
+        let resolved = format!(r#"{{"method":"serverRequest/resolved","params":{{"threadId":"{ID}","requestId":7}}}}"#);
+        assert_eq!(play(&mut parser, &[&resolved]).1, [Event::Withdrawn("7".into())]);
+        assert_eq!(answer(&mut parser, "7", &Decision::Allow), Vec::<Value>::new());
+    }
+
+    #[test]
+    fn a_change_of_files_is_shown_and_what_cannot_be_shown_is_refused() {
+        let fixture = fixture();
+        let mut parser = ServerParser::new(&turn(&fixture, &Continuation::Fresh));
+        started(&mut parser);
+        let item = r#"{"type":"fileChange","id":"f","changes":[{"path":"/a","kind":{"type":"add"},"diff":"hello\ndelete /b\n"},{"path":"/c","kind":{"type":"update","move_path":"/d"},"diff":"@@\n-x\n"}]}"#;
+        let begun = format!(r#"{{"method":"item/started","params":{{"threadId":"{ID}","item":{item}}}}}"#);
+        let ask = |item: &str| {
+            format!(
+                r#"{{"method":"item/fileChange/requestApproval","id":1,"params":{{"threadId":"{ID}","itemId":"{item}"}}}}"#
+            )
+        };
+        let (_, events) = play(&mut parser, &[&begun, &ask("f")]);
+        let shown = "add /a\n    hello\n    delete /b\nupdate /c -> /d\n    @@\n    -x";
+        let request = PermissionRequest::new("apply_patch", shown.into());
+        assert_eq!(events, [Event::Activity("edit: /a, /c".into()), Event::Ask { id: "1".into(), request }]);
+
+        let other = r#"{"method":"item/permissions/requestApproval","id":9,"params":{"permissions":{}}}"#;
+        let (said, events) = play(&mut parser, &[&ask("unknown"), other]);
+        assert_eq!(events, []);
+        assert_eq!(said.iter().map(|line| &line["error"]["code"]).collect::<Vec<_>>(), [&json!(-32601); 2]);
+    }
+
+    #[test]
+    fn failures_have_the_kinds_of_exec() {
+        let failed = |continuation: &Continuation, line: &str| {
+            let fixture = fixture();
+            let mut parser = ServerParser::new(&turn(&fixture, continuation));
+            if !line.contains("\"id\"") {
+                started(&mut parser);
+            }
+            match play(&mut parser, &[line]).1.pop() {
+                Some(Event::Failed(failure)) => failure.kind,
+                other => panic!("{other:?}"),
+            }
+        };
+        let turn = |message: &str| {
+            let turn = json!({"status": "failed", "error": {"message": message}});
+            let line = json!({"method": "turn/completed", "params": {"threadId": ID, "turn": turn}});
+            failed(&Continuation::Fresh, &line.to_string())
+        };
+        assert_eq!(turn("exceeded retry limit, last status: 429 Too Many Requests"), FailureKind::RateLimited);
+        assert_eq!(turn("unexpected status 401 Unauthorized: bad key"), FailureKind::NotLoggedIn);
+        assert_eq!(turn("something else"), FailureKind::Other);
+        let resume = Continuation::Resume(ID.into());
+        let error =
+            |words: &str| failed(&resume, &json!({"id": 2, "error": {"code": -32600, "message": words}}).to_string());
+        assert_eq!(error(&format!("no rollout found for thread id {ID}")), FailureKind::ConversationUnknown);
+        assert_eq!(error("invalid session id: expected an optional prefix"), FailureKind::ConversationUnknown);
+        let other = r#"{"id":2,"result":{"thread":{"id":"01a1fea2-866f-7b03-a603-7c5b10d1c4f4"}}}"#;
+        assert_eq!(failed(&resume, other), FailureKind::ConversationOther);
+        assert_eq!(failed(&resume, r#"{"id":2,"result":{}}"#), FailureKind::Other);
+    }
+}
