@@ -281,6 +281,14 @@ impl Input {
     }
 }
 
+impl fmt::Debug for Input {
+    /// Without the input itself, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if matches!(self, Self::Conversation(_)) { ", and more" } else { "" };
+        write!(f, "{} bytes{more}", self.bytes().len())
+    }
+}
+
 impl Default for Input {
     fn default() -> Self {
         Self::Whole(Vec::new())
@@ -294,7 +302,7 @@ impl fmt::Debug for Invocation {
             .field("program", &self.program)
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .field("stdin", &format_args!("{} bytes", self.stdin.bytes().len()))
+            .field("stdin", &self.stdin)
             .finish()
     }
 }
