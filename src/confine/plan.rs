@@ -54,6 +54,8 @@ pub struct Inputs<'a> {
     pub program: &'a Path,
     /// What the agent may do unasked.
     pub permission_mode: PermissionMode,
+    /// Whether a person decides about what it may not.
+    pub asks: bool,
     /// What this machine can do.
     pub means: &'a Means,
     /// The control group in which each turn gets one of its own.
@@ -122,7 +124,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     read.extend(programs(path, &private));
     read.append(&mut installation.read);
     write.insert(homes.clone());
-    if inputs.provider.walls_keep_folder(inputs.permission_mode) {
+    if inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks) {
         read.insert(inputs.session.to_owned());
         write.insert(inputs.session.join("provider").join(&inputs.options.name));
     } else {
@@ -279,7 +281,7 @@ impl Found<'_> {
         if self.inputs.working_dir == self.inputs.session {
             return Ok(());
         }
-        let kept = self.inputs.provider.walls_keep_folder(self.inputs.permission_mode);
+        let kept = self.inputs.provider.walls_keep_folder(self.inputs.permission_mode, self.inputs.asks);
         self.let_in(self.inputs.working_dir.to_owned(), if kept { Access::Read } else { Access::Write })
     }
 

@@ -74,8 +74,8 @@ impl Provider for Codex {
         vec![LoginFile::renewed(directory.join("auth.json")), LoginFile::read(directory.join("config.toml"))]
     }
 
-    fn walls_keep_folder(&self, mode: PermissionMode) -> bool {
-        own_sandbox(mode) == "read-only"
+    fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
+        own_sandbox(mode) == "read-only" && !(asks && mode == PermissionMode::Default)
     }
 
     fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {

@@ -76,8 +76,9 @@ pub trait Provider: Sync {
 
     /// Whether, inside walls, these have to keep the session's folder as it is:
     /// where a CLI's own sandbox does so outside, which cannot be put up inside.
-    fn walls_keep_folder(&self, mode: PermissionMode) -> bool {
-        let _ = mode;
+    /// `asks`: whether a person decides about what the agent may not do unasked.
+    fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
+        let _ = (mode, asks);
         false
     }
 

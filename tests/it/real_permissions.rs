@@ -29,6 +29,42 @@ fn claude_asks_in_the_same_conversation() {
 }
 
 #[test]
+fn claude_asks_inside_its_walls() {
+    asks_inside_its_walls(Cli::Claude, "claude_asks_inside_its_walls");
+}
+
+#[test]
+fn codex_asks_inside_its_walls() {
+    asks_inside_its_walls(Cli::Codex, "codex_asks_inside_its_walls");
+}
+
+/// A person's yes does not open the walls, and a no holds inside them.
+fn asks_inside_its_walls(cli: Cli, test: &str) {
+    let Some(clis) = Clis::find(test) else { return };
+    let mut root = Root::new(test);
+    let outside = root.dir().join("outside");
+    let both = |word: &str| cli.run_call(&format!("touch {word}; touch {}", outside.display()));
+    let mut fixtures = tool_then_reply(&please("alder"), &both("alder"), &did("alder")).to_vec();
+    fixtures.extend(tool_then_reply(&please("birch"), &both("birch"), &did("birch")));
+    fixtures.push(reply(&please("larch"), &did("larch")));
+    let model = Model::start(&root, &clis, fixtures);
+    cli.set_up(&mut root, &clis, &model, Login::Environment);
+    for mode in ["acceptEdits", "default"] {
+        let key = mode.to_lowercase();
+        root.set_env("DENIZEN_WALLS", "full");
+        root.ok(&["send", &key, &please("larch")]);
+        root.ok(&["set", &key, "permission_mode", mode]);
+        let sent = send(&root, &key, &please("alder"), |ask, _| allow(ask));
+        assert_eq!((sent.text(), sent.asked.len()), (did("alder").as_str(), 1), "{mode}");
+        assert!(root.session(&key).join("alder").exists(), "{mode}: a yes lets it work");
+        let sent = send(&root, &key, &please("birch"), |ask, _| deny(ask));
+        assert_eq!((sent.text(), sent.asked.len()), (did("birch").as_str(), 1), "{mode}");
+        assert!(!root.session(&key).join("birch").exists(), "{mode}: a no holds");
+        assert!(!outside.exists(), "{mode}: the walls hold");
+    }
+}
+
+#[test]
 fn codex_asks_in_the_same_conversation() {
     asks_in_the_same_conversation(Cli::Codex, "codex_asks_in_the_same_conversation");
 }
@@ -64,6 +100,8 @@ impl Asking {
         fixtures.extend(tool_then_reply(&please("inside"), &inside, &did("inside")));
         let model = Model::start(&root, &clis, fixtures);
         cli.set_up(&mut root, &clis, &model, login);
+        // What it may not is outside its folder, where walls would let nobody.
+        root.set_env("DENIZEN_WALLS", "off");
         Some(Self { model, root })
     }
 

@@ -13,13 +13,17 @@ use serde_json::{Map, Value, json};
 
 use super::{CodexParser, failure, sandbox};
 use crate::provider::{Continuation, Decision, End, Event, Failure, FailureKind, Parser, PermissionRequest, Turn};
-use crate::session::Usage;
+use crate::session::{PermissionMode, Usage};
 
 /// The numbers of our requests.
 const INITIALIZE: u64 = 0;
 const LOGIN: u64 = 1;
 const THREAD: u64 = 2;
 const TURN: u64 = 3;
+
+/// The requests for permission that a person can decide about.
+const COMMAND: &str = "item/commandExecution/requestApproval";
+const FILE_CHANGE: &str = "item/fileChange/requestApproval";
 
 /// Notifications that nothing here reads, and that may be long.
 const UNREAD: &[&str] = &[
@@ -57,6 +61,9 @@ pub(super) struct ServerParser {
     thread: Vec<u8>,
     prompt: String,
     working_dir: String,
+    /// Whether what the agent does not single out is done unasked, because the
+    /// walls hold it, as the sandbox of its own would.
+    walls_allow: bool,
     /// The thread of the turn, once it is known.
     id: Option<String>,
     usage: Option<Usage>,
@@ -89,7 +96,9 @@ impl ServerParser {
         let mut params = json!({
             "cwd": working_dir,
             "sandbox": sandbox(turn),
-            "approvalPolicy": "on-request",
+            // Where there is no sandbox of its own to run things in unasked, it
+            // asks for everything that it does not know to be harmless.
+            "approvalPolicy": if turn.walled { "untrusted" } else { "on-request" },
             "approvalsReviewer": "user",
         });
         if let Some(model) = turn.model {
@@ -110,6 +119,7 @@ impl ServerParser {
             thread: request(THREAD, method, params),
             prompt: turn.prompt.to_owned(),
             working_dir,
+            walls_allow: turn.walled && turn.permission_mode == PermissionMode::AcceptEdits,
             id: None,
             usage: None,
             changes: HashMap::new(),
@@ -151,11 +161,14 @@ impl ServerParser {
 
     /// The server asks for something.
     fn asked(&mut self, id: &Value, method: &str, params: &Value, events: &mut Vec<Event>) {
+        // A reason comes with what it wants done outside its sandbox.
+        let plain = params.get("reason").is_none_or(Value::is_null);
+        if self.walls_allow && (method == FILE_CHANGE || method == COMMAND && plain) {
+            return events.push(decided(&id.to_string(), "accept"));
+        }
         let request = match method {
-            "item/commandExecution/requestApproval" => {
-                Some(PermissionRequest::new("exec_command", self.command(params)))
-            }
-            "item/fileChange/requestApproval" => {
+            COMMAND => Some(PermissionRequest::new("exec_command", self.command(params))),
+            FILE_CHANGE => {
                 let item = params.get("itemId").and_then(Value::as_str).unwrap_or_default();
                 self.changes.get(item).map(|changes| PermissionRequest::new("apply_patch", changes.clone()))
             }
@@ -280,8 +293,13 @@ impl Parser for ServerParser {
             Decision::Allow => "accept",
             Decision::Deny(_) => "decline",
         };
-        events.push(Event::Send(format!("{{\"id\":{id},\"result\":{{\"decision\":\"{word}\"}}}}\n").into_bytes()));
+        events.push(decided(id, word));
     }
+}
+
+/// The answer to a request for permission; its id is what the server called it.
+fn decided(id: &str, word: &str) -> Event {
+    Event::Send(format!("{{\"id\":{id},\"result\":{{\"decision\":\"{word}\"}}}}\n").into_bytes())
 }
 
 /// What a person is shown of a change of files. The lines of a file are
