@@ -56,22 +56,22 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "an enormous memory",
-        script: "truncate -s 40M memory/MEMORY.md; truncate -s 40M AGENTS.md",
+        script: "truncate -s 20M memory/MEMORY.md; truncate -s 20M AGENTS.md",
         next: FINE,
     },
     Plant {
         name: "an enormous record",
-        script: "truncate -s 40M session.json",
+        script: "truncate -s 20M session.json",
         next: (1, "at most 16777216 are read"),
     },
     Plant {
         name: "enormous settings",
-        script: "truncate -s 40M settings.json",
+        script: "truncate -s 20M settings.json",
         next: (1, "at most 16777216 are read"),
     },
     Plant {
         name: "an enormous transcript of nothing",
-        script: "truncate -s 40M transcript.jsonl",
+        script: "truncate -s 20M transcript.jsonl",
         next: FINE,
     },
     Plant {
