@@ -48,8 +48,13 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
+/// Chat networks: one file or folder per network, wire format only.
+pub mod channel;
 /// The proof: an adversary that tries to get out of a session, and the table of its attempts.
 pub mod prove;
+
+/// The daemon: one loop, a lane for each active session, delivery, recovery.
+pub mod daemon;
 
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

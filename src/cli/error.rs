@@ -5,9 +5,11 @@ use std::error::Error;
 
 use crate::archive::ArchiveError;
 use crate::causes::with_causes;
+use crate::channel::ChannelError;
 use crate::config::ConfigError;
 use crate::confine::ConfineError;
 use crate::control::ControlError;
+use crate::daemon::DaemonError;
 use crate::files::{self, quoted};
 use crate::key::KeyError;
 use crate::legacy::LegacyError;
@@ -53,6 +55,32 @@ impl CliError {
     }
 }
 
+impl From<DaemonError> for CliError {
+    fn from(error: DaemonError) -> Self {
+        let (code, hint) = match &error {
+            DaemonError::File(file) => return file_error(file),
+            DaemonError::Session(session) => return session_error(session),
+            DaemonError::Choice(choice) => return choice_error(choice),
+            DaemonError::Config(_) => (USAGE, None),
+            DaemonError::Running { .. } => (FAILED, Some("one daemon serves a root: stop that one first".to_owned())),
+            DaemonError::NothingToServe => {
+                (USAGE, Some("add a section such as `[channels.discord]` to denizen.toml".to_owned()))
+            }
+            DaemonError::Channel(ChannelError::NoToken(name)) => {
+                (USAGE, Some(format!("set it in denizen.toml: [channels.{name}] token = {{ env = \"NAME\" }}")))
+            }
+            DaemonError::Channel(ChannelError::Token { .. }) => (FAILED, None),
+            DaemonError::Channel(_) => (USAGE, Some("docs/configuration.md lists every key".to_owned())),
+            DaemonError::Bypass(name) => {
+                (USAGE, Some(format!("set `permission_mode` of `[providers.{name}]` to `acceptEdits`")))
+            }
+            DaemonError::Walls { obstacle, .. } => (FAILED, Some(obstacle.remedy().to_owned())),
+            DaemonError::Ended(_) => (FAILED, None),
+        };
+        Self::of(&error, code, hint)
+    }
+}
+
 impl From<ControlError> for CliError {
     fn from(error: ControlError) -> Self {
         let hint = match &error {
@@ -65,6 +93,7 @@ impl From<ControlError> for CliError {
                 let hint = format!("`denizen pending {key}` lists them, `limits.queued` raises the limit");
                 return Self::of(&error, BUSY, Some(hint));
             }
+            ControlError::Gone(_) => Some("`denizen ls` shows where it is now".to_owned()),
             ControlError::DirectoryNotAllowed(path) => {
                 Some(format!("add it to `working_dirs` in denizen.toml: working_dirs = [\"{}\"]", path.display()))
             }
@@ -281,6 +310,9 @@ fn choice_error(error: &ChoiceError) -> CliError {
         }
         ChoiceError::NoCommand(_) => "give a program of PATH, or a path".to_owned(),
         ChoiceError::UnknownAgent { .. } => "agents are the sections `[agents.<name>]` of denizen.toml".to_owned(),
+        ChoiceError::BypassWithoutWalls(name) => {
+            format!("set `permission_mode` of `[providers.{name}]`, or of the session, to `acceptEdits`")
+        }
         ChoiceError::Options(_) | ChoiceError::AgentMode { .. } => "`denizen config` lists every key".to_owned(),
     };
     CliError::of(error, USAGE, Some(hint))

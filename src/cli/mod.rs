@@ -22,8 +22,10 @@ mod migrate;
 mod new;
 mod notes;
 mod output;
+mod pairing;
 mod path;
 mod pending;
+mod permission;
 mod prove;
 mod rename;
 mod restore;
@@ -31,6 +33,7 @@ mod resume;
 mod retry;
 mod rm;
 mod send;
+mod serve;
 mod set;
 mod status;
 mod stop;
@@ -143,6 +146,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),
     Init(init::InitArgs),
+    Serve(serve::ServeArgs),
+    Pairing(pairing::PairingArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -270,12 +275,10 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
-    let control = Control {
-        setup: Arc::new(Setup { config, environment, home, launcher, unattended: false, means: Arc::default() }),
-        store,
-    };
+    let control = Control { setup: Arc::new(Setup::attended(config, environment, home, launcher)), store };
     let app = App { out, control, config_file };
-    if !matches!(cli.command, Command::Migrate(_)) {
+    // The daemon moves it in by itself.
+    if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {
         migrate::notice(&app, here);
     }
     match cli.command {
@@ -306,6 +309,8 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Import(args) => import::run(&app, &args, here),
         Command::Restore(args) => restore::run(&app, &args, here),
         Command::Migrate(args) => migrate::run(&app, &args, here),
+        Command::Serve(args) => serve::run(app, &args, &cli.global, here),
+        Command::Pairing(args) => pairing::run(&app, &args),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
         Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),

@@ -2,7 +2,7 @@
 //!
 //! Everything that speaks of a key (parsing, `denizen config`, the generated
 //! `docs/configuration.md`, the nearest match for a misspelt one) reads this
-//! table. The sections of providers are their owners' (`provider::options`).
+//! table. The sections of providers and channels are their owners' (`provider::options`, `channel`).
 
 /// What a value may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,11 @@ pub enum Kind {
     SizeOrNever,
     /// A whole number, at least the given one, or `never`.
     NumberOrNever(u64),
+    /// A secret: text, or where to get it (`{ env = "NAME" }`, `{ file = "PATH" }`,
+    /// `{ command = ["PROGRAM", ...] }`).
+    Secret,
+    /// A section of its own, whose owner says what it may hold.
+    Section,
 }
 
 /// One configuration key.
@@ -45,7 +50,7 @@ pub struct KeySpec {
     pub help: &'static str,
 }
 
-/// Every key outside the sections `agents` and `providers`.
+/// Every key outside the sections `agents`, `providers` and `channels`.
 pub const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "provider",
@@ -88,6 +93,12 @@ pub const KEYS: &[KeySpec] = &[
         kind: Kind::Path,
         default: "",
         help: "The working directory of new sessions. Without it a session works in its own folder.",
+    },
+    KeySpec {
+        name: "defaults.busy",
+        kind: Kind::Choice(&["queue", "interrupt", "merge"]),
+        default: "queue",
+        help: "What becomes of a message from a chat that comes while a turn of its session runs: it waits (`queue`), it ends the running turn (`interrupt`), or what one author writes meanwhile becomes one message (`merge`). `[channels.<name>]` may say otherwise.",
     },
     KeySpec {
         name: "limits.turns",
@@ -138,6 +149,12 @@ pub const KEYS: &[KeySpec] = &[
         help: "How many files a session's folder may hold, with its providers' homes.",
     },
     KeySpec {
+        name: "limits.grace",
+        kind: Kind::Span,
+        default: "20s",
+        help: "How long running turns may go on when the daemon is asked to leave; then they are interrupted.",
+    },
+    KeySpec {
         name: "retention.trash",
         kind: Kind::SpanOrNever,
         default: "30d",
@@ -154,6 +171,12 @@ pub const KEYS: &[KeySpec] = &[
         kind: Kind::SpanOrNever,
         default: "never",
         help: "How long a session stays archived before `denizen cleanup` moves it to the trash. One with unanswered messages stays.",
+    },
+    KeySpec {
+        name: "retention.deleted_channels",
+        kind: Kind::SpanOrNever,
+        default: "30d",
+        help: "How long the session of a channel that was deleted in its chat network stays before the daemon moves it to the trash.",
     },
     KeySpec {
         name: "legacy.from",

@@ -151,6 +151,8 @@ fn expected(kind: Kind) -> String {
         Kind::Ports => "a list of TCP ports".to_owned(),
         Kind::SizeOrNever => "a number of bytes such as \"512M\" or \"8G\", or \"never\"".to_owned(),
         Kind::NumberOrNever(_) => "a whole number, or \"never\"".to_owned(),
+        Kind::Secret => "text, or one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }`, `{ command = [..] }`".to_owned(),
+        Kind::Section => "a section".to_owned(),
     }
 }
 

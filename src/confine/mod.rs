@@ -15,6 +15,7 @@ pub mod limits;
 pub mod means;
 pub mod plan;
 pub mod system;
+mod words;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

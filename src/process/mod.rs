@@ -8,6 +8,7 @@ pub mod inside;
 pub mod launcher;
 mod permit;
 pub mod probe;
+mod secret;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,15 +21,16 @@ use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 pub use launcher::{Orders, Outcome};
 pub use permit::Permit;
+pub use secret::secret;
 
 use crate::config::Environment;
 use crate::confine::Confinement;
 use crate::files;
-use crate::provider::Invocation;
+use crate::provider::{Input, Invocation};
 use crate::session::{Grant, Store, WorkspaceGuard};
 
 /// How long the launcher gets to end everything, over its own grace.
@@ -85,6 +87,8 @@ pub struct Child {
     stopper: Stopper,
     run_lock: PathBuf,
     deadline: Option<Duration>,
+    /// Its standard input, where that is a conversation: nothing was written yet.
+    pub stdin: Option<ChildStdin>,
     /// Its standard output, where it was piped.
     pub stdout: Option<ChildStdout>,
     /// Its standard error, where it was piped.
@@ -118,15 +122,24 @@ static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 /// # Errors
 /// Where the granted directory is not there.
 pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
+    working_dir_of(guard.path(), grant)
+}
+
+/// The same for a session that is not in hand.
+///
+/// # Errors
+/// As [`working_dir`].
+pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnError> {
     match &grant.working_dir {
-        None => Ok(guard.path().to_owned()),
+        None => Ok(session.to_owned()),
         Some(path) => std::fs::canonicalize(path)
             .and_then(|real| if real.is_dir() { Ok(real) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
             .map_err(|source| SpawnError::WorkingDirectory { path: path.clone(), source }),
     }
 }
 
-/// Starts a provider for a turn: its input whole, pipes for what it prints.
+/// Starts a provider for a turn: pipes for what it prints, and for its input
+/// where that is a conversation.
 ///
 /// # Errors
 /// Where the launcher cannot be started. That the *program* cannot be started
@@ -189,7 +202,10 @@ fn start(
     } else {
         // A group of its own: keys in the terminal reach only this process,
         // which then asks the launcher to stop.
-        let input = whole_input(&invocation.stdin).map_err(SpawnError::Input)?;
+        let input = match &invocation.stdin {
+            Input::Whole(bytes) => whole_input(bytes).map_err(SpawnError::Input)?.into(),
+            Input::Conversation(_) => Stdio::piped(),
+        };
         process.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     }
     let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -197,9 +213,9 @@ fn start(
         process.spawn().map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
     launchers.get_or_insert_default().extend(child.id());
     drop(launchers);
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stopper = Stopper { launcher: Arc::new(AtomicU32::new(child.id().unwrap_or(0))) };
-    Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdout, stderr })
+    Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdin, stdout, stderr })
 }
 
 /// Makes the home and the directory of temporary files that a child behind walls

@@ -17,7 +17,7 @@ use crate::process::{self, Launch, Outcome, SpawnError};
 use crate::provider::{Invocation, Options, built_in, child_environment};
 use crate::rehome::{self, RehomeError};
 use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
-use crate::turn::{self, ChoiceError, Chosen, Setup, TurnError, find_program, provider_of};
+use crate::turn::{self, ChoiceError, Chosen, Setup, Subject, TurnError, find_program, provider_of};
 
 /// Longer than all attempts take.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -299,7 +299,8 @@ fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, Pro
         permission_mode: PermissionMode::BypassPermissions,
         notices: Vec::new(),
     };
-    let (confinement, _) = turn::confinement(setup, guard, &chosen, guard.path())?;
+    let (confinement, _) =
+        turn::confinement(setup, Subject::of(guard, guard.path()), &chosen).map_err(TurnError::from)?;
     Ok(confinement)
 }
 

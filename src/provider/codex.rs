@@ -18,8 +18,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, Layout, LoginFile, Parser, Provider, ProviderError,
-    Step, Turn, User, UsersOwn,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
+    ProviderError, Step, Turn, User, UsersOwn,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -109,7 +109,7 @@ impl Provider for Codex {
         };
         invocation.arg("-");
         // Neither `/` nor `@` nor `!` mean anything in it.
-        invocation.stdin = turn.prompt.as_bytes().to_vec();
+        invocation.stdin = Input::Whole(turn.prompt.as_bytes().to_vec());
         Ok(invocation)
     }
 
@@ -393,7 +393,7 @@ mod tests {
                 "-",
             ]
         );
-        assert_eq!(invocation.stdin, b"/x @y");
+        assert_eq!(invocation.stdin.bytes(), b"/x @y");
         assert_eq!(invocation.env, [("CODEX_HOME".to_owned(), "/r/state/homes/a/codex".into())]);
     }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Parser, Provider, ProviderError, Step, Turn,
     briefed_prompt,
 };
 use crate::config::keys::{KeySpec, Kind};
@@ -74,7 +74,7 @@ impl Provider for Command {
         };
         invocation.args(turn.options.args.iter().map(fill));
         invocation.env("DENIZEN_CONVERSATION", conversation).env("DENIZEN_MEMORY", turn.place.memory.as_os_str());
-        invocation.stdin = briefed_prompt(turn);
+        invocation.stdin = Input::Whole(briefed_prompt(turn));
         Ok(invocation)
     }
 
@@ -128,10 +128,10 @@ mod tests {
         turn.told = true;
         let invocation = Command.invocation(&turn).expect("an invocation");
         assert_eq!(testing::args(&invocation), ["--session", "id-1", "in /r/sessions/a"]);
-        assert_eq!(invocation.stdin, b"hello");
+        assert_eq!(invocation.stdin.bytes(), b"hello");
         turn.told = false;
         let invocation = Command.invocation(&turn).expect("an invocation");
-        assert!(String::from_utf8_lossy(&invocation.stdin).starts_with("<brief>\nBe kind.\n\n# Memory\n"));
+        assert!(String::from_utf8_lossy(invocation.stdin.bytes()).starts_with("<brief>\nBe kind.\n\n# Memory\n"));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Invocation, LoginFile, Parser, Provider, ProviderError, Step, Turn,
-    User, plain_prompt,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, LoginFile, Parser, Provider, ProviderError,
+    Step, Turn, User, plain_prompt,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -128,7 +128,7 @@ impl Provider for Gemini {
             // other way, `--session-file`, wants the file and chooses the id.
             Continuation::Resume(id) | Continuation::Fork(id) => invocation.args(["--resume", id]),
         };
-        invocation.stdin = plain_prompt(turn);
+        invocation.stdin = Input::Whole(plain_prompt(turn));
         Ok(invocation)
     }
 
@@ -479,7 +479,7 @@ mod tests {
                 testing::NEW_ID,
             ]
         );
-        assert_eq!(invocation.stdin, b"\n/clear");
+        assert_eq!(invocation.stdin.bytes(), b"\n/clear");
         assert_eq!(testing::env(&invocation, "GEMINI_CLI_HOME"), Some("/r/state/homes/a/gemini"));
         assert_eq!(testing::env(&invocation, "GEMINI_CLI_NO_RELAUNCH"), Some("true"));
         assert_eq!(testing::env(&invocation, "TMPDIR"), Some("/r/state/homes/a/gemini/tmp"));

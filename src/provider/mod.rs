@@ -16,6 +16,7 @@ mod gemini;
 mod notes;
 mod opencode;
 mod options;
+mod permission;
 mod turn;
 
 use std::ffi::OsString;
@@ -27,6 +28,7 @@ use crate::session::{PermissionMode, Usage};
 
 pub use environment::{BASIC_VARIABLES, child_environment};
 pub use options::{COMMON_KEYS, Options, OptionsError};
+pub use permission::{Decision, PermissionRequest};
 pub use turn::{Continuation, Place, Turn, User};
 
 /// All built-in providers. A section `[providers.<other name>]` is a `command`.
@@ -203,6 +205,12 @@ pub trait Parser: Send {
     /// What the end of the process means, after all lines. A turn is answered
     /// if there was an [`Event::Done`] and no [`Event::Failed`].
     fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>);
+
+    /// How the provider is told what was decided about an [`Event::Ask`]:
+    /// usually an [`Event::Send`].
+    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<Event>) {
+        let _ = (id, decision, events);
+    }
 }
 
 /// One thing that a provider's home needs. Paths in the home are relative to it.
@@ -249,7 +257,34 @@ pub struct Invocation {
     /// Its environment, beside what every provider inherits.
     pub env: Vec<(String, OsString)>,
     /// What it reads on standard input.
-    pub stdin: Vec<u8>,
+    pub stdin: Input,
+}
+
+/// What a child reads on standard input.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Input {
+    /// All of it, known before the child is started.
+    Whole(Vec<u8>),
+    /// The first part of a conversation. Each [`Event::Send`] adds to it, and
+    /// the child reads its end once the turn is done. The child must not act on
+    /// a part of it: what is written into a pipe can be cut short.
+    Conversation(Vec<u8>),
+}
+
+impl Input {
+    /// What is known of it before the child is started.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Whole(bytes) | Self::Conversation(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::Whole(Vec::new())
+    }
 }
 
 impl fmt::Debug for Invocation {
@@ -259,7 +294,7 @@ impl fmt::Debug for Invocation {
             .field("program", &self.program)
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .field("stdin", &format_args!("{} bytes", self.stdin.len()))
+            .field("stdin", &format_args!("{} bytes", self.stdin.bytes().len()))
             .finish()
     }
 }
@@ -309,6 +344,17 @@ pub enum Event {
     Usage(Usage),
     /// What the conversation used so far, all turns together.
     TotalUsage(Usage),
+    /// The provider is to be told this, on its standard input.
+    Send(Vec<u8>),
+    /// The agent asks for permission. [`Parser::answer`] gets the decision.
+    Ask {
+        /// What the provider calls the request.
+        id: String,
+        /// The request.
+        request: PermissionRequest,
+    },
+    /// The provider no longer waits for the decision about that request.
+    Withdrawn(String),
     /// The provider's own word that the turn is complete.
     Done,
     /// The turn failed.

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::{Continuation, End, Event, Failure, FailureKind, Invocation, Parser, Provider, ProviderError, Step, Turn};
+use super::{
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Parser, Provider, ProviderError, Step, Turn,
+};
 
 /// The provider.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Provider for Notes {
             Continuation::Resume(id) => invocation.args(["resume", id]),
             Continuation::Fork(id) => invocation.args(["fork", &new_id, id]),
         };
-        invocation.stdin = turn.prompt.as_bytes().to_vec();
+        invocation.stdin = Input::Whole(turn.prompt.as_bytes().to_vec());
         Ok(invocation)
     }
 

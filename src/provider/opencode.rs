@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Format, Invocation, LoginFile, Parser, Provider, ProviderError,
-    Step, Turn, User,
+    Continuation, End, Event, Failure, FailureKind, Format, Input, Invocation, LoginFile, Parser, Provider,
+    ProviderError, Step, Turn, User,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -143,7 +143,7 @@ impl Provider for OpenCode {
             Continuation::Fork(id) => invocation.args(["--session", id, "--fork"]),
         };
         add_choices(&mut invocation, turn)?;
-        invocation.stdin = turn.prompt.as_bytes().to_vec();
+        invocation.stdin = Input::Whole(turn.prompt.as_bytes().to_vec());
         Ok(invocation)
     }
 
@@ -469,7 +469,7 @@ mod tests {
         let fixture = fixture();
         let invocation = OpenCode.invocation(&fixture.turn(&Continuation::Fresh, "hello")).expect("an invocation");
         assert_eq!(testing::args(&invocation), ["run", "--format", "json", "--dir", "/r/sessions/a", "--title", ""]);
-        assert_eq!(invocation.stdin, b"hello");
+        assert_eq!(invocation.stdin.bytes(), b"hello");
         let env: Vec<(&str, &str)> = invocation
             .env
             .iter()
@@ -500,7 +500,7 @@ mod tests {
         let fixture = fixture();
         for prompt in ["/init", "@/etc/passwd", "--help"] {
             let invocation = OpenCode.invocation(&fixture.turn(&Continuation::Fresh, prompt)).expect("an invocation");
-            assert_eq!(invocation.stdin, prompt.as_bytes());
+            assert_eq!(invocation.stdin.bytes(), prompt.as_bytes());
         }
     }
 

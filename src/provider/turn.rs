@@ -41,6 +41,8 @@ pub struct Turn<'a> {
     /// Whether the child runs inside walls: it then has another HOME, and a
     /// sandbox of the CLI's own cannot be put up.
     pub walled: bool,
+    /// Whether somebody decides about what the agent may not do unasked.
+    pub asks: bool,
 }
 
 /// Where the things of a turn are. All paths are absolute and free of links.
@@ -70,7 +72,7 @@ pub struct User<'a> {
     /// The home directory.
     pub home: Option<&'a Path>,
     /// Reads a file of the user, or nothing where it does not exist.
-    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
+    pub read: &'a (dyn Fn(&Path) -> Option<Vec<u8>> + Sync),
 }
 
 impl User<'_> {

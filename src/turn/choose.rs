@@ -66,6 +66,9 @@ pub enum ChoiceError {
         /// The name that is spelt most like it.
         nearest: Option<String>,
     },
+    /// A chat could do anything at all on this machine.
+    #[error("`{0}` is to do everything unasked, which a chat may not ask of it while there are no walls")]
+    BypassWithoutWalls(String),
     /// The provider's section is wrong.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -137,6 +140,13 @@ pub fn choose(
     }
     let model = asked.model.clone().or(settings.model.clone()).or(agent.model.clone()).or(options.model.clone());
     Ok(Chosen { name, provider, options, program, model, permission_mode: wanted.min(ceiling), notices })
+}
+
+/// Whether a chat may drive an agent in a mode. What a chat says may come from
+/// anybody, so without walls it never gets an agent that asks nobody.
+#[must_use]
+pub fn may_drive(mode: PermissionMode, walled: bool) -> bool {
+    walled || mode < PermissionMode::BypassPermissions
 }
 
 /// The named agent of the configuration.

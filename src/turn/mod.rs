@@ -4,6 +4,7 @@
 //! The caller holds the session's guard. Which conversation the turn belongs to
 //! is decided once, under that lock, and carried to the end.
 
+pub mod approval;
 mod choose;
 mod prompt;
 mod run;
@@ -14,13 +15,13 @@ mod walls;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
 pub use terminal::{attach, exec};
-pub use walls::confinement;
+pub use walls::{Subject, confinement};
 
 use crate::config::{Config, Environment};
 use crate::confine::{ConfineError, Excess, Means};
@@ -29,8 +30,8 @@ use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
 use crate::rehome::{self, RehomeError};
 use crate::session::{
-    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, SessionError, Usage, Waiting, Who,
-    WorkspaceGuard,
+    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Usage, Waiting,
+    Who, WorkspaceGuard,
 };
 
 /// Everything that turns need and sessions do not hold.
@@ -51,6 +52,18 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// For somebody who sits there.
+    #[must_use]
+    pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
+        Self { config, environment, home, launcher, unattended: false, means: Arc::default() }
+    }
+
+    /// For a service: walls that cannot be had are an error.
+    #[must_use]
+    pub fn unattended(self) -> Self {
+        Self { unattended: true, ..self }
+    }
+
     /// The user whose login is used.
     fn user(&self) -> User<'_> {
         User { environment: &self.environment, home: self.home.as_deref(), read: &|path| std::fs::read(path).ok() }
@@ -68,6 +81,9 @@ pub struct Request<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
+    /// Where the agent's requests for permission go. `None` where nobody can be
+    /// asked: what the agent may not do unasked, it then may not do.
+    pub approvals: Option<&'a mpsc::Sender<approval::Ask>>,
 }
 
 /// What happens during a turn, for whoever watches.
@@ -181,7 +197,7 @@ pub fn conflict_notice(kept: &Path) -> String {
 impl TurnError {
     /// Whether the provider was asked, so that the failure is part of the
     /// session's history.
-    fn is_history(&self) -> bool {
+    pub(crate) fn is_history(&self) -> bool {
         matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Excess(_) | Self::Stopped)
     }
 }
@@ -234,9 +250,13 @@ async fn ask(
         heard.notices.push(notice);
         heard.replay = true;
     }
-    let (confinement, open) = confinement(setup, guard, &chosen, &place.working_dir)?;
+    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
     heard.notices.extend(open);
     let walled = confinement.walls.is_some();
+    let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
+    if from_chat && !may_drive(chosen.permission_mode, walled) {
+        return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
+    }
     let launch = Launch {
         launcher: &setup.launcher,
         confinement,
@@ -244,6 +264,9 @@ async fn ask(
         environment: Environment::default(),
     };
     let text = prompt::compose(guard, request.message)?;
+    // A command of the provider's own uses no tools.
+    let asks =
+        request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
     guard.claim_mut().start()?;
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let mut new_id = Uuid::new_v4();
@@ -269,6 +292,7 @@ async fn ask(
             permission_mode: chosen.permission_mode,
             stream: request.stream,
             walled,
+            asks,
         };
         let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
         let Some(failure) = run.attempt(guard, heard, tell).await? else {
@@ -335,7 +359,7 @@ async fn record(
     let write = move |mut guard: WorkspaceGuard| {
         let mut heard = heard;
         let files = prompt::outbox(&mut guard);
-        let written = write_down(&mut guard, &message, &heard, result.as_ref().err());
+        let written = write_down(&mut guard, &message, &heard, &files, result.as_ref().err());
         if let Some(place) = &heard.place {
             // A stamp that cannot be written makes the next turn make the home anew.
             let _left = rehome::leave(&guard, place);
@@ -375,6 +399,7 @@ fn write_down(
     guard: &mut WorkspaceGuard,
     message: &Message,
     heard: &run::Heard,
+    files: &[PathBuf],
     failed: Option<&TurnError>,
 ) -> Result<(), SessionError> {
     let now = crate::session::now();
@@ -391,7 +416,11 @@ fn write_down(
         conversation: conversation.clone(),
         entry,
         usage: None,
+        notices: Vec::new(),
+        files: Vec::new(),
     };
+    let (notices, path) = (heard.notices.clone(), guard.path());
+    let files = files.iter().filter_map(|file| file.strip_prefix(path).ok().map(Path::to_owned)).collect();
     let mut lines = vec![Line { author: message.author.clone(), ..line(message.at, Who::User, message.text.clone()) }];
     let text = heard.text();
     if failed.is_none() || !text.is_empty() {
@@ -399,6 +428,9 @@ fn write_down(
     }
     if let Some(error) = failed {
         lines.push(line(now, Who::Denizen, error.to_string()));
+    }
+    if let Some(last) = lines.last_mut() {
+        (last.notices, last.files) = (notices, files);
     }
     guard.append(&lines)?;
     let record = guard.record_mut();

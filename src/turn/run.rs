@@ -1,7 +1,10 @@
 //! One attempt of a turn: the child, its output, and what came of it.
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::ChildStdin;
+use tokio::sync::mpsc;
 
+use super::approval::Questions;
 use super::choose::Chosen;
 use super::{Progress, Request, Setup, TurnError, settle};
 use crate::config::value::written_span;
@@ -86,7 +89,8 @@ impl Run<'_> {
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
         let launch = Launch { environment, ..self.launch.clone() };
         let mut child = process::spawn(guard, self.grant, &invocation, &launch)?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (to_say, said) = mpsc::unbounded_channel();
         let continued =
             guard.record().conversation.as_ref().filter(|current| turn.continuation.id() == Some(&current.id));
         let reported_before = continued.and_then(|current| current.reported).unwrap_or_default();
@@ -94,6 +98,8 @@ impl Run<'_> {
             parser: chosen.provider.parser(turn),
             stopper: child.stopper(),
             turn,
+            questions: Questions::new(self.request.approvals),
+            to_say: Some(to_say),
             reported_before,
             guard,
             heard,
@@ -113,7 +119,18 @@ impl Run<'_> {
                 read_tail(stderr, &mut tail).await;
             }
         };
-        let ((), (), outcome) = tokio::join!(listen, read_errors, child.end());
+        let speak = async {
+            if let Some(stdin) = stdin {
+                speak(stdin, invocation.stdin.bytes(), said).await;
+            }
+            std::future::pending().await
+        };
+        // A child that is gone reads no more, so its end is not waited for
+        // together with what it should have read.
+        let ((), (), outcome) = tokio::select! {
+            ended = async { tokio::join!(listen, read_errors, child.end()) } => ended,
+            never = speak => never,
+        };
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
         match before.settle(guard, turn.place) {
@@ -135,6 +152,9 @@ struct Listener<'a> {
     parser: Box<dyn Parser>,
     stopper: Stopper,
     turn: &'a Turn<'a>,
+    questions: Questions<'a>,
+    /// What the child is to read. `None` once it has read enough.
+    to_say: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// What the conversation that is continued had used, as it last said. A
     /// copy starts with its original's total.
     reported_before: Usage,
@@ -158,7 +178,14 @@ impl Listener<'_> {
                 filled = reader.fill_buf() => filled,
                 () = interrupt.notified(), if !stopping => {
                     stopping = true;
+                    self.say_no_more();
                     self.stopper.stop();
+                    continue;
+                }
+                (id, decision) = self.questions.decided() => {
+                    let mut events = Vec::new();
+                    self.parser.answer(&id, &decision, &mut events);
+                    self.take(events);
                     continue;
                 }
             };
@@ -253,21 +280,52 @@ impl Listener<'_> {
                 self.heard.usage = Some(total.since(self.reported_before));
                 self.heard.reported = Some(total);
             }
-            Event::Done => self.done = true,
+            Event::Send(bytes) => self.say(bytes),
+            Event::Ask { id, request } => {
+                if self.to_say.is_none() {
+                    return;
+                }
+                if let Some(decision) = self.questions.ask(id.clone(), request) {
+                    let mut events = Vec::new();
+                    self.parser.answer(&id, &decision, &mut events);
+                    self.take(events);
+                }
+            }
+            Event::Withdrawn(id) => self.questions.withdraw(&id),
+            Event::Done => {
+                self.done = true;
+                self.say_no_more();
+            }
             Event::Failed(failure) => {
                 self.failure.get_or_insert(failure);
+                self.say_no_more();
             }
         }
+    }
+
+    fn say(&mut self, bytes: Vec<u8>) {
+        if let Some(to_say) = &self.to_say {
+            // A child that no longer reads is one that ended.
+            let _heard = to_say.send(bytes);
+        }
+    }
+
+    /// Ends the child's input, and with it what waits for a decision.
+    fn say_no_more(&mut self) {
+        self.to_say = None;
+        self.questions.withdraw_all();
     }
 
     /// Ends the turn for a reason of ours.
     fn refuse(&mut self, message: String) {
         self.failure = Some(Failure::new(FailureKind::Other, message));
+        self.say_no_more();
         self.stopper.stop();
     }
 
     fn fail(&mut self, error: TurnError) {
         self.error.get_or_insert(error);
+        self.say_no_more();
         self.stopper.stop();
     }
 
@@ -313,6 +371,15 @@ impl Listener<'_> {
             (None, None, true) => Ok(None),
             (None, None, false) => Ok(Some(End { code, stderr }.failure())),
         }
+    }
+}
+
+/// Writes what a child is to read, as it comes, until there is no more.
+async fn speak(mut stdin: ChildStdin, first: &[u8], mut more: mpsc::UnboundedReceiver<Vec<u8>>) {
+    let mut written = stdin.write_all(first).await;
+    while written.is_ok() {
+        let Some(bytes) = more.recv().await else { return };
+        written = stdin.write_all(&bytes).await;
     }
 }
 

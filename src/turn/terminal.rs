@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::{Chosen, Progress, Setup, TurnError, choose, settle, walls};
+use super::{Chosen, Progress, Setup, Subject, TurnError, choose, settle, walls};
 use crate::config::Environment;
 use crate::confine::Confinement;
 use crate::process::{self, Launch, Outcome};
@@ -32,7 +32,7 @@ pub async fn attach(
     if let Some(notice) = lost {
         tell(Progress::Notice(&notice));
     }
-    let (confinement, open) = walls::confinement(setup, guard, &chosen, &place.working_dir)?;
+    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
     if let Some(notice) = open {
         tell(Progress::Notice(&notice));
     }
@@ -52,6 +52,7 @@ pub async fn attach(
         permission_mode: chosen.permission_mode,
         stream: true,
         walled: confinement.walls.is_some(),
+        asks: false,
     };
     let invocation = chosen.provider.attach(&turn)?;
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
@@ -119,7 +120,7 @@ pub async fn exec(
         permission_mode: PermissionMode::BypassPermissions,
         notices: Vec::new(),
     };
-    let (confinement, open) = walls::confinement(setup, guard, &chosen, &working_dir)?;
+    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &working_dir), &chosen)?;
     if let Some(notice) = open {
         tell(Progress::Notice(&notice));
     }

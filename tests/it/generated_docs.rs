@@ -83,6 +83,14 @@ fn the_configuration_is_documented() {
     }
     text.push_str("\n## `[[share]]`\n\nWhat the owner shares with sessions on purpose. There may be several.\n\n");
     section(&mut text, SHARE_KEYS);
+    text.push_str(
+        "\n## `[channels.<name>]`\n\nThe chat networks that `denizen serve` listens to. Every section may have:\n\n",
+    );
+    section(&mut text, denizen::channel::COMMON_KEYS);
+    for channel in denizen::channel::CHANNELS {
+        writeln!(text, "\n### Only for `{}`\n", channel.name()).expect("text");
+        section(&mut text, channel.keys());
+    }
     text.push_str("\n## What a provider inherits of the environment\n\nFor every provider: ");
     text.push_str(&names(denizen::provider::BASIC_VARIABLES));
     text.push_str(".\n\n");
@@ -146,5 +154,7 @@ fn kind(kind: Kind) -> String {
         Kind::Ports => "list of TCP ports".to_owned(),
         Kind::SizeOrNever => "size, or `never`".to_owned(),
         Kind::NumberOrNever(least) => format!("number, at least {least}, or `never`"),
+        Kind::Secret => "text, `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [..] }`".to_owned(),
+        Kind::Section => "section".to_owned(),
     }
 }
