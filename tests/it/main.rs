@@ -21,6 +21,7 @@ mod generated_docs;
 mod hand_edits;
 mod hostile_agent;
 mod hostile_archives;
+mod hostile_folder;
 mod hostile_keys;
 mod init;
 mod keep;
