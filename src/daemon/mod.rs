@@ -32,6 +32,7 @@ mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -47,6 +48,10 @@ use crate::files::{self, Lock, is_locked, make_private_dir};
 use crate::process::probe;
 use crate::session::{SessionError, Store};
 use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
+
+/// How long the lock of a daemon that was killed may outlive it: what it was
+/// just starting has a copy until it becomes its program.
+const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// What a daemon is started with.
 pub struct Serve {
@@ -127,7 +132,7 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
     if control.setup.config.channels.is_empty() {
         return Err(DaemonError::NothingToServe);
     }
-    let _alone = alone(&control.store)?;
+    let _alone = alone(&control.store).await?;
     raise_file_limit();
     let setup = Setup { unattended: true, ..Setup::clone(&control.setup) };
     let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
@@ -196,11 +201,17 @@ fn lock_path(store: &Store) -> std::path::PathBuf {
 }
 
 /// Takes the lock of the root's one daemon, and notes who holds it.
-fn alone(store: &Store) -> Result<Lock, DaemonError> {
+async fn alone(store: &Store) -> Result<Lock, DaemonError> {
     use std::io::{Read, Seek, Write};
     let path = lock_path(store);
     make_private_dir(path.parent().unwrap_or(Path::new("/")), store.durability())?;
-    let Some(lock) = Lock::try_take(&path)? else {
+    let mut lock = Lock::try_take(&path)?;
+    let begun = Instant::now();
+    while lock.is_none() && begun.elapsed() < LAST_BREATH {
+        tokio::time::sleep(LAST_BREATH / 50).await;
+        lock = Lock::try_take(&path)?;
+    }
+    let Some(lock) = lock else {
         let mut pid = String::new();
         // Only a note for a person.
         let _read = std::fs::File::open(&path).and_then(|file| file.take(32).read_to_string(&mut pid));
