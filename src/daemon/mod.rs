@@ -39,8 +39,7 @@ use tokio::sync::watch;
 pub use log::Rotating;
 pub use source::Source;
 
-use crate::channel::{Channel, ChannelError, SectionContext, channel};
-use crate::config::keys::nearest;
+use crate::channel::{self, Channel, ChannelError, SectionContext};
 use crate::config::{Config, ConfigError, WallsMode};
 use crate::confine::Obstacle;
 use crate::control::Control;
@@ -152,16 +151,13 @@ pub fn is_running(store: &Store) -> bool {
 ///
 /// # Errors
 /// With the first thing that is wrong.
-pub fn check(config: &Config, channels: &[&dyn Channel], source: &Source) -> Result<(), DaemonError> {
+pub fn check(config: &Config, channels: &[&'static dyn Channel], source: &Source) -> Result<(), DaemonError> {
     for name in config.providers.keys() {
         provider_of(config, name)?;
     }
     let agents: Vec<&str> = config.agents.keys().map(String::as_str).collect();
     for (name, section) in &config.channels {
-        let Some(channel) = channels.iter().find(|channel| channel.name() == name) else {
-            let nearest = nearest(name, channels.iter().map(|channel| channel.name())).map(str::to_owned);
-            return Err(ChannelError::Unknown { name: name.clone(), nearest }.into());
-        };
+        let channel = channel::of(channels, name)?;
         channel.check(section, section_context(&agents, source))?;
     }
     if config.channels.is_empty() { Ok(()) } else { no_bypass(config) }
@@ -256,16 +252,4 @@ fn move_in(control: &Control, source: &Source) {
         Ok((plan, _)) => tracing::info!("{} conversations of an earlier bot moved in", plan.sessions.len()),
         Err(error) => tracing::warn!("what an earlier bot left could not move in: {error}"),
     }
-}
-
-/// The network of a name that this program was built with, for those who only
-/// look at a configuration.
-///
-/// # Errors
-/// Where there is none.
-pub fn built_in(name: &str) -> Result<&'static dyn Channel, ChannelError> {
-    channel(name).ok_or_else(|| ChannelError::Unknown {
-        name: name.to_owned(),
-        nearest: nearest(name, crate::channel::CHANNELS.iter().map(|channel| channel.name())).map(str::to_owned),
-    })
 }
