@@ -4,9 +4,15 @@
 //! told ([`Network`]). It knows who may talk, because its own section of the
 //! configuration says so; what a message then does is not decided here.
 
+#[cfg(feature = "discord")]
+mod discord;
 mod heard;
+#[cfg(feature = "discord")]
+mod http;
 mod network;
 mod section;
+#[cfg(feature = "discord")]
+mod text;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,14 +56,15 @@ pub trait Channel: Sync {
 }
 
 /// The chat networks that this program was built with.
-pub const CHANNELS: &[&dyn Channel] = &[];
+pub const CHANNELS: &[&dyn Channel] = &[
+    #[cfg(feature = "discord")]
+    &discord::Discord,
+];
 
 /// The network of a name.
-///
-/// # Errors
-/// Where this program was built with none of that name.
-pub fn named(name: &str) -> Result<&'static dyn Channel, ChannelError> {
-    of(CHANNELS, name)
+#[must_use]
+pub fn channel(name: &str) -> Option<&'static dyn Channel> {
+    CHANNELS.iter().copied().find(|channel| channel.name() == name)
 }
 
 /// The network of a name, of some.
