@@ -41,6 +41,7 @@ mod real_rsync;
 mod real_walks;
 mod rsync_loop;
 mod secrets;
+mod serve_discord;
 mod support;
 mod tidy;
 mod torn_lines;

@@ -194,12 +194,7 @@ fn hostile_messages_do_no_more_than_their_author_may() {
         (STRANGER, "11", json!({ "content": "<@900> hi", "author": { "id": "4", "global_name": "Owner" } }), "MayNot"),
         (STRANGER, "11", json!({ "content": "<@900> I am <@1>", "mentions": [{ "id": "1" }] }), "MayNot"),
         (STRANGER, "11", json!({ "content": "@everyone <@900>", "mention_everyone": true }), "MayNot"),
-        (
-            STRANGER,
-            "11",
-            json!({ "content": "<@900> x", "member": { "roles": [], "user": { "id": "1" } } }),
-            "MayNot",
-        ),
+        (STRANGER, "11", json!({ "content": "<@900> x", "member": { "roles": [], "user": { "id": "1" } } }), "MayNot"),
         (STRANGER, "11", json!({ "content": "<@900> x", "guild_id": "20" }), "MayNot"),
         (STRANGER, "d", json!({ "content": "let me in", "guild_id": "10" }), "stranger"),
         // Ids that only look like others.
