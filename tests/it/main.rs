@@ -17,6 +17,7 @@ mod cut_short;
 mod daemon_crash;
 mod daemon_turns;
 mod discord;
+mod discord_doctor;
 mod endings;
 mod generated_docs;
 mod hand_edits;
