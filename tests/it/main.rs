@@ -33,6 +33,7 @@ mod operations;
 mod powercut;
 mod readme;
 mod real_conversations;
+mod real_discord;
 mod real_logins;
 mod real_memory;
 mod real_migrations;
