@@ -25,6 +25,8 @@ mod output;
 mod pairing;
 mod path;
 mod pending;
+mod permission;
+mod prove;
 mod rename;
 mod restore;
 mod resume;
@@ -32,6 +34,7 @@ mod retry;
 mod rm;
 mod send;
 mod serve;
+mod service;
 mod set;
 mod status;
 mod stop;
@@ -146,6 +149,7 @@ enum Command {
     Init(init::InitArgs),
     Serve(serve::ServeArgs),
     Pairing(pairing::PairingArgs),
+    Service(service::ServiceArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -195,6 +199,7 @@ pub fn main() -> ExitCode {
         Some("__run") => return launcher::run(args.drain(2..)).into(),
         Some("__inside") => return inside::run_inside(args.drain(2..)).into(),
         Some("__notes") => return notes::run(args.drain(2..)),
+        Some("__adversary") => return crate::prove::adversary(args.drain(2..)),
         _ => {}
     }
     let environment: Environment = std::env::vars_os().collect();
@@ -247,9 +252,13 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Some(file) => here.join(file),
         None => root.join("denizen.toml"),
     };
-    // These two work where the configuration is missing or broken.
+    // These work where the configuration is missing or broken.
     match &cli.command {
         Command::Init(args) => return init::run(args, out, &root, &config_file, &environment, home.as_deref()),
+        Command::Service(args) => {
+            let config = cli.global.config.is_some().then_some(config_file);
+            return service::run(args, out, root, config, &environment, &cli.global.overrides);
+        }
         Command::Verify(args) => return verify::run(args, out, &root, here),
         _ => {}
     }
@@ -272,10 +281,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
-    let control = Control {
-        setup: Arc::new(Setup { config, environment, home, launcher, unattended: false, means: Arc::default() }),
-        store,
-    };
+    let control = Control { setup: Arc::new(Setup::attended(config, environment, home, launcher)), store };
     let app = App { out, control, config_file };
     // The daemon moves it in by itself.
     if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {
@@ -313,7 +319,9 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Pairing(args) => pairing::run(&app, &args),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
-        Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
+        Command::Init(_) | Command::Service(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
