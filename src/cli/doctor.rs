@@ -9,9 +9,12 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-use crate::config::{Environment, NetworkMode, WallsMode};
+use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext, Verdict, channel};
+use crate::config::keys::nearest;
+use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
 use crate::confine::means::KERNEL_LANDLOCK;
-use crate::process::probe;
+use crate::files::quoted;
+use crate::process::{probe, secret};
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
 use crate::turn::{find_program, provider_of};
@@ -21,14 +24,6 @@ use crate::turn::{find_program, provider_of};
 /// The exit code is 1 where something does not work.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {}
-
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Good,
-    Note,
-    Bad,
-}
 
 /// One thing that was looked at.
 struct Finding {
@@ -51,6 +46,7 @@ pub(super) fn run(app: &App, _args: &DoctorArgs) -> Result<ExitCode, CliError> {
     sessions(app, &mut findings)?;
     leftovers(app, &mut findings);
     walls(app, &mut findings);
+    channels(app, &mut findings)?;
     for finding in &findings {
         show(app, finding);
     }
@@ -297,6 +293,63 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
             }
         },
         NetworkMode::None => findings.push(Finding::new(Verdict::Good, "network", "none", None)),
+    }
+}
+
+/// Whether each chat network that is configured would work.
+fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+    let setup = &app.control.setup;
+    let agents: Vec<&str> = setup.config.agents.keys().map(String::as_str).collect();
+    let context = SectionContext { agents: &agents, root: app.control.store.root(), home: setup.home.as_deref() };
+    for (name, section) in &setup.config.channels {
+        let mut add = |finding: channel::Finding| {
+            findings.push(Finding::new(finding.verdict, name, finding.found, finding.remedy));
+        };
+        let bad = |error: &ChannelError, remedy: &str| {
+            channel::Finding::new(Verdict::Bad, error.to_string(), Some(remedy.to_owned()))
+        };
+        let found = app.wait_for(async {
+            let Some(network) = channel(name) else {
+                let nearest = nearest(name, CHANNELS.iter().map(|channel| channel.name())).map(str::to_owned);
+                let error = ChannelError::Unknown { name: name.clone(), nearest };
+                return Ok(vec![bad(&error, "docs/configuration.md lists the networks")]);
+            };
+            let common = match network.check(section, context).and_then(|()| Common::read(name, section, context)) {
+                Ok(common) => common,
+                Err(error) => return Ok(vec![bad(&error, "docs/configuration.md lists every key")]),
+            };
+            let Some(source) = common.token else {
+                let remedy = format!("`token = {{ file = \"access/{name}-token\" }}` in `[channels.{name}]`");
+                return Ok(vec![bad(&ChannelError::NoToken(name.clone()), &remedy)]);
+            };
+            let token = match secret(&source, &setup.environment).await {
+                Ok(token) => token,
+                Err(reason) => {
+                    let error = ChannelError::Token { channel: name.clone(), reason };
+                    return Ok(vec![bad(&error, &how_to_give(&source))]);
+                }
+            };
+            Ok(network
+                .examine(section, context, &token)
+                .await
+                .unwrap_or_else(|error| vec![bad(&error, "copy the token again, on one line")]))
+        })?;
+        found.into_iter().for_each(&mut add);
+    }
+    Ok(())
+}
+
+/// How a secret gets to where it is looked for.
+fn how_to_give(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Written(_) => "write it into denizen.toml, in quotes".to_owned(),
+        SecretSource::Variable(name) => {
+            format!("export {name}=… before `denizen serve`; a service has to get it from a file or a command")
+        }
+        SecretSource::File(path) => {
+            format!("run this, paste the token, press Enter and Ctrl-D: (umask 077; cat > {})", quoted(path))
+        }
+        SecretSource::Command(words) => format!("run it by hand, and see what it says: {}", words.join(" ")),
     }
 }
 

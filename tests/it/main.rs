@@ -16,6 +16,7 @@ mod crash_kill;
 mod cut_short;
 mod daemon_turns;
 mod discord;
+mod doctor_discord;
 mod endings;
 mod generated_docs;
 mod hand_edits;
