@@ -28,7 +28,7 @@ pub use network::{Answer, BoxFuture, Button, ButtonStyle, Limits, Network, Post,
 pub use section::{COMMON_KEYS, ChannelError, Common, SectionContext, unknown_key};
 
 use crate::config::Secret;
-use crate::config::keys::KeySpec;
+use crate::config::keys::{KeySpec, nearest};
 use crate::files::Durability;
 use crate::session::People;
 
@@ -112,9 +112,23 @@ pub const CHANNELS: &[&dyn Channel] = &[
 ];
 
 /// The network of a name.
-#[must_use]
-pub fn channel(name: &str) -> Option<&'static dyn Channel> {
-    CHANNELS.iter().copied().find(|channel| channel.name() == name)
+///
+/// # Errors
+/// Where this program was built with none of that name.
+pub fn named(name: &str) -> Result<&'static dyn Channel, ChannelError> {
+    of(CHANNELS, name)
+}
+
+/// The network of a name, of some.
+///
+/// # Errors
+/// Where none of them has it.
+pub fn of(channels: &[&'static dyn Channel], name: &str) -> Result<&'static dyn Channel, ChannelError> {
+    let found = channels.iter().copied().find(|channel| channel.name() == name);
+    found.ok_or_else(|| ChannelError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest(name, channels.iter().map(|channel| channel.name())).map(str::to_owned),
+    })
 }
 
 /// What a network is started with.

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext, Verdict, channel};
-use crate::config::keys::nearest;
+use crate::channel::{self, ChannelError, Common, SectionContext, Verdict};
 use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
 use crate::confine::means::KERNEL_LANDLOCK;
+use crate::daemon;
 use crate::files::quoted;
-use crate::process::{probe, secret};
+use crate::process::{self, probe};
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
 use crate::turn::{find_program, provider_of};
@@ -43,10 +43,10 @@ pub(super) fn run(app: &App, _args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let mut findings = Vec::new();
     root(app, &mut findings);
     providers(app, &mut findings);
+    channels(app, &mut findings)?;
     sessions(app, &mut findings)?;
     leftovers(app, &mut findings);
     walls(app, &mut findings);
-    channels(app, &mut findings)?;
     for finding in &findings {
         show(app, finding);
     }
@@ -192,6 +192,55 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The daemon, and whether each chat network would work: its section, its token,
+/// and what the network says to it.
+fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+    let setup = &app.control.setup;
+    let root = app.control.store.root();
+    let runs = daemon::is_running(&app.control.store);
+    let found = if runs { "runs" } else { "does not run" };
+    let remedy = (!runs && !setup.config.channels.is_empty()).then(|| "`denizen serve` starts it".to_owned());
+    let verdict = if remedy.is_some() { Verdict::Note } else { Verdict::Good };
+    findings.push(Finding::new(verdict, "daemon", found, remedy));
+    let agents: Vec<&str> = setup.config.agents.keys().map(String::as_str).collect();
+    let context = SectionContext { agents: &agents, root, home: setup.home.as_deref() };
+    for (name, section) in &setup.config.channels {
+        let about = format!("channel {name}");
+        let wrong = |error: ChannelError, remedy: Option<String>| {
+            let error = CliError::from(daemon::DaemonError::from(error));
+            Finding::new(Verdict::Bad, &about, error.message, remedy.or(error.hint))
+        };
+        let checked = channel::named(name).and_then(|channel| {
+            channel.check(section, context)?;
+            let source = Common::read(name, section, context)?.token;
+            Ok((channel, source.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
+        });
+        let (channel, source) = match checked {
+            Ok(checked) => checked,
+            Err(error) => {
+                findings.push(wrong(error, None));
+                continue;
+            }
+        };
+        let token = match app.wait_for(async { Ok(process::secret(&source, &setup.environment).await) })? {
+            Ok(token) => token,
+            Err(reason) => {
+                let error = ChannelError::Token { channel: name.clone(), reason };
+                findings.push(wrong(error, Some(how_to_give(&source))));
+                continue;
+            }
+        };
+        match app.wait_for(async { Ok(channel.examine(section, context, &token).await) })? {
+            Ok(found) => {
+                let found = found.into_iter();
+                findings.extend(found.map(|one| Finding::new(one.verdict, &about, one.found, one.remedy)));
+            }
+            Err(error) => findings.push(wrong(error, Some("copy the token again, on one line".to_owned()))),
+        }
+    }
+    Ok(())
+}
+
 const NO_LOGIN: &str = "no login was found";
 
 /// Where a provider's login seems to be. Whether it is valid, only it can say.
@@ -294,49 +343,6 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
         },
         NetworkMode::None => findings.push(Finding::new(Verdict::Good, "network", "none", None)),
     }
-}
-
-/// Whether each chat network that is configured would work.
-fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
-    let setup = &app.control.setup;
-    let agents: Vec<&str> = setup.config.agents.keys().map(String::as_str).collect();
-    let context = SectionContext { agents: &agents, root: app.control.store.root(), home: setup.home.as_deref() };
-    for (name, section) in &setup.config.channels {
-        let mut add = |finding: channel::Finding| {
-            findings.push(Finding::new(finding.verdict, name, finding.found, finding.remedy));
-        };
-        let bad = |error: &ChannelError, remedy: &str| {
-            channel::Finding::new(Verdict::Bad, error.to_string(), Some(remedy.to_owned()))
-        };
-        let found = app.wait_for(async {
-            let Some(network) = channel(name) else {
-                let nearest = nearest(name, CHANNELS.iter().map(|channel| channel.name())).map(str::to_owned);
-                let error = ChannelError::Unknown { name: name.clone(), nearest };
-                return Ok(vec![bad(&error, "docs/configuration.md lists the networks")]);
-            };
-            let common = match network.check(section, context).and_then(|()| Common::read(name, section, context)) {
-                Ok(common) => common,
-                Err(error) => return Ok(vec![bad(&error, "docs/configuration.md lists every key")]),
-            };
-            let Some(source) = common.token else {
-                let remedy = format!("`token = {{ file = \"access/{name}-token\" }}` in `[channels.{name}]`");
-                return Ok(vec![bad(&ChannelError::NoToken(name.clone()), &remedy)]);
-            };
-            let token = match secret(&source, &setup.environment).await {
-                Ok(token) => token,
-                Err(reason) => {
-                    let error = ChannelError::Token { channel: name.clone(), reason };
-                    return Ok(vec![bad(&error, &how_to_give(&source))]);
-                }
-            };
-            Ok(network
-                .examine(section, context, &token)
-                .await
-                .unwrap_or_else(|error| vec![bad(&error, "copy the token again, on one line")]))
-        })?;
-        found.into_iter().for_each(&mut add);
-    }
-    Ok(())
 }
 
 /// How a secret gets to where it is looked for.

@@ -11,7 +11,7 @@ fn said(root: &Root) -> (Option<i32>, String) {
     let output = root.run(&["doctor"]);
     let mut is_about = false;
     let lines = output.stdout.lines().filter(|line| {
-        is_about = line.contains("discord ") || (is_about && line.starts_with("     hint: "));
+        is_about = line.contains(" channel discord ") || (is_about && line.starts_with("     hint: "));
         is_about
     });
     let text = lines.collect::<Vec<_>>().join("\n").replace(&root.dir().display().to_string(), "~test");
@@ -19,11 +19,11 @@ fn said(root: &Root) -> (Option<i32>, String) {
 }
 
 fn bad(found: &str, remedy: &str) -> (Option<i32>, String) {
-    (Some(1), format!("bad  discord          {found}\n     hint: {remedy}"))
+    (Some(1), format!("bad  channel discord  {found}\n     hint: {remedy}"))
 }
 
-const GOOD_TOKEN: &str = "ok   discord          the token is that of `Denizen`";
-const GOOD_INTENT: &str = "ok   discord          the Message Content intent is on";
+const GOOD_TOKEN: &str = "ok   channel discord  the token is that of `Denizen`";
+const GOOD_INTENT: &str = "ok   channel discord  the Message Content intent is on";
 
 #[test]
 fn each_thing_that_can_be_wrong_on_the_way_to_a_bot_is_explained() {
@@ -41,7 +41,7 @@ fn each_thing_that_can_be_wrong_on_the_way_to_a_bot_is_explained() {
     let keep = "run this, paste the token, press Enter and Ctrl-D: (umask 077; cat > ~test/root/access/discord-token)";
     let (code, text) = said(&root);
     assert_eq!(code, Some(1));
-    assert!(text.starts_with("bad  discord          the token of `channels.discord` cannot be got: "), "{text}");
+    assert!(text.starts_with("bad  channel discord  the token of `channels.discord` cannot be got: "), "{text}");
     assert!(text.ends_with(&format!("\n     hint: {keep}")), "{text}");
     write(&token, "wrong\n");
     fs_err::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("open");
@@ -74,11 +74,11 @@ fn each_thing_that_can_be_wrong_on_the_way_to_a_bot_is_explained() {
         text,
         format!(
             "{GOOD_TOKEN}\n\
-             bad  discord          the bot may not read what is written\n     \
+             bad  channel discord  the bot may not read what is written\n     \
              hint: switch `Message Content Intent` on at \
              https://discord.com/developers/applications/{application}/bot, and save\n\
-             bad  discord          the bot is in no server\n     hint: invite it: {invite}\n\
-             bad  discord          nobody may talk to the bot: it has no owner\n     \
+             bad  channel discord  the bot is in no server\n     hint: invite it: {invite}\n\
+             bad  channel discord  nobody may talk to the bot: it has no owner\n     \
              hint: right-click your name in Discord, with `Developer Mode` on, `Copy User ID`; then \
              `owners = [\"ID\"]` in `[channels.discord]`"
         )
@@ -91,11 +91,11 @@ fn each_thing_that_can_be_wrong_on_the_way_to_a_bot_is_explained() {
     root.write_config(&config.replace("owners = []", &format!("owners = [\"{owner}\"]")));
     let all = format!(
         "{GOOD_TOKEN}\n{GOOD_INTENT}\n\
-         ok   discord          the bot is in `Gärten\\u{{1b}}[31m`\nok   discord          it has an owner"
+         ok   channel discord  the bot is in `Gärten\\u{{1b}}[31m`\nok   channel discord  it has an owner"
     );
     assert_eq!(said(&root), (Some(0), all));
     let json = root.ok(&["doctor", "--json"]);
-    assert!(json.contains("\"about\":\"discord\"") && !json.contains(good), "{json}");
+    assert!(json.contains("\"about\":\"channel discord\"") && !json.contains(good), "{json}");
 
     // A server that says what the bot may do: without bit 11, sending.
     discord.fail(Failure {
@@ -108,7 +108,7 @@ fn each_thing_that_can_be_wrong_on_the_way_to_a_bot_is_explained() {
     let (code, text) = said(&root);
     assert_eq!(code, Some(0));
     let note = format!(
-        "note discord          in `G` it may not: Send Messages\n     \
+        "note channel discord  in `G` it may not: Send Messages\n     \
          hint: give its role that, or invite it again: {invite}"
     );
     assert!(text.contains(&note), "{text}");
