@@ -9,15 +9,12 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-<<<<<<< HEAD
-use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
-=======
-use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext};
->>>>>>> daemon
-use crate::config::{Environment, NetworkMode, WallsMode};
+use crate::channel::{self, ChannelError, Common, SectionContext, Verdict};
+use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
 use crate::daemon;
+use crate::files::quoted;
 use crate::process::{self, probe};
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
@@ -45,14 +42,6 @@ pub(super) struct DoctorArgs {
 
 fn rule(text: &str) -> Result<Rule, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
-}
-
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Good,
-    Note,
-    Bad,
 }
 
 /// One thing that was looked at.
@@ -225,8 +214,8 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The daemon, and each chat network as far as that can be seen without
-/// connecting.
+/// The daemon, and whether each chat network would work: its section, its token,
+/// and what the network says to it.
 fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     let setup = &app.control.setup;
     let root = app.control.store.root();
@@ -239,38 +228,37 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     let context = SectionContext { agents: &agents, root, home: setup.home.as_deref() };
     for (name, section) in &setup.config.channels {
         let about = format!("channel {name}");
-        let checked = channel::of(CHANNELS, name).and_then(|channel| {
+        let wrong = |error: ChannelError, remedy: Option<String>| {
+            let error = CliError::from(daemon::DaemonError::from(error));
+            Finding::new(Verdict::Bad, &about, error.message, remedy.or(error.hint))
+        };
+        let checked = channel::named(name).and_then(|channel| {
             channel.check(section, context)?;
-            let token = Common::read(name, section, context)?.token;
-            Ok((channel, token.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
+            let source = Common::read(name, section, context)?.token;
+            Ok((channel, source.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
         });
-        let (channel, token) = match checked {
+        let (channel, source) = match checked {
             Ok(checked) => checked,
             Err(error) => {
-                let error = CliError::from(daemon::DaemonError::from(error));
-                findings.push(Finding::new(Verdict::Bad, &about, error.message, error.hint));
+                findings.push(wrong(error, None));
                 continue;
             }
         };
-        let token = match app.wait_for(async { Ok(process::secret(&token, &setup.environment).await) })? {
+        let token = match app.wait_for(async { Ok(process::secret(&source, &setup.environment).await) })? {
             Ok(token) => token,
             Err(reason) => {
                 let error = ChannelError::Token { channel: name.clone(), reason };
-                let remedy = format!("`channels.{name}.token` says where it comes from");
-                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), Some(remedy)));
+                findings.push(wrong(error, Some(how_to_give(&source))));
                 continue;
             }
         };
-        let examined = app.wait_for(async { Ok(channel.examine(section, context, &token).await) })?;
-        let examined = examined.map_err(|error| CliError::from(daemon::DaemonError::from(error)))?;
-        findings.extend(examined.into_iter().map(|examined| {
-            let verdict = match examined.grade {
-                Grade::Good => Verdict::Good,
-                Grade::Note => Verdict::Note,
-                Grade::Bad => Verdict::Bad,
-            };
-            Finding::new(verdict, &about, examined.found, examined.remedy)
-        }));
+        match app.wait_for(async { Ok(channel.examine(section, context, &token).await) })? {
+            Ok(found) => {
+                let found = found.into_iter();
+                findings.extend(found.map(|one| Finding::new(one.verdict, &about, one.found, one.remedy)));
+            }
+            Err(error) => findings.push(wrong(error, Some("copy the token again, on one line".to_owned()))),
+        }
     }
     Ok(())
 }
@@ -376,6 +364,20 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
             }
         },
         NetworkMode::None => findings.push(Finding::new(Verdict::Good, "network", "none", None)),
+    }
+}
+
+/// How a secret gets to where it is looked for.
+fn how_to_give(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Written(_) => "write it into denizen.toml, in quotes".to_owned(),
+        SecretSource::Variable(name) => {
+            format!("export {name}=… before `denizen serve`; a service has to get it from a file or a command")
+        }
+        SecretSource::File(path) => {
+            format!("run this, paste the token, press Enter and Ctrl-D: (umask 077; cat > {})", quoted(path))
+        }
+        SecretSource::Command(words) => format!("run it by hand, and see what it says: {}", words.join(" ")),
     }
 }
 

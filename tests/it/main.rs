@@ -20,7 +20,7 @@ mod daemon_life;
 mod daemon_people;
 mod daemon_turns;
 mod discord;
-mod discord_doctor;
+mod doctor_discord;
 mod endings;
 mod generated_docs;
 mod hand_edits;

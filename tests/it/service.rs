@@ -387,6 +387,9 @@ fn no_secret_is_in_the_unit_and_one_that_stays_behind_is_told() {
     assert_eq!(fs_err::metadata(&token).expect("a file").mode() & 0o777, 0o600);
     assert_eq!(fs_err::metadata(token.parent().expect("access")).expect("a directory").mode() & 0o777, 0o700);
     world.root.write_config("provider = \"claude\"\n[channels.discord]\ntoken = { file = \"access/discord-token\" }\n");
+    assert_eq!(world.service(&["install", "--dry-run"]).code, Some(0));
+    // `doctor` would go and ask Discord.
+    world.root.write_config("provider = \"claude\"\n");
     let output = world.service(&["install"]);
     let printed = format!("{}{}", output.stdout, output.stderr);
     assert_eq!(
