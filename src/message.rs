@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::key::Key;
-use crate::session::{Author, MessageOptions};
+use crate::session::{Address, Attached, Author, MessageOptions};
 
 /// A message on its way to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,39 @@ pub struct Inbound {
     pub author: Option<Author>,
     /// What was written.
     pub text: String,
-    /// Files that came with it, on this machine.
+    /// Files to send along, on this machine. They are copied.
     pub attachments: Vec<PathBuf>,
+    /// Files that came with it, and lie beside the session's queue already.
+    pub received: Option<Attached>,
     /// What it asks for beside an answer.
     pub options: MessageOptions,
     /// Where the reply goes.
     pub reply: ReplyTo,
+    /// The network's id of the message.
+    pub id: Option<String>,
+    /// The title that its session gets, if it is made for this message.
+    pub title: Option<String>,
+    /// Whether it was written while nobody listened.
+    pub late: bool,
+}
+
+impl Inbound {
+    /// A message from the terminal, with nothing but its text.
+    #[must_use]
+    pub fn from_terminal(key: Key, text: String) -> Self {
+        Self {
+            key,
+            author: None,
+            text,
+            attachments: Vec::new(),
+            received: None,
+            options: MessageOptions::default(),
+            reply: ReplyTo::Terminal,
+            id: None,
+            title: None,
+            late: false,
+        }
+    }
 }
 
 /// Where a reply goes.
@@ -30,14 +57,17 @@ pub struct Inbound {
 pub enum ReplyTo {
     /// To the terminal, or whatever reads this process's output.
     Terminal,
+    /// To a channel of a chat network.
+    Channel(Address),
 }
 
 impl ReplyTo {
     /// The name of the place that a session made here gets.
     #[must_use]
-    pub fn place(&self) -> &'static str {
+    pub fn place(&self) -> &str {
         match self {
             Self::Terminal => "terminal",
+            Self::Channel(address) => &address.network,
         }
     }
 }

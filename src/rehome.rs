@@ -236,10 +236,5 @@ fn read_stamp(home: &Path) -> Vec<u8> {
 /// # Errors
 /// Where it cannot be removed whole.
 pub fn throw_away(home: &Path) -> Result<(), files::Error> {
-    let removed = match std::fs::symlink_metadata(home) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Ok(metadata) if !metadata.is_dir() => std::fs::remove_file(home),
-        _ => std::fs::remove_dir_all(home),
-    };
-    removed.map_err(|source| files::Error::Io { action: "remove", path: home.to_owned(), source })
+    process::remove_whole(home)
 }

@@ -11,8 +11,8 @@ use denizen::archive::{self, Exporter, Tree};
 use denizen::config::{Config, Environment, Inputs};
 use denizen::control::{Control, SendOptions, Wait};
 use denizen::key::Key;
-use denizen::message::{Inbound, ReplyTo};
-use denizen::session::{Conversation, LastTurn, MessageOptions, Outcome, ProviderChoice, Record, Settings, Store};
+use denizen::message::Inbound;
+use denizen::session::{Conversation, LastTurn, Outcome, ProviderChoice, Record, Settings, Store};
 use denizen::turn::Setup;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -49,7 +49,7 @@ impl Product {
             Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &[] };
         let config = Config::load(inputs).expect("a configuration");
         let store = Arc::new(Store::at(root, config.durability));
-        let setup = Arc::new(Setup { config, environment, home: None, launcher: program() });
+        let setup = Arc::new(Setup::attended(config, environment, None, program()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { control: Control { setup, store }, runtime }
     }
@@ -77,16 +77,9 @@ impl Product {
 }
 
 async fn one(control: &Control, key: &str, text: &str) -> String {
-    let inbound = Inbound {
-        key: key.parse().expect("a key"),
-        author: None,
-        text: text.to_owned(),
-        attachments: Vec::new(),
-        options: MessageOptions::default(),
-        reply: ReplyTo::Terminal,
-    };
+    let inbound = Inbound::from_terminal(key.parse().expect("a key"), text.to_owned());
     let interrupt = Notify::new();
-    let options = SendOptions { stream: false, interrupt: &interrupt };
+    let options = SendOptions { stream: false, interrupt: &interrupt, approvals: None };
     let mut wait = Wait { limit: None, tell: &mut |_| {} };
     let delivery = control.send(&inbound, options, &mut wait).await.expect("accepted");
     delivery.delivered().expect("answered").text

@@ -7,17 +7,32 @@ use serde_json::json;
 
 use super::App;
 use super::error::CliError;
-use super::output::{DIM, RESET};
+use super::output::{BOLD, DIM, RESET, YELLOW, escape};
 use crate::config::Origin;
 
 /// Show every configuration value in force, and where it came from
+///
+/// `denizen config walls SESSION` shows what the agent of that session may see,
+/// change and reach, as its next turn would have it.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// Only keys that start with this
     key: Option<String>,
+    /// With `walls`: the session, by its key, or a unique title or start of either
+    session: Option<String>,
 }
 
 pub(super) fn run(app: &App, args: &ConfigArgs) -> Result<ExitCode, CliError> {
+    match (args.key.as_deref(), &args.session) {
+        (Some("walls"), Some(session)) => return walls(app, session),
+        (_, Some(session)) => {
+            return Err(CliError::usage(format!(
+                "only the walls are a session's own, not what was asked of `{session}`"
+            ))
+            .hint("`denizen config walls <session>`"));
+        }
+        (_, None) => {}
+    }
     let config = &app.control.setup.config;
     let wanted = |name: &str| args.key.as_deref().is_none_or(|start| name.starts_with(start));
     let found: Vec<_> = config.settings.iter().filter(|setting| wanted(&setting.name)).collect();
@@ -45,6 +60,23 @@ pub(super) fn run(app: &App, args: &ConfigArgs) -> Result<ExitCode, CliError> {
             format!("  {DIM}# {}{RESET}", setting.origin)
         };
         app.out.data(format_args!("{} = {value}{origin}", setting.name));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the child of a session may see and do.
+fn walls(app: &App, session: &str) -> Result<ExitCode, CliError> {
+    let key = app.resolve(session)?;
+    let (confinement, notice) = app.control.walls(&key)?;
+    if app.out.json {
+        app.out.json(&json!({"session": key.as_str(), "confinement": confinement, "notice": notice}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (name, value) in confinement.lines() {
+        app.out.data(format_args!("{BOLD}{name:<14}{RESET}{}", escape(&value)));
+    }
+    if let Some(notice) = notice {
+        app.out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&notice)));
     }
     Ok(ExitCode::SUCCESS)
 }

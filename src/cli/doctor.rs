@@ -9,7 +9,10 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-use crate::config::Environment;
+use crate::config::{Environment, NetworkMode, WallsMode};
+use crate::confine::Rule;
+use crate::confine::means::KERNEL_LANDLOCK;
+use crate::process::probe;
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
 use crate::turn::{find_program, provider_of};
@@ -18,7 +21,25 @@ use crate::turn::{find_program, provider_of};
 ///
 /// The exit code is 1 where something does not work.
 #[derive(Debug, Args)]
-pub(super) struct DoctorArgs {}
+pub(super) struct DoctorArgs {
+    /// Prove the walls: try to get out of a session in every known way
+    ///
+    /// Two throw-away sessions are made, and from the one everything is tried that could reach the
+    /// other, Denizen, or your own files. The exit code is 1 where anything comes out otherwise than
+    /// `docs/security.md` says. Fit for cron: `-q` prints only that.
+    #[arg(long)]
+    prove: bool,
+    /// With --prove: the same without any confinement, to see that the attempts are real
+    #[arg(long, requires = "prove")]
+    control: bool,
+    /// With --prove: one rule of the walls is left out, to see what it is good for
+    #[arg(long, requires = "prove", hide = true, value_name = "RULE", value_parser = rule)]
+    without: Option<Rule>,
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +63,16 @@ impl Finding {
     }
 }
 
-pub(super) fn run(app: &App, _args: &DoctorArgs) -> Result<ExitCode, CliError> {
+pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
+    if args.prove {
+        return super::prove::run(app, args.control, args.without);
+    }
     let mut findings = Vec::new();
     root(app, &mut findings);
     providers(app, &mut findings);
     sessions(app, &mut findings)?;
     leftovers(app, &mut findings);
-    let walls = "off: an agent can read and write whatever you can, other sessions too";
-    findings.push(Finding::new(Verdict::Note, "walls", walls, None));
+    walls(app, &mut findings);
     for finding in &findings {
         show(app, finding);
     }
@@ -235,6 +258,68 @@ fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     }
     findings.push(Finding::new(Verdict::Good, "sessions", format!("{good} can be read"), None));
     Ok(())
+}
+
+/// What keeps agents inside their sessions here, and what does not.
+fn walls(app: &App, findings: &mut Vec<Finding>) {
+    let setup = &app.control.setup;
+    let means = probe::means_now(&setup.environment);
+    let (name, obstacle) = match setup.config.walls {
+        WallsMode::Off => {
+            let found = "off: an agent can read and write whatever you can, other sessions too";
+            let possible = match (means.against_full(), means.against_kernel()) {
+                (None, _) => Some("`walls = \"full\"` can be had here".to_owned()),
+                (_, None) => Some("`walls = \"kernel\"` can be had here".to_owned()),
+                _ => None,
+            };
+            findings.push(Finding::new(Verdict::Note, "walls", found, possible));
+            return;
+        }
+        WallsMode::Full => ("full", means.against_full()),
+        WallsMode::Kernel => ("kernel", means.against_kernel()),
+    };
+    if let Some(obstacle) = obstacle {
+        let found = format!("{name} cannot be had: {obstacle}");
+        findings.push(Finding::new(Verdict::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
+        return;
+    }
+    let sockets = if means.landlock >= KERNEL_LANDLOCK {
+        "abstract sockets and signals of others are out of reach"
+    } else {
+        "agents get no local sockets, because this kernel cannot keep those of others apart"
+    };
+    let held = match (&means.bubblewrap, setup.config.walls) {
+        (Ok(program), WallsMode::Full) => {
+            format!("full: {}, Landlock {}, seccomp; {sockets}", program.display(), means.landlock)
+        }
+        _ => format!("kernel: Landlock {}, seccomp", means.landlock),
+    };
+    findings.push(Finding::new(Verdict::Good, "walls", held, None));
+    if setup.config.walls == WallsMode::Kernel {
+        let found =
+            "not held: names, sizes and times of others' files, and their mode and attributes; all command lines";
+        findings.push(Finding::new(Verdict::Note, "walls", found, Some("`walls = \"full\"` holds these".to_owned())));
+    }
+    match setup.config.network {
+        NetworkMode::Open => {
+            let found = "open: agents reach the network, and servers on this machine's loopback address";
+            let remedy = "`network = \"providers\"` leaves them the ports of model servers";
+            findings.push(Finding::new(Verdict::Note, "network", found, Some(remedy.to_owned())));
+        }
+        NetworkMode::Providers => match means.against_ports() {
+            None => findings.push(Finding::new(
+                Verdict::Good,
+                "network",
+                "providers: TCP to the configured ports only",
+                None,
+            )),
+            Some(obstacle) => {
+                let found = format!("providers cannot be had: {obstacle}");
+                findings.push(Finding::new(Verdict::Bad, "network", found, Some(obstacle.remedy().to_owned())));
+            }
+        },
+        NetworkMode::None => findings.push(Finding::new(Verdict::Good, "network", "none", None)),
+    }
 }
 
 /// What earlier crashes left behind.

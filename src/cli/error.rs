@@ -2,17 +2,22 @@
 //! place where kinds of error become words, hints and numbers.
 
 use std::error::Error;
+use std::path::Path;
 
 use crate::archive::ArchiveError;
 use crate::causes::with_causes;
+use crate::channel::ChannelError;
 use crate::config::ConfigError;
+use crate::confine::ConfineError;
 use crate::control::ControlError;
+use crate::daemon::DaemonError;
 use crate::files::{self, quoted};
 use crate::key::KeyError;
 use crate::legacy::LegacyError;
 use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
 use crate::rehome::RehomeError;
+use crate::service::{ServiceError, Source};
 use crate::session::{ClaimError, SessionError, Waiting};
 use crate::turn::{ChoiceError, TurnError};
 
@@ -52,6 +57,36 @@ impl CliError {
     }
 }
 
+impl From<DaemonError> for CliError {
+    fn from(error: DaemonError) -> Self {
+        let (code, hint) = match &error {
+            DaemonError::File(file) => return file_error(file),
+            DaemonError::Session(session) => return session_error(session),
+            DaemonError::Choice(choice) => return choice_error(choice),
+            DaemonError::Config(_) => (USAGE, None),
+            DaemonError::Running { .. } => (FAILED, Some("one daemon serves a root: stop that one first".to_owned())),
+            DaemonError::NothingToServe => {
+                (USAGE, Some("add a section such as `[channels.discord]` to denizen.toml".to_owned()))
+            }
+            DaemonError::Channel(ChannelError::NoToken(name)) => {
+                (USAGE, Some(format!("set it in denizen.toml: [channels.{name}] token = {{ env = \"NAME\" }}")))
+            }
+            DaemonError::Channel(ChannelError::Token { .. }) => (FAILED, None),
+            DaemonError::Channel(_) => (USAGE, Some("docs/configuration.md lists every key".to_owned())),
+            DaemonError::Bypass(name) => {
+                (USAGE, Some(format!("set `permission_mode` of `[providers.{name}]` to `acceptEdits`")))
+            }
+            DaemonError::Walls { obstacle, .. } => (FAILED, Some(obstacle.remedy().to_owned())),
+            DaemonError::Holes(_) | DaemonError::Proof(_) => (
+                FAILED,
+                Some("`denizen doctor --prove` shows every attempt; `walls = \"off\"` goes on without".to_owned()),
+            ),
+            DaemonError::Ended(_) => (FAILED, None),
+        };
+        Self::of(&error, code, hint)
+    }
+}
+
 impl From<ControlError> for CliError {
     fn from(error: ControlError) -> Self {
         let hint = match &error {
@@ -64,6 +99,7 @@ impl From<ControlError> for CliError {
                 let hint = format!("`denizen pending {key}` lists them, `limits.queued` raises the limit");
                 return Self::of(&error, BUSY, Some(hint));
             }
+            ControlError::Gone(_) => Some("`denizen ls` shows where it is now".to_owned()),
             ControlError::DirectoryNotAllowed(path) => {
                 Some(format!("add it to `working_dirs` in denizen.toml: working_dirs = [\"{}\"]", path.display()))
             }
@@ -120,6 +156,65 @@ impl From<LegacyError> for CliError {
         };
         Self::of(&error, FAILED, Some(hint.to_owned()))
     }
+}
+
+impl From<ServiceError> for CliError {
+    fn from(error: ServiceError) -> Self {
+        let hint = match &error {
+            ServiceError::NoManager | ServiceError::NotBooted => {
+                "in a container, make `denizen serve` its program; anywhere else, have it started at boot by what starts the rest"
+            }
+            ServiceError::NoUserManager => {
+                "log in as that user, rather than with `su`, or install it for the machine: `sudo denizen service install --system`"
+            }
+            ServiceError::OnlyOwn => "leave `--system` out",
+            ServiceError::NotRoot => "sudo denizen --root DIR service install --system --as \"$USER\"",
+            ServiceError::Missing("loginctl") => {
+                "nothing else keeps services of a user running after logout: `sudo denizen service install --system`"
+            }
+            ServiceError::Missing(_) => "install it, or add its directory to PATH",
+            ServiceError::NoUnitDirectory => "`systemctl show --property=UnitPath` should name `/etc/systemd/system`",
+            ServiceError::NoSuchUser(_) => "`getent passwd` lists the users; `--as USER` names one",
+            ServiceError::NotAs(_) => "leave `--as` out, or say `--system`",
+            ServiceError::Passing { .. } => {
+                "`cargo install --path .` puts it into `~/.cargo/bin`; or take it all the same with `--force`"
+            }
+            ServiceError::Unwritable(_) => "choose another path, without line breaks, in UTF-8",
+            ServiceError::Foreign(path) => {
+                return Self::of(&error, FAILED, Some(format!("look at it: ls -l {}", quoted(path))));
+            }
+            ServiceError::OtherRoot { .. } => "`denizen service uninstall` removes it, `--force` replaces it",
+            ServiceError::Two => "say which: `--user` or `--system`",
+            ServiceError::Secrets { sources, root } => {
+                return Self::of(&error, FAILED, sources.first().map(|source| another_source(source, root)));
+            }
+            ServiceError::Unusable { .. } => "nothing was installed; `denizen doctor` says more",
+            ServiceError::Configuration { .. } => "nothing was installed; `denizen config` says where in the file",
+            ServiceError::Start { .. } => "nothing more was done",
+            ServiceError::Step { call, undone: true, .. } if call.starts_with("loginctl ") => {
+                "let root do it: `sudo loginctl enable-linger \"$USER\"`; then install again"
+            }
+            ServiceError::Step { undone: true, .. } => "once that is mended, install again",
+            ServiceError::Step { undone: false, .. } => "`denizen service status` shows what is there now",
+            ServiceError::File(file) => return file_error(file),
+        };
+        Self::of(&error, FAILED, Some(hint.to_owned()))
+    }
+}
+
+/// How a service gets a secret that so far comes from a variable of the shell.
+pub(super) fn another_source(source: &Source, root: &Path) -> String {
+    let Source { key, variable } = source;
+    // `channels.discord.token` is kept in `access/discord-token`.
+    let name = key.rsplit('.').nth(1).unwrap_or("a").replace('/', "-");
+    let (dir, file) = (root.join("access"), format!("access/{name}-token"));
+    format!(
+        "put it into a file that only you can read, `(umask 077; mkdir -p {}; printenv {variable} > {})`, and write \
+         `token = {{ file = \"{file}\" }}`; or have a program print it: `token = {{ command = [\"pass\", \"show\", \
+         \"denizen\"] }}`",
+        quoted(&dir),
+        quoted(&root.join(&file)),
+    )
 }
 
 impl From<TurnError> for CliError {
@@ -233,9 +328,23 @@ fn turn_error(error: &TurnError) -> CliError {
         TurnError::Invocation(ProviderError::NoTerminal(_)) => {
             CliError::of(error, FAILED, Some("`denizen send` talks to it".to_owned()))
         }
+        TurnError::Excess(_) => {
+            CliError::of(error, FAILED, Some("look at what it did, or raise the limit in denizen.toml".to_owned()))
+        }
+        TurnError::Walls(walls) => walls_error(walls),
         TurnError::Stopped => CliError::of(error, FAILED, again()),
         TurnError::Rehome(RehomeError::Program { .. }) | TurnError::Invocation(_) => CliError::of(error, FAILED, None),
     }
+}
+
+/// Walls that cannot be had, with what has to be mended.
+fn walls_error(error: &ConfineError) -> CliError {
+    let hint = match error {
+        ConfineError::Means { obstacle, .. } => obstacle.remedy(),
+        ConfineError::Open { .. } => "grant or share another directory, or move Denizen's root elsewhere",
+        ConfineError::Path(_) => "write an absolute path",
+    };
+    CliError::of(error, FAILED, Some(hint.to_owned()))
 }
 
 /// The remedy where a turn failed and nothing else is known to help.
@@ -266,6 +375,9 @@ fn choice_error(error: &ChoiceError) -> CliError {
         }
         ChoiceError::NoCommand(_) => "give a program of PATH, or a path".to_owned(),
         ChoiceError::UnknownAgent { .. } => "agents are the sections `[agents.<name>]` of denizen.toml".to_owned(),
+        ChoiceError::BypassWithoutWalls(name) => {
+            format!("set `permission_mode` of `[providers.{name}]`, or of the session, to `acceptEdits`")
+        }
         ChoiceError::Options(_) | ChoiceError::AgentMode { .. } => "`denizen config` lists every key".to_owned(),
     };
     CliError::of(error, USAGE, Some(hint))

@@ -22,15 +22,19 @@ mod migrate;
 mod new;
 mod notes;
 mod output;
+mod pairing;
 mod path;
 mod pending;
 mod permission;
+mod prove;
 mod rename;
 mod restore;
 mod resume;
 mod retry;
 mod rm;
 mod send;
+mod serve;
+mod service;
 mod set;
 mod status;
 mod stop;
@@ -50,7 +54,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::config::{Config, Environment, Inputs};
 use crate::control::Control;
 use crate::key::Key;
-use crate::process::launcher;
+use crate::process::{inside, launcher};
 use crate::provider::PROVIDERS;
 use crate::session::Store;
 use crate::turn::Setup;
@@ -143,6 +147,9 @@ enum Command {
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),
     Init(init::InitArgs),
+    Serve(serve::ServeArgs),
+    Pairing(pairing::PairingArgs),
+    Service(service::ServiceArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -187,10 +194,12 @@ impl App {
 #[must_use]
 pub fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    // The two programs that are only ever started by this one.
+    // The programs that are only ever started by this one.
     match args.get(1).and_then(|arg| arg.to_str()) {
         Some("__run") => return launcher::run(args.drain(2..)).into(),
+        Some("__inside") => return inside::run_inside(args.drain(2..)).into(),
         Some("__notes") => return notes::run(args.drain(2..)),
+        Some("__adversary") => return crate::prove::adversary(args.drain(2..)),
         _ => {}
     }
     let environment: Environment = std::env::vars_os().collect();
@@ -243,9 +252,13 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Some(file) => here.join(file),
         None => root.join("denizen.toml"),
     };
-    // These two work where the configuration is missing or broken.
+    // These work where the configuration is missing or broken.
     match &cli.command {
         Command::Init(args) => return init::run(args, out, &root, &config_file, &environment, home.as_deref()),
+        Command::Service(args) => {
+            let config = cli.global.config.is_some().then_some(config_file);
+            return service::run(args, out, root, config, &environment, &cli.global.overrides);
+        }
         Command::Verify(args) => return verify::run(args, out, &root, here),
         _ => {}
     }
@@ -268,9 +281,10 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
-    let control = Control { setup: Arc::new(Setup { config, environment, home, launcher }), store };
+    let control = Control { setup: Arc::new(Setup::attended(config, environment, home, launcher)), store };
     let app = App { out, control, config_file };
-    if !matches!(cli.command, Command::Migrate(_)) {
+    // The daemon moves it in by itself.
+    if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {
         migrate::notice(&app, here);
     }
     match cli.command {
@@ -301,9 +315,13 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Import(args) => import::run(&app, &args, here),
         Command::Restore(args) => restore::run(&app, &args, here),
         Command::Migrate(args) => migrate::run(&app, &args, here),
+        Command::Serve(args) => serve::run(app, &args, &cli.global, here),
+        Command::Pairing(args) => pairing::run(&app, &args),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
-        Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
+        Command::Init(_) | Command::Service(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

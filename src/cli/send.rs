@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::watch;
 use crate::config::value::parse_span;
 use crate::key::Key;
-use crate::message::{Inbound, ReplyTo};
+use crate::message::Inbound;
 use crate::session::MessageOptions;
 use crate::turn::Setup;
 
@@ -69,9 +69,6 @@ pub(super) fn run(app: &App, args: &SendArgs, here: &Path) -> Result<ExitCode, C
         None => read_input()?,
     };
     let inbound = Inbound {
-        key,
-        author: None,
-        text,
         attachments: args.attach.iter().map(|file| here.join(file)).collect(),
         options: MessageOptions {
             new: args.new,
@@ -79,7 +76,7 @@ pub(super) fn run(app: &App, args: &SendArgs, here: &Path) -> Result<ExitCode, C
             model: args.model.clone(),
             agent: args.agent.clone(),
         },
-        reply: ReplyTo::Terminal,
+        ..Inbound::from_terminal(key, text)
     };
     let mut control = app.control.clone();
     if let Some(timeout) = args.timeout {

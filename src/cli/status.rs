@@ -8,7 +8,9 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, bytes, escape, one_line};
+use crate::config::{Access, WallsMode};
 use crate::control::SessionStatus;
+use crate::process::probe;
 use crate::session::{Conversation, Outcome, PendingState, Usage};
 
 /// Show one session in full, or all of them in short
@@ -38,7 +40,11 @@ fn all(app: &App) -> Result<ExitCode, CliError> {
     line("busy", overview.busy.to_string());
     line("turns", overview.turns.to_string());
     line("used", used(overview.usage));
-    line("walls", "off: agents can read whatever you can".to_owned());
+    line("walls", walls_here(app));
+    for share in &app.control.setup.config.shares {
+        let mode = if share.mode == Access::Write { "read and write" } else { "read" };
+        line("shared", escape(&format!("{} with {} ({mode})", share.path.display(), share.sessions.join(", "))));
+    }
     if overview.pending > 0 {
         line("pending", format!("{} messages are not answered", overview.pending));
     }
@@ -55,7 +61,8 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     let key = app.resolve(key)?;
     let status = app.control.status(&key)?;
     if app.out.json {
-        app.out.json(&as_json(&status));
+        let walls = app.control.walls(&key).map_or_else(|_| "none".to_owned(), |(walls, _)| walls.to_string());
+        app.out.json(&as_json(&status, &walls));
         return Ok(ExitCode::SUCCESS);
     }
     let record = &status.record;
@@ -95,7 +102,16 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     line("turns", format!("{}, last {}", record.turns, ago(record.last_used_at)));
     line("used", used(record.usage));
     line("size", bytes(status.bytes));
-    line("walls", "off: the agent can read whatever you can".to_owned());
+    let walls = app.control.walls(&key);
+    match &walls {
+        Ok((confinement, None)) => line("walls", confinement.summary()),
+        Ok((_, Some(notice))) => line("walls", notice.clone()),
+        Err(error) => line("walls", error.to_string()),
+    }
+    for share in app.control.setup.config.shares.iter().filter(|share| share.is_for(&key)) {
+        let mode = if share.mode == Access::Write { "read and write" } else { "read" };
+        line("shared", format!("{} ({mode})", share.path.display()));
+    }
     if let Some(fork) = &record.forked_from {
         line("forked from", fork.key.to_string());
     }
@@ -124,6 +140,7 @@ pub(super) fn pending_state(state: PendingState) -> &'static str {
         PendingState::Running => "running",
         PendingState::Left => "never begun",
         PendingState::Interrupted => "interrupted",
+        PendingState::Answered => "undelivered",
     }
 }
 
@@ -147,7 +164,23 @@ pub(super) fn used(usage: Usage) -> String {
     format!("{} tokens in ({} cached), {} out{cost}", usage.input_tokens, usage.cached_tokens, usage.output_tokens)
 }
 
-fn as_json(status: &SessionStatus) -> serde_json::Value {
+/// What the configuration asks for, and whether that can be had here.
+pub(super) fn walls_here(app: &App) -> String {
+    let setup = &app.control.setup;
+    let means = || setup.means.get_or_init(|| probe::means(&app.control.store, &setup.environment));
+    let (level, obstacle) = match setup.config.walls {
+        WallsMode::Off => return "off: agents can read and write whatever you can, other sessions too".to_owned(),
+        WallsMode::Full => ("full", means().against_full()),
+        WallsMode::Kernel => ("kernel", means().against_kernel()),
+    };
+    match obstacle {
+        None if level == "full" => "full: each agent sees its own session and the system".to_owned(),
+        None => "kernel: each agent reads its own session and the system; some of others shows".to_owned(),
+        Some(obstacle) => format!("{level} cannot be had here: {obstacle}"),
+    }
+}
+
+fn as_json(status: &SessionStatus, walls: &str) -> serde_json::Value {
     json!({
         "record": status.record,
         "settings": status.settings.as_ref().ok(),
@@ -157,6 +190,6 @@ fn as_json(status: &SessionStatus) -> serde_json::Value {
         "busy": status.busy,
         "bytes": status.bytes,
         "pending": status.pending.iter().map(super::pending::as_json).collect::<Vec<_>>(),
-        "walls": "off",
+        "walls": walls,
     })
 }

@@ -28,6 +28,7 @@ pub(super) fn run(
         Outcome::Exited(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
         Outcome::Signalled(signal) => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))),
         Outcome::Stopped => Err(CliError::failed("it was stopped")),
+        Outcome::Excess(excess) => Err(CliError::failed(format!("it was ended: {excess}"))),
         Outcome::Deadline => Err(CliError::failed("it ran into its deadline")),
         Outcome::NotStarted(reason) => Err(CliError::failed(format!("could not be started: {reason}"))),
         Outcome::LauncherKilled => Err(CliError::failed("its launcher was killed")),

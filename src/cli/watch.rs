@@ -47,7 +47,11 @@ pub(super) fn with_wait<T>(
 ) -> Result<T, CliError> {
     let out = app.out;
     let mut watcher = Watcher::new(out, false);
-    let mut tell = |progress: Progress<'_>| watcher.show(progress);
+    let mut tell = |progress: Progress<'_>| match progress {
+        // No reply carries it.
+        Progress::Notice(text) => out.note(format_args!("{YELLOW}note:{RESET} {}", escape(text))),
+        progress => watcher.show(progress),
+    };
     app.wait_for(async {
         let mut wait = Wait { limit: Some(wait.short()), tell: &mut tell };
         Ok(act(&mut wait).await?)

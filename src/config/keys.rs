@@ -2,7 +2,7 @@
 //!
 //! Everything that speaks of a key (parsing, `denizen config`, the generated
 //! `docs/configuration.md`, the nearest match for a misspelt one) reads this
-//! table. The sections of providers are their owners' (`provider::options`).
+//! table. The sections of providers and channels are their owners' (`provider::options`, `channel`).
 
 /// What a value may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,17 @@ pub enum Kind {
     Paths,
     /// A list of texts.
     Texts,
+    /// A list of TCP ports.
+    Ports,
+    /// A number of bytes such as `512M` or `8G`, or `never`.
+    SizeOrNever,
+    /// A whole number, at least the given one, or `never`.
+    NumberOrNever(u64),
+    /// A secret: text, or where to get it (`{ env = "NAME" }`, `{ file = "PATH" }`,
+    /// `{ command = ["PROGRAM", ...] }`).
+    Secret,
+    /// A section of its own, whose owner says what it may hold.
+    Section,
 }
 
 /// One configuration key.
@@ -39,7 +50,7 @@ pub struct KeySpec {
     pub help: &'static str,
 }
 
-/// Every key outside the sections `agents` and `providers`.
+/// Every key outside the sections `agents`, `providers` and `channels`.
 pub const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "provider",
@@ -55,9 +66,21 @@ pub const KEYS: &[KeySpec] = &[
     },
     KeySpec {
         name: "walls",
-        kind: Kind::Choice(&["off", "full", "kernel"]),
-        default: "off",
-        help: "Whether the kernel keeps an agent inside its session. This version has no walls: only `off` is accepted.",
+        kind: Kind::Choice(&["full", "kernel", "off"]),
+        default: "full",
+        help: "What keeps an agent inside its session: bubblewrap with Landlock and seccomp (`full`), Landlock and seccomp alone (`kernel`, which lets more through), or nothing (`off`). `docs/security.md` has what each holds.",
+    },
+    KeySpec {
+        name: "network",
+        kind: Kind::Choice(&["open", "providers", "none"]),
+        default: "open",
+        help: "What agents may reach: everything (`open`), TCP only to `ports` and to the ports that the addresses of model servers and proxies name (`providers`), or nothing (`none`, for programs that need no model server). A provider's section may have its own.",
+    },
+    KeySpec {
+        name: "ports",
+        kind: Kind::Ports,
+        default: "[443]",
+        help: "The TCP ports that agents may reach with `network = \"providers\"`.",
     },
     KeySpec {
         name: "working_dirs",
@@ -70,6 +93,12 @@ pub const KEYS: &[KeySpec] = &[
         kind: Kind::Path,
         default: "",
         help: "The working directory of new sessions. Without it a session works in its own folder.",
+    },
+    KeySpec {
+        name: "defaults.busy",
+        kind: Kind::Choice(&["queue", "interrupt", "merge"]),
+        default: "queue",
+        help: "What becomes of a message from a chat that comes while a turn of its session runs: it waits (`queue`), it ends the running turn (`interrupt`), or what one author writes meanwhile becomes one message (`merge`). `[channels.<name>]` may say otherwise.",
     },
     KeySpec {
         name: "limits.turns",
@@ -90,6 +119,42 @@ pub const KEYS: &[KeySpec] = &[
         help: "How long one turn may take before everything it started is ended.",
     },
     KeySpec {
+        name: "limits.processes",
+        kind: Kind::NumberOrNever(16),
+        default: "1024",
+        help: "How many processes and threads one session may have at once.",
+    },
+    KeySpec {
+        name: "limits.memory",
+        kind: Kind::SizeOrNever,
+        default: "8G",
+        help: "How much memory the processes of one session may use together.",
+    },
+    KeySpec {
+        name: "limits.file_size",
+        kind: Kind::SizeOrNever,
+        default: "4G",
+        help: "How large a file may become that an agent writes.",
+    },
+    KeySpec {
+        name: "limits.disk",
+        kind: Kind::SizeOrNever,
+        default: "8G",
+        help: "How much a session's folder may hold, with its providers' homes. A session that holds more already may go on, and not grow.",
+    },
+    KeySpec {
+        name: "limits.files",
+        kind: Kind::NumberOrNever(1000),
+        default: "100000",
+        help: "How many files a session's folder may hold, with its providers' homes.",
+    },
+    KeySpec {
+        name: "limits.grace",
+        kind: Kind::Span,
+        default: "20s",
+        help: "How long running turns may go on when the daemon is asked to leave; then they are interrupted.",
+    },
+    KeySpec {
         name: "retention.trash",
         kind: Kind::SpanOrNever,
         default: "30d",
@@ -106,6 +171,12 @@ pub const KEYS: &[KeySpec] = &[
         kind: Kind::SpanOrNever,
         default: "never",
         help: "How long a session stays archived before `denizen cleanup` moves it to the trash. One with unanswered messages stays.",
+    },
+    KeySpec {
+        name: "retention.deleted_channels",
+        kind: Kind::SpanOrNever,
+        default: "30d",
+        help: "How long the session of a channel that was deleted in its chat network stays before the daemon moves it to the trash.",
     },
     KeySpec {
         name: "legacy.from",
@@ -136,6 +207,28 @@ pub const AGENT_KEYS: &[KeySpec] = &[
         kind: Kind::Text,
         default: "",
         help: "What its sessions may do unasked, at most; never above the provider's.",
+    },
+];
+
+/// The keys of a `[[share]]`.
+pub const SHARE_KEYS: &[KeySpec] = &[
+    KeySpec {
+        name: "sessions",
+        kind: Kind::Texts,
+        default: "",
+        help: "The keys of the sessions that it is shared with; `*` stands for any text, so `discord-*` is all of Discord.",
+    },
+    KeySpec {
+        name: "path",
+        kind: Kind::Path,
+        default: "",
+        help: "The file or directory. One that does not exist shares nothing.",
+    },
+    KeySpec {
+        name: "mode",
+        kind: Kind::Choice(&["read", "write"]),
+        default: "read",
+        help: "Whether it may only be read, or written too.",
     },
 ];
 

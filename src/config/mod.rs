@@ -1,24 +1,31 @@
 //! The configuration: default < file < environment < command line, with a note
 //! of where each value came from.
 //!
-//! Takes all its inputs as arguments. The sections of providers stay raw here;
-//! their owners read them. Nothing in a session folder is configuration.
+//! Takes all its inputs as arguments. The sections of providers and channels stay
+//! raw here; their owners read them. Nothing in a session folder is configuration.
 
+mod document;
 mod environment;
 pub mod keys;
+mod parts;
+mod secret;
+mod share;
 pub mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::Environment;
+pub use parts::{Busy, Legacy};
+pub use secret::{Secret, SecretSource};
+pub use share::{Access, Share};
 pub use value::Value;
 
 use crate::files::Durability;
-use keys::{AGENT_KEYS, KEYS, KeySpec, Kind, nearest, variable};
+use document::Document;
+use keys::{KEYS, KeySpec, nearest, variable};
 
 /// The largest configuration file that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -30,10 +37,20 @@ pub struct Config {
     pub provider: Option<String>,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// What keeps an agent inside its session.
+    pub walls: WallsMode,
+    /// What agents may reach over the network.
+    pub network: NetworkMode,
+    /// The TCP ports that they may reach with [`NetworkMode::Providers`].
+    pub ports: Vec<u16>,
+    /// What the owner shares with sessions.
+    pub shares: Vec<Share>,
     /// Where `cd` may point, absolute.
     pub working_dirs: Vec<PathBuf>,
     /// The working directory of new sessions, absolute.
     pub working_dir: Option<PathBuf>,
+    /// What becomes of a message that comes while a turn of its session runs.
+    pub busy: Busy,
     /// The limits on turns and queues.
     pub limits: Limits,
     /// How long things are kept.
@@ -44,11 +61,47 @@ pub struct Config {
     pub agents: BTreeMap<String, Agent>,
     /// The sections of providers, unread.
     pub providers: BTreeMap<String, toml::Table>,
+    /// The sections of chat networks, unread.
+    pub channels: BTreeMap<String, toml::Table>,
     /// Each value in force, and where it came from.
     pub settings: Vec<Setting>,
 }
 
-/// The limits on turns and queues.
+/// What keeps an agent inside its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallsMode {
+    /// Bubblewrap, Landlock and seccomp.
+    Full,
+    /// Landlock and seccomp.
+    Kernel,
+    /// Nothing.
+    Off,
+}
+
+/// What agents may reach over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// Everything.
+    Open,
+    /// TCP to the configured ports.
+    Providers,
+    /// Nothing.
+    None,
+}
+
+impl NetworkMode {
+    /// Reads the mode of a key whose kind allows only these words.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        match word {
+            "providers" => Self::Providers,
+            "none" => Self::None,
+            _ => Self::Open,
+        }
+    }
+}
+
+/// The limits on turns and queues, and on what a session's processes use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How many turns run at once, all processes together.
@@ -57,6 +110,18 @@ pub struct Limits {
     pub queued: u64,
     /// How long one turn may take.
     pub turn_timeout: Duration,
+    /// How many processes and threads a session may have; `None` is any number.
+    pub processes: Option<u64>,
+    /// How much memory they may use together, in bytes.
+    pub memory: Option<u64>,
+    /// How large a file may become that they write, in bytes.
+    pub file_size: Option<u64>,
+    /// How much a session's folder may hold, in bytes.
+    pub disk: Option<u64>,
+    /// How many files it may hold.
+    pub files: Option<u64>,
+    /// How long running turns may go on when the daemon is asked to leave.
+    pub grace: Duration,
 }
 
 /// How long things are kept; `None` is for ever.
@@ -68,15 +133,8 @@ pub struct Retention {
     pub idle: Option<Duration>,
     /// How long an archived session stays before it goes to the trash.
     pub archived: Option<Duration>,
-}
-
-/// Where earlier systems kept their state.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Legacy {
-    /// Directories of bots, absolute.
-    pub from: Vec<PathBuf>,
-    /// The directory where claude-telegram-bot kept its state, absolute.
-    pub temp: PathBuf,
+    /// How long the session of a deleted channel stays.
+    pub deleted_channels: Option<Duration>,
 }
 
 /// A named bundle of provider, model, instructions and defaults.
@@ -206,22 +264,30 @@ impl Config {
         }
         let mut agents = BTreeMap::new();
         let mut providers = BTreeMap::new();
+        let mut channels = BTreeMap::new();
         let mut settings = Vec::new();
+        let mut shares = Vec::new();
         for entry in document.entries()? {
+            if entry.name == "share" {
+                shares = document.shares(&entry, inputs, &mut settings)?;
+                continue;
+            }
             match entry.name.split_once('.') {
                 Some(("agents", name)) => {
                     agents.insert(name.to_owned(), document.agent(&entry, name, inputs, &mut settings)?);
                 }
-                Some(("providers", name)) => {
+                Some((kind @ ("providers" | "channels"), name)) => {
                     let Some(table) = entry.value.as_table() else {
-                        return Err(document.wrong(&entry, "a provider is a section, `[providers.<name>]`"));
+                        let what = kind.trim_end_matches('s');
+                        return Err(document.wrong(&entry, &format!("a {what} is a section, `[{kind}.<name>]`")));
                     };
-                    providers.insert(name.to_owned(), table.clone());
                     settings.extend(table.iter().map(|(key, value)| Setting {
-                        name: format!("providers.{name}.{key}"),
-                        value: value.to_string(),
+                        name: format!("{kind}.{name}.{key}"),
+                        value: secret::shown(key, value),
                         origin: Origin::File(document.line(&entry.span)),
                     }));
+                    let sections = if kind == "channels" { &mut channels } else { &mut providers };
+                    sections.insert(name.to_owned(), table.clone());
                 }
                 _ => {
                     let spec = find(KEYS, &entry.name).ok_or_else(|| document.unknown(&entry))?;
@@ -249,14 +315,14 @@ impl Config {
                 .map_err(|reason| ConfigError::Value { place: format!("command line, {name}"), reason })?;
             values.insert(spec.name, (value, Origin::CommandLine));
         }
-        Self::assemble(&values, inputs, agents, providers, settings)
+        let sections = Sections { agents, providers, channels, shares };
+        Self::assemble(&values, inputs, sections, settings)
     }
 
     fn assemble(
         values: &BTreeMap<&str, (Value, Origin)>,
         inputs: Inputs<'_>,
-        agents: BTreeMap<String, Agent>,
-        providers: BTreeMap<String, toml::Table>,
+        sections: Sections,
         mut settings: Vec<Setting>,
     ) -> Result<Self, ConfigError> {
         let place = |name: &str| match values.get(name) {
@@ -279,12 +345,10 @@ impl Config {
             Some((Value::Span(span), _)) => *span,
             _ => None,
         };
-        if let Some(level @ ("full" | "kernel")) = text("walls") {
-            return Err(ConfigError::Value {
-                place: place("walls"),
-                reason: format!("`{level}` is not available: this version has no walls yet, only `off` is accepted"),
-            });
-        }
+        let size = |name: &str| match values.get(name) {
+            Some((Value::Size(size) | Value::Count(size), _)) => *size,
+            _ => None,
+        };
         let paths = |name: &str| match values.get(name) {
             Some((Value::Texts(items), _)) => items.iter().map(|item| path(name, item)).collect(),
             _ => Ok(Vec::new()),
@@ -300,12 +364,30 @@ impl Config {
         Ok(Self {
             provider: text("provider").filter(|name| *name != "auto").map(str::to_owned),
             durability: if text("durability") == Some("process") { Durability::Process } else { Durability::Power },
+            walls: match text("walls") {
+                Some("off") => WallsMode::Off,
+                Some("kernel") => WallsMode::Kernel,
+                _ => WallsMode::Full,
+            },
+            network: text("network").map_or(NetworkMode::Open, NetworkMode::of),
+            ports: match values.get("ports") {
+                Some((Value::Ports(ports), _)) => ports.clone(),
+                _ => Vec::new(),
+            },
+            shares: sections.shares,
             working_dirs: paths("working_dirs")?,
             working_dir: text("defaults.working_dir").map(|text| path("defaults.working_dir", text)).transpose()?,
+            busy: text("defaults.busy").and_then(Busy::from_word).unwrap_or_default(),
             limits: Limits {
                 turns: number("limits.turns"),
                 queued: number("limits.queued"),
                 turn_timeout: span("limits.turn_timeout").unwrap_or(Duration::from_secs(1800)),
+                processes: size("limits.processes"),
+                memory: size("limits.memory"),
+                file_size: size("limits.file_size"),
+                disk: size("limits.disk"),
+                files: size("limits.files"),
+                grace: span("limits.grace").unwrap_or(Duration::from_secs(20)),
             },
             legacy: Legacy {
                 from: paths("legacy.from")?,
@@ -315,12 +397,22 @@ impl Config {
                 trash: span("retention.trash"),
                 idle: span("retention.idle"),
                 archived: span("retention.archived"),
+                deleted_channels: span("retention.deleted_channels"),
             },
-            agents,
-            providers,
+            agents: sections.agents,
+            providers: sections.providers,
+            channels: sections.channels,
             settings,
         })
     }
+}
+
+/// The sections that have names of their own.
+struct Sections {
+    shares: Vec<Share>,
+    agents: BTreeMap<String, Agent>,
+    providers: BTreeMap<String, toml::Table>,
+    channels: BTreeMap<String, toml::Table>,
 }
 
 /// Reads the file, or nothing where it does not exist and need not.
@@ -357,119 +449,6 @@ fn read(path: &Path, required: bool) -> Result<String, ConfigError> {
 
 fn find<'a>(specs: &'a [KeySpec], name: &str) -> Option<&'a KeySpec> {
     specs.iter().find(|spec| spec.name == name)
-}
-
-/// The configuration file, with the means to say where in it something stands.
-struct Document<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-/// A key of the file. Sections of agents and providers are one entry each.
-struct Entry {
-    name: String,
-    value: toml::Value,
-    span: Range<usize>,
-}
-
-impl Document<'_> {
-    fn entries(&self) -> Result<Vec<Entry>, ConfigError> {
-        let table = toml::de::DeTable::parse(self.text).map_err(|error| ConfigError::Value {
-            place: self.place(error.span().unwrap_or(0..0)),
-            reason: error.message().to_owned(),
-        })?;
-        let values: toml::Table = toml::from_str(self.text).map_err(|error| ConfigError::Value {
-            place: self.place(error.span().unwrap_or(0..0)),
-            reason: error.message().to_owned(),
-        })?;
-        let mut entries = Vec::new();
-        for (key, value) in table.get_ref() {
-            let name = key.get_ref().to_string();
-            let Some(plain) = values.get(&name) else { continue };
-            match (value.get_ref().as_table(), plain.as_table()) {
-                (Some(inner), Some(plain)) => {
-                    for (inner_key, _) in inner {
-                        let inner_name = inner_key.get_ref();
-                        let Some(plain) = plain.get(inner_name.as_ref()) else { continue };
-                        entries.push(Entry {
-                            name: format!("{name}.{inner_name}"),
-                            value: plain.clone(),
-                            span: inner_key.span(),
-                        });
-                    }
-                }
-                _ => entries.push(Entry { name, value: plain.clone(), span: key.span() }),
-            }
-        }
-        Ok(entries)
-    }
-
-    fn agent(
-        &self,
-        entry: &Entry,
-        name: &str,
-        inputs: Inputs<'_>,
-        settings: &mut Vec<Setting>,
-    ) -> Result<Agent, ConfigError> {
-        let Some(table) = entry.value.as_table() else {
-            return Err(self.wrong(entry, "an agent is a section, `[agents.<name>]`"));
-        };
-        let mut agent = Agent::default();
-        for (key, value) in table {
-            let spec = find(AGENT_KEYS, key).ok_or_else(|| ConfigError::UnknownKey {
-                place: self.place(entry.span.clone()),
-                key: format!("agents.{name}.{key}"),
-                nearest: nearest(key, AGENT_KEYS.iter().map(|spec| spec.name)).map(str::to_owned),
-            })?;
-            let Value::Text(text) =
-                Value::from_toml(value, spec.kind).map_err(|reason| self.wrong(entry, &format!("{key}: {reason}")))?
-            else {
-                return Err(self.wrong(entry, &format!("{key}: not text")));
-            };
-            settings.push(Setting {
-                name: format!("agents.{name}.{key}"),
-                value: value.to_string(),
-                origin: Origin::File(self.line(&entry.span)),
-            });
-            match spec.kind {
-                Kind::Path => {
-                    let path = value::absolute(&text, inputs.root, inputs.home)
-                        .map_err(|reason| self.wrong(entry, &reason))?;
-                    agent.instructions = Some(path);
-                }
-                _ => match spec.name {
-                    "provider" => agent.provider = Some(text),
-                    "model" => agent.model = Some(text),
-                    _ => agent.permission_mode = Some(text),
-                },
-            }
-        }
-        Ok(agent)
-    }
-
-    fn unknown(&self, entry: &Entry) -> ConfigError {
-        let sections = ["agents", "providers"];
-        let names = KEYS.iter().map(|spec| spec.name).chain(sections);
-        ConfigError::UnknownKey {
-            place: self.place(entry.span.clone()),
-            key: entry.name.clone(),
-            nearest: nearest(&entry.name, names).map(str::to_owned),
-        }
-    }
-
-    fn wrong(&self, entry: &Entry, reason: &str) -> ConfigError {
-        ConfigError::Value { place: self.place(entry.span.clone()), reason: format!("{}: {reason}", entry.name) }
-    }
-
-    fn line(&self, span: &Range<usize>) -> usize {
-        self.text.get(..span.start).unwrap_or_default().matches('\n').count() + 1
-    }
-
-    fn place(&self, span: Range<usize>) -> String {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        format!("{}:{}:{column}", self.path.display(), self.line(&span))
-    }
 }
 
 #[cfg(test)]
@@ -528,14 +507,28 @@ mod tests {
         );
         assert_eq!(error("[limits]\nturns = 0\n"), "denizen.toml:2:1: limits.turns: 0 is less than 1");
         assert_eq!(
-            error("walls = \"full\"\n"),
-            "walls (line 1 of the configuration file): `full` is not available: this version has no walls yet, only `off` is accepted"
+            error("walls = \"none\"\n"),
+            "denizen.toml:1:1: walls: `none` is not one of `full`, `kernel`, `off`"
         );
+        assert_eq!(
+            error("[[share]]\nsessions = [\"a\"]\npaht = \"/x\"\n"),
+            "denizen.toml:1:3: there is no key `share.paht`, did you mean `path`?"
+        );
+        assert_eq!(error("[[share]]\npath = \"/x\"\n"), "denizen.toml:1:3: share: it names no `sessions`");
         assert_eq!(
             error("[agents.a]\nmodell = \"x\"\n"),
             "denizen.toml:1:9: there is no key `agents.a.modell`, did you mean `model`?"
         );
         assert!(error("a = = 1").starts_with("denizen.toml:1:5: "), "{}", error("a = = 1"));
+    }
+
+    #[test]
+    fn what_is_shared_is_for_the_sessions_that_it_names() {
+        let config = load("[[share]]\nsessions = [\"discord-*\"]\npath = \"~/book\"\n", &[], &[]).expect("one");
+        let [share] = &config.shares[..] else { panic!("{:?}", config.shares) };
+        assert_eq!((share.path.as_path(), share.mode), (Path::new("/h/book"), Access::Read));
+        let is_for = |key: &str| share.is_for(&key.parse().expect("a key"));
+        assert!(is_for("discord-1") && !is_for("telegram-dm-1") && !is_for("x-discord-1"));
     }
 
     #[test]

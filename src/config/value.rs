@@ -14,6 +14,12 @@ pub enum Value {
     Number(u64),
     /// A time span; `None` is `never`.
     Span(Option<Duration>),
+    /// A number of bytes; `None` is `never`.
+    Size(Option<u64>),
+    /// A whole number; `None` is `never`.
+    Count(Option<u64>),
+    /// TCP ports.
+    Ports(Vec<u16>),
     /// A list.
     Texts(Vec<String>),
 }
@@ -29,6 +35,12 @@ impl Value {
         match kind {
             Kind::Number(_) => {
                 text.parse().map_err(|_| format!("`{text}` is not a whole number")).and_then(|n| number(n, kind))
+            }
+            Kind::NumberOrNever(_) if text != "never" => Self::from_text(text, plain(kind)).map(Self::count),
+            Kind::Ports => {
+                let inner = text.trim_start_matches('[').trim_end_matches(']');
+                let words = inner.split(',').map(str::trim).filter(|word| !word.is_empty());
+                words.map(port).collect::<Result<_, _>>().map(Self::Ports)
             }
             Kind::Paths | Kind::Texts => {
                 let inner = text.trim_start_matches('[').trim_end_matches(']');
@@ -48,12 +60,18 @@ impl Value {
             (toml::Value::Integer(n), Kind::Number(_)) => {
                 u64::try_from(*n).map_err(|_| format!("{n} is negative")).and_then(|n| number(n, kind))
             }
+            (toml::Value::Integer(_), Kind::NumberOrNever(_)) => Self::from_toml(value, plain(kind)).map(Self::count),
+            (toml::Value::Array(items), Kind::Ports) => {
+                items.iter().map(|item| port(&item.to_string())).collect::<Result<_, _>>().map(Self::Ports)
+            }
             (toml::Value::Array(items), Kind::Paths | Kind::Texts) => items
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| format!("{item} is not text")))
                 .collect::<Result<_, _>>()
                 .map(Self::Texts),
-            (toml::Value::String(text), Kind::Text | Kind::Choice(_) | Kind::Span | Kind::SpanOrNever | Kind::Path) => {
+            (toml::Value::String(text), kind)
+                if !matches!(kind, Kind::Number(_) | Kind::Paths | Kind::Texts | Kind::Ports) =>
+            {
                 text_value(text, kind)
             }
             _ => Err(format!("{value} is not {}", expected(kind))),
@@ -66,10 +84,38 @@ impl Value {
         match self {
             Self::Text(text) => toml::Value::from(text.as_str()).to_string(),
             Self::Number(n) => n.to_string(),
-            Self::Span(None) => "\"never\"".to_owned(),
+            Self::Span(None) | Self::Size(None) | Self::Count(None) => "\"never\"".to_owned(),
             Self::Span(Some(span)) => format!("\"{}\"", written_span(*span)),
+            Self::Size(Some(bytes)) => format!("\"{}\"", written_size(*bytes)),
+            Self::Count(Some(count)) => count.to_string(),
+            Self::Ports(ports) => {
+                format!("[{}]", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+            }
             Self::Texts(items) => toml::Value::from(items.clone()).to_string(),
         }
+    }
+
+    /// A number that was read where `never` is one too.
+    fn count(self) -> Self {
+        match self {
+            Self::Number(number) => Self::Count(Some(number)),
+            other => other,
+        }
+    }
+}
+
+/// The kind of a number that is not `never`.
+fn plain(kind: Kind) -> Kind {
+    match kind {
+        Kind::NumberOrNever(least) => Kind::Number(least),
+        other => other,
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("`{text}` is no TCP port, a number from 1 to 65535")),
+        Ok(port) => Ok(port),
     }
 }
 
@@ -84,6 +130,10 @@ fn text_value(text: &str, kind: Kind) -> Result<Value, String> {
     match kind {
         Kind::Choice(choices) if !choices.contains(&text) => Err(format!("`{text}` is not {}", expected(kind))),
         Kind::SpanOrNever if text == "never" => Ok(Value::Span(None)),
+        Kind::SizeOrNever if text == "never" => Ok(Value::Size(None)),
+        Kind::NumberOrNever(_) if text == "never" => Ok(Value::Count(None)),
+        Kind::NumberOrNever(_) => Err(format!("`{text}` is not {}", expected(kind))),
+        Kind::SizeOrNever => parse_size(text).map(|size| Value::Size(Some(size))),
         Kind::Span | Kind::SpanOrNever => parse_span(text).map(|span| Value::Span(Some(span))),
         _ if text.contains('\0') => Err("it holds a NUL character".to_owned()),
         _ => Ok(Value::Text(text.to_owned())),
@@ -98,7 +148,34 @@ fn expected(kind: Kind) -> String {
         Kind::Span => "a time span such as \"30m\"".to_owned(),
         Kind::SpanOrNever => "a time span such as \"30d\", or \"never\"".to_owned(),
         Kind::Paths | Kind::Texts => "a list of texts".to_owned(),
+        Kind::Ports => "a list of TCP ports".to_owned(),
+        Kind::SizeOrNever => "a number of bytes such as \"512M\" or \"8G\", or \"never\"".to_owned(),
+        Kind::NumberOrNever(_) => "a whole number, or \"never\"".to_owned(),
+        Kind::Secret => "text, or one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }`, `{ command = [..] }`".to_owned(),
+        Kind::Section => "a section".to_owned(),
     }
+}
+
+/// The units of sizes, the largest first: powers of 1024.
+const UNITS: &[(&str, u64)] = &[("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+
+/// Reads a number of bytes such as `512M` or `8G`.
+///
+/// # Errors
+/// Where the text is none, or it is zero.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a number of bytes such as `512M` or `8G`");
+    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, bytes) = unit.unwrap_or((text, 1));
+    let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+    number.checked_mul(bytes).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
+/// A number of bytes in the largest unit that divides it.
+#[must_use]
+pub fn written_size(bytes: u64) -> String {
+    let unit = UNITS.iter().find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| bytes.to_string(), |(unit, size)| format!("{}{unit}", bytes / size))
 }
 
 /// Reads a time span such as `90s`, `30m`, `24h` or `30d`.
@@ -154,6 +231,17 @@ mod tests {
         assert!(parse_span("soon").is_err());
         assert!(parse_span("0s").is_err());
         assert!(parse_span("-5m").is_err());
+    }
+
+    #[test]
+    fn sizes_read_and_write() {
+        for (text, bytes) in [("512M", 512 << 20), ("8G", 8 << 30), ("1K", 1024), ("1000", 1000)] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+            assert_eq!(written_size(bytes), text);
+        }
+        for wrong in ["", "G", "0", "-1", "1.5G", "99999999999T"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

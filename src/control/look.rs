@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Control, ControlError};
+use crate::confine::Confinement;
 use crate::files::is_locked;
 use crate::key::Key;
-use crate::session::{Grant, Listed, Pending, Queue, Record, SessionError, Settings, Usage, Whose};
+use crate::process;
+use crate::session::{
+    Grant, Listed, MessageOptions, Pending, PendingState, Queue, Record, SessionError, Settings, Usage, Whose,
+};
+use crate::turn::{self, Subject, TurnError};
 
 /// A session as it is shown in a list.
 #[derive(Debug)]
@@ -138,6 +143,27 @@ impl Control {
         })
     }
 
+    /// What the child of a session's next turn may see and do. The second part
+    /// is a word for the person, as for a turn.
+    ///
+    /// # Errors
+    /// Where there is no such session, or it cannot be worked out.
+    pub fn walls(&self, key: &Key) -> Result<(Confinement, Option<String>), ControlError> {
+        let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
+        let record = workspace.record()?;
+        let chosen = turn::choose(&self.setup, &record, &workspace.settings()?, &MessageOptions::default())?;
+        let grant = Grant::read(&self.store, workspace.folder(), record.uuid)?;
+        let working_dir = process::working_dir_of(workspace.path(), &grant).map_err(TurnError::from)?;
+        let subject = Subject {
+            store: &self.store,
+            key,
+            folder: workspace.folder(),
+            session: workspace.path(),
+            working_dir: &working_dir,
+        };
+        Ok(turn::confinement(&self.setup, subject, &chosen).map_err(TurnError::from)?)
+    }
+
     /// The unanswered messages of a folder.
     ///
     /// # Errors
@@ -149,7 +175,11 @@ impl Control {
         let mut pending = Queue::open(&self.store, folder)?.pending()?;
         if !pending.is_empty() {
             let recorded = self.store.open_folder(folder)?.and_then(|workspace| workspace.last_recorded());
-            pending.retain(|pending| Some(pending.number) != recorded);
+            let to_channel = |pending: &Pending| pending.message.as_ref().is_ok_and(|message| message.reply.is_some());
+            pending.retain(|pending| Some(pending.number) != recorded || to_channel(pending));
+            for pending in pending.iter_mut().filter(|pending| Some(pending.number) == recorded) {
+                pending.state = PendingState::Answered;
+            }
         }
         Ok(pending)
     }

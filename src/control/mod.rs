@@ -4,6 +4,7 @@
 //! the guard. What a person is shown is decided by the caller.
 
 mod change;
+pub mod commands;
 mod keep;
 mod look;
 mod send;
@@ -17,7 +18,7 @@ use std::time::Duration;
 pub use change::{Changed, Removed};
 pub use keep::{Exported, ImportStep, Imported, RestoreOptions, Restored, Restoring};
 pub use look::{Overview, SessionStatus, Shown};
-pub use send::{Delivery, SendOptions};
+pub use send::{Delivery, Held, SendOptions, Unrecorded};
 pub use tidy::{CleanupPlan, CleanupStep};
 pub use undo::{NotUndone, Noted, UndoStep};
 
@@ -97,6 +98,9 @@ pub enum ControlError {
         /// What it has instead.
         reason: String,
     },
+    /// The session that a message was for is no longer there.
+    #[error("the session `{0}` that this was for was moved or removed meanwhile")]
+    Gone(Key),
     /// There is nothing to do it to.
     #[error("{0}")]
     Nothing(String),

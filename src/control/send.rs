@@ -6,12 +6,13 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::{Control, ControlError, Wait};
+use crate::causes::with_causes;
 use crate::files::Ticket;
 use crate::key::Key;
-use crate::message::Inbound;
+use crate::message::{Inbound, ReplyTo};
 use crate::process;
 use crate::session::{
-    Claim, Grant, Message, MessageOptions, NewSession, Opened, Outcome, PendingState, Queue, Record, SessionError,
+    Address, Claim, Grant, Message, More, NewSession, Note, Opened, Outcome, PendingState, Queue, Record, SessionError,
     Settings, Who, WorkspaceGuard,
 };
 use crate::turn::approval::Ask;
@@ -66,18 +67,92 @@ impl Delivery {
         self.guard.claim_mut().finish();
         self.result
     }
+
+    /// Lets the session go, and leaves the message in the queue: its reply is
+    /// delivered from what is recorded, however long that takes. Where nothing
+    /// is recorded, [`Unrecorded`] is what has to be said.
+    pub fn deliver_later(mut self) -> Option<Unrecorded> {
+        let unrecorded = match self.result {
+            Err(TurnError::NotRecorded { reply, source }) => {
+                Some(Unrecorded { text: reply.text, reason: Some(TurnError::Session(source).to_string()) })
+            }
+            Err(error) if !error.is_history() => {
+                Some(Unrecorded { text: String::new(), reason: Some(with_causes(&error)) })
+            }
+            _ => None,
+        };
+        if unrecorded.is_none() {
+            // Where it cannot be noted, whoever opens the session next does.
+            let _noted = self.guard.claim_mut().answered();
+        }
+        unrecorded
+    }
 }
 
-/// A message that stands in line.
-struct InHand<'a> {
-    key: &'a Key,
+/// What has to be said of a turn that the transcript does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// What the agent said.
+    pub text: String,
+    /// What went wrong.
+    pub reason: Option<String>,
+}
+
+/// A message that was accepted and stands in line.
+#[derive(Debug)]
+pub struct Held {
+    key: Key,
     /// Where the session is made, if it has to be.
-    place: &'a str,
+    place: String,
     queue: Queue,
     ticket: Ticket,
-    message: &'a Message,
+    message: Message,
     /// Whether it was left by somebody else, and is sent again.
     again: bool,
+}
+
+impl Held {
+    /// The session that it is for.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The number of its entry.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.ticket.number()
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Whether it was left by somebody else, and is sent again.
+    #[must_use]
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Sends the reply to a channel, where it would have gone to nobody.
+    ///
+    /// # Errors
+    /// Where that cannot be noted; it then goes where it went.
+    pub fn answer_to(&mut self, address: Address) -> Result<(), ControlError> {
+        self.queue.note(self.number(), &Note::Reply(address.clone()))?;
+        self.message.reply = Some(address);
+        Ok(())
+    }
+
+    /// Adds what its author wrote after it. It is kept once [`Queue::sync`] was called.
+    ///
+    /// # Errors
+    /// Where it cannot be added; nothing then is.
+    pub fn add(&mut self, more: More) -> Result<(), ControlError> {
+        Ok(self.queue.add(&mut self.ticket, &mut self.message, more)?)
+    }
 }
 
 impl Control {
@@ -92,25 +167,38 @@ impl Control {
         options: SendOptions<'_>,
         wait: &mut Wait<'_>,
     ) -> Result<Delivery, ControlError> {
+        let held = self.accept(inbound)?;
+        self.answer(held, options, wait).await
+    }
+
+    /// Accepts a message: when this returns, it is kept until it is answered.
+    ///
+    /// # Errors
+    /// Where the message is not accepted; nothing is then changed.
+    pub fn accept(&self, inbound: &Inbound) -> Result<Held, ControlError> {
         let key = &inbound.key;
         let session = self.check(inbound)?;
-        let folder = key.folder_name();
-        let queue = Queue::open(&self.store, &folder)?;
+        let queue = Queue::open(&self.store, &key.folder_name())?;
         let attached = match inbound.attachments.as_slice() {
-            [] => None,
+            [] => inbound.received.clone(),
             files => Some(queue.attach(files)?),
         };
         let message = Message {
-            at: crate::session::now(),
-            session,
             author: inbound.author.clone(),
-            text: inbound.text.clone(),
             options: inbound.options.clone(),
             attached,
+            reply: match &inbound.reply {
+                ReplyTo::Terminal => None,
+                ReplyTo::Channel(address) => Some(address.clone()),
+            },
+            id: inbound.id.clone(),
+            title: inbound.title.clone(),
+            late: inbound.late,
+            ..Message::plain(session, &inbound.text)
         };
-        let ticket = self.accept(key, &queue, &message)?;
-        let place = inbound.reply.place();
-        self.answer(InHand { key, place, queue, ticket, message: &message, again: false }, options, wait).await
+        let place = inbound.reply.place().to_owned();
+        let ticket = self.join(key, &queue, &message)?;
+        Ok(Held { key: key.clone(), place, queue, ticket, message, again: false })
     }
 
     /// Sends again what was not answered: the first message whose turn was
@@ -124,6 +212,22 @@ impl Control {
         options: SendOptions<'_>,
         wait: &mut Wait<'_>,
     ) -> Result<Delivery, ControlError> {
+        let held = self.unanswered(key, None, options.interrupt, wait).await?;
+        self.answer(held, options, wait).await
+    }
+
+    /// Takes what [`Control::retry`] would send again. A message that is made
+    /// anew of a turn that failed gets its reply at `reply`.
+    ///
+    /// # Errors
+    /// Where there is no such message, or the session stays busy.
+    pub async fn unanswered(
+        &self,
+        key: &Key,
+        reply: Option<Address>,
+        interrupt: &Notify,
+        wait: &mut Wait<'_>,
+    ) -> Result<Held, ControlError> {
         let Some(workspace) = self.store.find(key)? else {
             return Err(SessionError::NoSuchSession(key.to_string()).into());
         };
@@ -131,7 +235,7 @@ impl Control {
         // not to be sent again.
         tokio::select! {
             opened = self.guard(key, wait) => drop(opened?),
-            () = options.interrupt.notified() => return Err(TurnError::Stopped.into()),
+            () = interrupt.notified() => return Err(TurnError::Stopped.into()),
         }
         let record = workspace.record()?;
         let queue = Queue::open(&self.store, &key.folder_name())?;
@@ -141,9 +245,8 @@ impl Control {
             if !dead || message.session.is_some_and(|session| session != record.uuid) {
                 continue;
             }
-            if let Some(ticket) = queue.line().take_over(pending.number)? {
-                let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: true };
-                return self.answer(in_hand, options, wait).await;
+            if let Some(held) = self.take_over(key, pending.number)? {
+                return Ok(held);
             }
         }
         let failed = record.last_turn.as_ref().is_some_and(|last| last.outcome == Outcome::Failed);
@@ -153,17 +256,35 @@ impl Control {
                 "there is nothing to retry in `{key}`: every message was answered"
             )));
         };
-        let message = Message {
-            at: crate::session::now(),
-            session: Some(record.uuid),
-            author: line.author,
-            text: line.text,
-            options: MessageOptions::default(),
-            attached: None,
-        };
-        let ticket = self.accept(key, &queue, &message)?;
-        let in_hand = InHand { key, place: &record.place, queue, ticket, message: &message, again: false };
-        self.answer(in_hand, options, wait).await
+        let message = Message { author: line.author, reply, ..Message::plain(Some(record.uuid), &line.text) };
+        let ticket = self.join(key, &queue, &message)?;
+        Ok(Held { key: key.clone(), place: record.place, queue, ticket, message, again: false })
+    }
+
+    /// Takes over the message of an entry whose turn was interrupted or never
+    /// began. `None` where it is none of these.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn take_over_unanswered(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
+        let dead = |state| matches!(state, PendingState::Left | PendingState::Interrupted);
+        if self.pending(&key.folder_name())?.iter().any(|pending| pending.number == number && dead(pending.state)) {
+            return self.take_over(key, number);
+        }
+        Ok(None)
+    }
+
+    /// Takes over a message whose owner died. `None` where its owner lives, or
+    /// it is gone.
+    ///
+    /// # Errors
+    /// Where the entry cannot be read.
+    pub fn take_over(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
+        let queue = Queue::open(&self.store, &key.folder_name())?;
+        let Some(ticket) = queue.line().take_over(number)? else { return Ok(None) };
+        let message = queue.entry(number)?.message;
+        let place = message.reply.as_ref().map_or("terminal", |reply| &reply.network).to_owned();
+        Ok(Some(Held { key: key.clone(), place, queue, ticket, message, again: true }))
     }
 
     /// Asks the provider to compact the current conversation.
@@ -182,14 +303,7 @@ impl Control {
         };
         let (provider, _) = provider_of(&self.setup.config, &current.provider)?;
         let prompt = provider.compact_prompt().ok_or_else(|| ControlError::CannotCompact(current.provider.clone()))?;
-        let message = Message {
-            at: crate::session::now(),
-            session: Some(guard.record().uuid),
-            author: None,
-            text: prompt.to_owned(),
-            options: MessageOptions::default(),
-            attached: None,
-        };
+        let message = Message::plain(Some(guard.record().uuid), prompt);
         let SendOptions { stream, interrupt, approvals } = options;
         let request = Request { message: &message, raw: true, stream, interrupt, approvals };
         let (_guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
@@ -209,7 +323,7 @@ impl Control {
     }
 
     /// Puts a message in line, if there is room for it.
-    fn accept(&self, key: &Key, queue: &Queue, message: &Message) -> Result<Ticket, ControlError> {
+    fn join(&self, key: &Key, queue: &Queue, message: &Message) -> Result<Ticket, ControlError> {
         let waiting = self.setup.config.limits.queued;
         if let Some(ticket) = queue.accept(message, waiting)? {
             return Ok(ticket);
@@ -222,21 +336,24 @@ impl Control {
     }
 
     /// Takes the turn of a message that stands in line.
-    async fn answer(
+    ///
+    /// # Errors
+    /// Where the session stays busy or cannot be opened. A message from a
+    /// terminal is then let go, because its sender is told; any other stays.
+    pub async fn answer(
         &self,
-        in_hand: InHand<'_>,
+        held: Held,
         options: SendOptions<'_>,
         wait: &mut Wait<'_>,
     ) -> Result<Delivery, ControlError> {
-        let number = in_hand.ticket.number();
-        let folder = in_hand.key.folder_name();
-        let (message, again) = (in_hand.message.clone(), in_hand.again);
-        let guard = match self.enter(in_hand, options, wait).await {
+        let number = held.number();
+        let folder = held.key.folder_name();
+        let message = held.message.clone();
+        let stays = held.again || message.reply.is_some();
+        let guard = match self.enter(held, options, wait).await {
             Ok(guard) => guard,
             Err(error) => {
-                // Its sender is told, so the message does not wait any longer;
-                // one that was left by somebody else is still owed an answer.
-                if !again {
+                if !stays {
                     Queue::open(&self.store, &folder)?.discard(number)?;
                 }
                 return Err(error);
@@ -252,23 +369,30 @@ impl Control {
     /// Waits for the session of a message, and opens or makes it.
     async fn enter(
         &self,
-        in_hand: InHand<'_>,
+        held: Held,
         options: SendOptions<'_>,
         wait: &mut Wait<'_>,
     ) -> Result<WorkspaceGuard, ControlError> {
-        let InHand { key, place, queue, ticket, message, again: _ } = in_hand;
+        let Held { key, place, queue, ticket, message, again: _ } = held;
         let attached = message.attached.clone();
+        let gone = || ControlError::Gone(key.clone());
         let mut claim = Claim::with_message(self.store.clone(), &key.folder_name(), queue, ticket, attached);
         let mut tell = |waiting| (wait.tell)(Progress::Waiting(waiting));
         let lock = tokio::select! {
             waited = claim.wait(wait.limit, &mut tell) => waited?,
             () = options.interrupt.notified() => return Err(TurnError::Stopped.into()),
         };
+        // What came from a channel may wait for long: whoever has the name by
+        // then may be somebody else.
+        let named = message.session.filter(|_| message.reply.is_some());
         let (lock, claim) = match self.store.open(lock, claim)? {
+            Opened::Session(guard) if named.is_some_and(|uuid| guard.record().uuid != uuid) => return Err(gone()),
             Opened::Session(guard) => return Ok(*guard),
+            Opened::Missing(..) if named.is_some() => return Err(gone()),
             Opened::Missing(lock, claim) => (lock, claim),
         };
-        let new = self.new_session(key, place, message.options.agent.as_deref())?;
+        let mut new = self.new_session(&key, &place, message.options.agent.as_deref())?;
+        new.title.clone_from(&message.title);
         let guard = self.store.create(lock, claim, new)?;
         if let Some(directory) = &self.setup.config.working_dir {
             let mut grant = Grant::none(guard.record().uuid);
@@ -298,7 +422,7 @@ impl Control {
     /// Returns the uuid of its session, where that exists.
     fn check(&self, inbound: &Inbound) -> Result<Option<Uuid>, ControlError> {
         let length = inbound.text.len();
-        if inbound.text.trim().is_empty() && inbound.attachments.is_empty() {
+        if inbound.text.trim().is_empty() && inbound.attachments.is_empty() && inbound.received.is_none() {
             return Err(ControlError::Message("the message is empty".to_owned()));
         }
         if length > MAX_MESSAGE_BYTES {

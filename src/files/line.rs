@@ -43,6 +43,8 @@ pub struct Ticket {
     first: bool,
     /// Whether nobody at all stood there, dead or alive.
     alone: bool,
+    /// Whether what is added for the first was added to the entry.
+    added: bool,
 }
 
 /// The ending of files that hold nothing but a place.
@@ -119,7 +121,8 @@ impl Line {
         let mut ticket = self.add(&places, HOLD)?;
         // Only what is whole gets the name of an entry: a part of one would stay
         // for ever, and nobody could take it.
-        let entry = if ticket.first { [entry, if_first].concat() } else { entry.to_vec() };
+        ticket.added = ticket.first && !if_first.is_empty();
+        let entry = if ticket.added { [entry, if_first].concat() } else { entry.to_vec() };
         ticket.note(&entry, durability)?;
         let (hold, name) = (file_name(ticket.number, HOLD), file_name(ticket.number, ENTRY));
         self.dir.move_entry(Path::new(&hold), &self.dir, Path::new(&name))?;
@@ -146,10 +149,28 @@ impl Line {
             Err(error) => return Err(Error::io("open", &path, error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Some(Ticket { path, number, file, kept: true, first: false, alone: false })),
+            Ok(()) => Ok(Some(Ticket { path, number, file, kept: true, first: false, alone: false, added: false })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(Error::io("lock", &path, source)),
         }
+    }
+
+    /// Adds a note to an entry, whoever owns it. `false` where it is gone.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn note(&self, number: u64, line: &[u8], durability: Durability) -> Result<bool, Error> {
+        let path = self.dir.path().join(file_name(number, ENTRY));
+        let mut file = match std::fs::OpenOptions::new().append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::io("open", &path, error)),
+        };
+        file.write_all(line).map_err(|source| Error::io("write", &path, source))?;
+        if durability == Durability::Power {
+            file.sync_data().map_err(|source| Error::io("sync", &path, source))?;
+        }
+        Ok(true)
     }
 
     /// Everybody in the line, in order.
@@ -222,7 +243,7 @@ impl Line {
         let path = self.dir.path().join(name);
         file.lock().map_err(|source| Error::io("lock", &path, source))?;
         let first = !places.iter().any(|place| place.alive);
-        Ok(Ticket { path, number, file, kept: false, first, alone: places.is_empty() })
+        Ok(Ticket { path, number, file, kept: false, first, alone: places.is_empty(), added: false })
     }
 }
 
@@ -239,10 +260,10 @@ impl Ticket {
         self.kept
     }
 
-    /// Whether nobody alive stood before this place when it was taken.
+    /// Whether the entry got what is added for the first in line.
     #[must_use]
-    pub fn came_first(&self) -> bool {
-        self.first
+    pub fn has_addition(&self) -> bool {
+        self.added
     }
 
     /// Whether the line was empty when this place in it was taken.

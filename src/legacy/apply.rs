@@ -20,8 +20,7 @@ use crate::causes::with_causes;
 use crate::files::{Dir, Durability, Lock, make_private_dir};
 use crate::key::Key;
 use crate::session::{
-    Author, Conversation, Grant, Message, MessageOptions, Planted, Planting, ProviderChoice, Queue, Record, Settings,
-    Store,
+    Author, Conversation, Grant, Message, Planted, Planting, ProviderChoice, Queue, Record, Settings, Store,
 };
 
 /// What was done.
@@ -372,11 +371,8 @@ fn replay(store: &Store, left: &LeftMessage) -> Result<Outcome, LegacyError> {
     let author = Author { id: left.from.0.clone(), name: left.from.1.clone() };
     let message = Message {
         at: left.at,
-        session: Some(record.uuid),
         author: (!author.id.is_empty()).then_some(author),
-        text: left.text.clone(),
-        options: MessageOptions::default(),
-        attached: None,
+        ..Message::plain(Some(record.uuid), &left.text)
     };
     let queue = Queue::open(store, &folder)?;
     let waits = |pending: &crate::session::Pending| pending.message.as_ref().is_ok_and(|found| *found == message);

@@ -2,9 +2,10 @@
 //!
 //! It holds the session's run lock, becomes child subreaper, so that nothing a
 //! provider starts can leave its tree, watches its own parent through a pidfd,
-//! and ends every descendant when the provider exits, the deadline passes, a
-//! stop is requested or the parent dies; then itself. It runs without a runtime
-//! and does as little as possible, because every turn pays for it.
+//! starts the provider inside its walls, and ends every descendant when the
+//! provider exits, the deadline passes, a limit is passed, a stop is requested
+//! or the parent dies; then itself. It runs without a runtime and does as little
+//! as possible, because every turn pays for it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -22,8 +23,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::descendants;
-use crate::confine::Confinement;
+use super::{descendants, inside};
+use crate::confine::limits::Watch;
+use crate::confine::{Confinement, Excess, Level, Rule};
 use crate::files::Lock;
 
 /// How long descendants get between being asked to end and being killed.
@@ -75,6 +77,8 @@ pub enum Outcome {
     Deadline,
     /// It was asked to stop.
     Stopped,
+    /// It used more of the machine than its session may.
+    Excess(Excess),
     /// It could not be started.
     NotStarted(String),
     /// The launcher itself was killed.
@@ -98,7 +102,7 @@ impl Orders {
             self.stop.clone().into(),
             deadline.into(),
             if self.terminal { "terminal" } else { "pipes" }.into(),
-            self.confinement.to_string().into(),
+            self.confinement.to_arg().into(),
         ];
         args.extend(self.command.iter().cloned());
         args
@@ -116,7 +120,7 @@ impl Orders {
             millis => Some(Duration::from_millis(millis.parse().ok()?)),
         };
         let terminal = args.next()? == "terminal";
-        let confinement = args.next()?.to_str()?.parse().ok()?;
+        let confinement = Confinement::from_arg(args.next()?.to_str()?)?;
         let command: Vec<OsString> = args.collect();
         (!command.is_empty()).then_some(Self { parent, run_lock, stop, deadline, terminal, confinement, command })
     }
@@ -181,6 +185,7 @@ enum Reason {
     Exited,
     Deadline,
     Stopped,
+    Excess(Excess),
 }
 
 impl Launcher {
@@ -207,31 +212,39 @@ impl Launcher {
             }
         }
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        close_fds::set_fds_cloexec(3, &[]);
-        orders.confinement.apply();
+        if orders.confinement.has(Rule::Descriptors) {
+            close_fds::set_fds_cloexec(3, &[]);
+        }
         Ok(Self { parent: parent_fd, signalled })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the launcher is what `process::spawn` starts")]
     fn supervise(&self, orders: &Orders) -> Outcome {
         let deadline = orders.deadline.map(|deadline| Instant::now() + deadline);
-        let Some((program, args)) = orders.command.split_first() else {
-            return Outcome::NotStarted("no program was named".to_owned());
-        };
         if orders.stop.exists() {
             return Outcome::Stopped;
         }
-        let child = match std::process::Command::new(program).args(args).spawn() {
-            Ok(child) => child,
-            Err(error) => return Outcome::NotStarted(format!("{}: {error}", Path::new(program).display())),
+        let mut started = match inside::start(&orders.confinement, &orders.command) {
+            Ok(started) => started,
+            Err(reason) => return Outcome::NotStarted(reason),
         };
-        let pid = child.id();
+        let pid = started.pid;
         let reason = self.wait(orders, pid, deadline).unwrap_or(Reason::Stopped);
-        let grace = if matches!(reason, Reason::Exited) { LEFTOVER_GRACE } else { GRACE };
-        let status = self.end_all(pid, grace);
+        let grace = match reason {
+            Reason::Exited => LEFTOVER_GRACE,
+            Reason::Deadline | Reason::Stopped => GRACE,
+            // What takes the machine from others is not asked.
+            Reason::Excess(_) => Duration::ZERO,
+        };
+        let bubblewrap = match &orders.confinement.walls {
+            Some(walls) if matches!(walls.level, Level::Full { .. }) => Some(pid),
+            _ => None,
+        };
+        let status = self.end_all(pid, bubblewrap, grace);
         match reason {
             Reason::Deadline => Outcome::Deadline,
             Reason::Stopped => Outcome::Stopped,
+            Reason::Excess(excess) => Outcome::Excess(excess),
+            Reason::Exited if !started.is_inside() => Outcome::NotStarted("its walls could not be put up".to_owned()),
             Reason::Exited => match status.map(|status| (status.code(), status.signal())) {
                 Some((Some(code), _)) => Outcome::Exited(code),
                 Some((None, Some(signal))) => Outcome::Signalled(signal),
@@ -244,6 +257,7 @@ impl Launcher {
     fn wait(&self, orders: &Orders, pid: u32, deadline: Option<Instant>) -> std::io::Result<Reason> {
         let child = Pid::from_raw(pid.cast_signed()).ok_or_else(|| std::io::Error::other("no child"))?;
         let child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
+        let mut watch = Watch::new(&orders.confinement.limits);
         loop {
             let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(Instant::now()));
             let ready = {
@@ -265,12 +279,16 @@ impl Launcher {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Reason::Deadline);
             }
+            if let Some(excess) = watch.look(|| descendants::of(std::process::id())) {
+                return Ok(Reason::Excess(excess));
+            }
         }
     }
 
     /// Ends every descendant: asks, waits, kills, until none is left. Returns
-    /// how the provider itself ended.
-    fn end_all(&self, provider: u32, grace: Duration) -> Option<ExitStatus> {
+    /// how the provider itself ended. `bubblewrap` is not asked: with its end the
+    /// kernel kills everything inside, and nothing there could finish.
+    fn end_all(&self, provider: u32, bubblewrap: Option<u32>, grace: Duration) -> Option<ExitStatus> {
         let mut status = None;
         let mut asked = Vec::new();
         let killing_from = Instant::now() + grace;
@@ -285,7 +303,8 @@ impl Launcher {
                 descendants::signal(&living, Signal::STOP);
                 descendants::signal(&living, Signal::KILL);
             } else {
-                let new: Vec<u32> = living.into_iter().filter(|pid| !asked.contains(pid)).collect();
+                let is_new = |pid: &u32| !asked.contains(pid) && Some(*pid) != bubblewrap;
+                let new: Vec<u32> = living.into_iter().filter(is_new).collect();
                 descendants::signal(&new, Signal::TERM);
                 asked.extend(new);
             }
@@ -327,7 +346,7 @@ mod tests {
             stop: "/r/state/control/a.stop".into(),
             deadline: Some(Duration::from_millis(1500)),
             terminal: false,
-            confinement: Confinement::Off,
+            confinement: Confinement::default(),
             command: vec!["/bin/x".into(), "--".into(), "".into()],
         };
         assert_eq!(Orders::from_args(orders.to_args()), Some(orders));

@@ -4,8 +4,11 @@
 //! owner granted it; there is no way to start one elsewhere.
 
 mod descendants;
+pub mod inside;
 pub mod launcher;
 mod permit;
+pub mod probe;
+mod secret;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,6 +25,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 pub use launcher::{Orders, Outcome};
 pub use permit::Permit;
+pub use secret::secret;
 
 use crate::config::Environment;
 use crate::confine::Confinement;
@@ -118,8 +122,16 @@ static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 /// # Errors
 /// Where the granted directory is not there.
 pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
+    working_dir_of(guard.path(), grant)
+}
+
+/// The same for a session that is not in hand.
+///
+/// # Errors
+/// As [`working_dir`].
+pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnError> {
     match &grant.working_dir {
-        None => Ok(guard.path().to_owned()),
+        None => Ok(session.to_owned()),
         Some(path) => std::fs::canonicalize(path)
             .and_then(|real| if real.is_dir() { Ok(real) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
             .map_err(|source| SpawnError::WorkingDirectory { path: path.clone(), source }),
@@ -175,13 +187,16 @@ fn start(
         stop,
         deadline: launch.deadline,
         terminal,
-        confinement: launch.confinement,
+        confinement: launch.confinement.clone(),
         command,
     };
+    own_places(store, guard.folder(), &launch.confinement)?;
     // What a killed launcher leaves behind comes to this process.
     let _adopting = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let mut process = tokio::process::Command::new(launch.launcher);
     process.arg("__run").args(orders.to_args()).current_dir(&working_dir).env_clear().envs(launch.environment.iter());
+    let named = |name: &str| invocation.env.iter().any(|(named, _)| named == name);
+    process.envs(launch.confinement.variables().into_iter().filter(|(name, _)| !named(name)));
     if terminal {
         process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     } else {
@@ -201,6 +216,37 @@ fn start(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stopper = Stopper { launcher: Arc::new(AtomicU32::new(child.id().unwrap_or(0))) };
     Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdin, stdout, stderr })
+}
+
+/// Makes the home and the directory of temporary files that a child behind walls
+/// has. A child could have put anything in their place, and what was temporary
+/// is gone with the child that made it.
+fn own_places(store: &Store, folder: &str, confinement: &Confinement) -> Result<(), SpawnError> {
+    let Some(walls) = &confinement.walls else { return Ok(()) };
+    let homes = store.homes_path(folder);
+    files::make_private_dir(&homes, files::Durability::Process)?;
+    let homes = files::Dir::open(&homes)?;
+    for (path, temporary) in [(&walls.home, false), (&walls.temporary, true)] {
+        let Some(name) = path.file_name().map(Path::new) else { continue };
+        if temporary || homes.open_dir(name).is_err() {
+            remove_whole(path)?;
+            homes.make_dir(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes whatever is there. No link is followed.
+///
+/// # Errors
+/// Where it cannot be removed whole.
+pub(crate) fn remove_whole(path: &Path) -> Result<(), files::Error> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(metadata) if !metadata.is_dir() => std::fs::remove_file(path),
+        _ => std::fs::remove_dir_all(path),
+    };
+    removed.map_err(|source| files::Error::Io { action: "remove", path: path.to_owned(), source })
 }
 
 /// The input as a file in memory, whole before the child is started: through a

@@ -3,18 +3,33 @@
 //! A permit is a lock on one of `state/permits/<number>`. Who finds none free
 //! stands in line; only the first in line looks again and again.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::files::{Durability, Error, Line, Lock, make_private_dir};
 use crate::session::Store;
 
-/// How often the first in line looks for a free permit.
+/// How often the first in line looks for a permit that another process gave back.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Permission to run one turn. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Permit {
+    // The lock ends before others are told.
     _lock: Lock,
+    _told: Told,
+}
+
+/// Tells this process's first in line when it is dropped.
+#[derive(Debug)]
+struct Told(Arc<Notify>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Permit {
@@ -23,16 +38,22 @@ impl Permit {
     ///
     /// # Errors
     /// Where a file of the permits cannot be opened.
-    pub async fn take(store: &Store, turns: u64, tell: &mut dyn FnMut()) -> Result<Self, Error> {
+    pub async fn take(store: &Store, turns: u64, tell: &mut (dyn FnMut() + Send)) -> Result<Self, Error> {
         let line_path = store.state_path("permits/line");
         let waiting = match Line::open_existing(&line_path)? {
             Some(line) => !line.is_empty()?,
             None => false,
         };
-        if !waiting && let Some(permit) = Self::try_take(store, turns)? {
+        if !waiting
+            && let Ok(_alone) = store.turnstile().try_lock()
+            && let Some(permit) = Self::try_take(store, turns)?
+        {
             return Ok(permit);
         }
         tell();
+        // One of this process stands in line at a time, the others behind it, in
+        // order: each place in line that is waited for takes a thread.
+        let _first = store.turnstile().lock().await;
         let line = Line::open(&line_path, Durability::Process)?;
         let ticket = line.join()?;
         while let Some(ahead) = line.ahead_of(&ticket)? {
@@ -46,7 +67,7 @@ impl Permit {
             if let Some(permit) = Self::try_take(store, turns)? {
                 return Ok(permit);
             }
-            tokio::time::sleep(LOOK).await;
+            let _told = tokio::time::timeout(LOOK, store.given_back().notified()).await;
         }
     }
 
@@ -62,7 +83,7 @@ impl Permit {
                 taken => taken,
             };
             if let Some(lock) = taken? {
-                return Ok(Some(Self { _lock: lock }));
+                return Ok(Some(Self { _lock: lock, _told: Told(store.given_back().clone()) }));
             }
         }
         Ok(None)

@@ -11,6 +11,7 @@
 
 mod control;
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -20,10 +21,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Continuation, Decision, End, Event, Failure, FailureKind, Input, Invocation, Layout, Parser, Provider,
+    Continuation, Decision, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
     ProviderError, Step, Turn, User, UsersOwn, plain_prompt,
 };
-use crate::session::Usage;
+use crate::session::{PermissionMode, Usage};
 
 /// The provider.
 #[derive(Debug)]
@@ -63,6 +64,11 @@ impl Provider for Claude {
 
     fn login_files(&self) -> &'static [&'static str] {
         &[".claude/.credentials.json", ".claude.json"]
+    }
+
+    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+        let directory = user.directory("CLAUDE_CONFIG_DIR", ".claude");
+        directory.map(|directory| LoginFile::renewed(directory.join(".credentials.json"))).into_iter().collect()
     }
 
     fn holds(&self, id: &str, file: &Path) -> bool {
@@ -134,10 +140,9 @@ impl Claude {
     /// What a headless turn and the terminal UI have in common.
     fn common(&self, turn: &Turn<'_>) -> Invocation {
         let mut invocation = Invocation::of(turn.program);
-        let user = turn.user;
         invocation
             .env("CLAUDE_CONFIG_DIR", turn.place.home.as_os_str())
-            .env("CLAUDE_SECURESTORAGE_CONFIG_DIR", user.environment.get_os("CLAUDE_CONFIG_DIR").unwrap_or_default())
+            .env("CLAUDE_SECURESTORAGE_CONFIG_DIR", login_directory(turn))
             // `@path` in a message would inline any file of the machine.
             .env("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1")
             .env("DISABLE_AUTOUPDATER", "1");
@@ -152,9 +157,21 @@ impl Claude {
         if let Some(model) = turn.model {
             invocation.args(["--model", model]);
         }
+        if turn.walled && turn.permission_mode == PermissionMode::BypassPermissions {
+            // As root it does anything only where it is told that it is kept in.
+            invocation.env("IS_SANDBOX", "1");
+        }
         invocation.args(["--permission-mode", turn.permission_mode.name()]);
         invocation
     }
+}
+
+/// Where the login is: the directory that the user chose, else the usual one,
+/// which an empty text means. Inside walls HOME is another, so it has to be named.
+fn login_directory(turn: &Turn<'_>) -> OsString {
+    let chosen = turn.user.environment.get_os("CLAUDE_CONFIG_DIR").map(OsString::from);
+    let usual = || turn.walled.then(|| turn.user.at_home(".claude")).flatten().map(Into::into);
+    chosen.or_else(usual).unwrap_or_default()
 }
 
 fn add_conversation(invocation: &mut Invocation, turn: &Turn<'_>) {

@@ -21,8 +21,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, Parser, Provider, ProviderError, Step,
-    Turn, User, UsersOwn,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
+    ProviderError, Step, Turn, User, UsersOwn,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -67,6 +67,17 @@ impl Provider for Codex {
         let stem = file.file_name()?.to_str()?.strip_suffix(".jsonl")?;
         let id = stem.get(stem.len().checked_sub(36)?..)?;
         self.holds(id, file).then(|| id.to_owned())
+    }
+
+    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+        let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Vec::new() };
+        vec![LoginFile::renewed(directory.join("auth.json")), LoginFile::read(directory.join("config.toml"))]
+    }
+
+    /// Its own sandbox is made by bubblewrap too, which Landlock forbids to
+    /// mount: inside walls they are the sandbox.
+    fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
+        sandbox(mode) == "read-only" && !(asks && server::asks_about_everything(mode))
     }
 
     fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
@@ -142,9 +153,14 @@ fn sandbox(mode: PermissionMode) -> &'static str {
     }
 }
 
+/// The sandbox of a turn: none of its own inside walls.
+fn sandbox_of(turn: &Turn<'_>) -> &'static str {
+    if turn.walled { "danger-full-access" } else { sandbox(turn.permission_mode) }
+}
+
 /// What `exec` and the terminal UI have in common.
 fn add_flags(invocation: &mut Invocation, turn: &Turn<'_>) {
-    let sandbox = sandbox(turn.permission_mode);
+    let sandbox = sandbox_of(turn);
     // The sandbox is not remembered: without it a resumed turn is read-only.
     invocation.args(["-s", sandbox]);
     add_common(invocation, turn);

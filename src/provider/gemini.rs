@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Parser, Provider, ProviderError, Step, Turn,
-    User, plain_prompt,
+    Continuation, End, Event, Failure, FailureKind, Input, Invocation, LoginFile, Parser, Provider, ProviderError,
+    Step, Turn, User, plain_prompt,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -33,6 +33,9 @@ pub(super) struct Gemini;
 /// The project's name in the home. The CLI would take it from the working
 /// directory and number it when two are alike; it keeps to one that it is given.
 const PROJECT: &str = "session";
+
+/// What a login with an account leaves in the user's Gemini home.
+const LOGIN_FILES: &[&str] = &["oauth_creds.json", "google_accounts.json", "gemini-credentials.json"];
 
 const VARIABLES: &[&str] = &[
     "GEMINI_API_KEY",
@@ -73,6 +76,10 @@ impl Provider for Gemini {
     }
 
     /// `chats/session-<minute>-<first 8 of the id>.jsonl`.
+    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+        LOGIN_FILES.iter().filter_map(|file| user_file(user, file)).map(LoginFile::renewed).collect()
+    }
+
     fn holds(&self, id: &str, file: &Path) -> bool {
         let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return false };
         is_id(id)
@@ -104,7 +111,7 @@ impl Provider for Gemini {
             ),
         ];
         // The CLI writes through such a link when it renews a login.
-        for file in ["oauth_creds.json", "google_accounts.json", "gemini-credentials.json"] {
+        for file in LOGIN_FILES {
             if let Some(to) = user_file(turn.user, file).filter(|path| (turn.user.read)(path).is_some()) {
                 steps.push(Step::Link { at: home.join(file), to });
             }

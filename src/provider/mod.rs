@@ -24,7 +24,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::config::keys::KeySpec;
-use crate::session::Usage;
+use crate::session::{PermissionMode, Usage};
 
 pub use environment::{BASIC_VARIABLES, child_environment};
 pub use options::{COMMON_KEYS, Options, OptionsError};
@@ -65,6 +65,21 @@ pub trait Provider: Sync {
     /// the home directory.
     fn login_files(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The files of the user that its child needs for the login and the choice of
+    /// a model server, and nothing else of him.
+    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+        let _ = user;
+        Vec::new()
+    }
+
+    /// Whether, inside walls, these have to keep the session's folder as it is:
+    /// where a CLI's own sandbox does so outside, which cannot be put up inside.
+    /// Where somebody is asked about every change, they need not.
+    fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
+        let _ = (mode, asks);
+        false
     }
 
     /// Whether it keeps its conversations in files below `provider/<name>/`. One
@@ -127,6 +142,27 @@ pub trait Provider: Sync {
     /// The prompt that makes it compact the conversation, where it has one.
     fn compact_prompt(&self) -> Option<&'static str> {
         None
+    }
+}
+
+/// A file of the user that a provider's child needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginFile {
+    /// Where it is. It need not exist.
+    pub path: PathBuf,
+    /// Whether the CLI rewrites it, when it renews a login.
+    pub write: bool,
+}
+
+impl LoginFile {
+    /// A file that is only read.
+    fn read(path: PathBuf) -> Self {
+        Self { path, write: false }
+    }
+
+    /// A file that the CLI rewrites.
+    fn renewed(path: PathBuf) -> Self {
+        Self { path, write: true }
     }
 }
 
@@ -378,11 +414,17 @@ pub struct End<'a> {
 }
 
 impl End<'_> {
+    /// The last few lines of what it printed on standard error, on one.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        last_words(self.stderr)
+    }
+
     /// The failure of a process that ended without a final word: its last lines
     /// on standard error, else how it ended.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        let said = last_words(self.stderr);
+        let said = self.last_words();
         let message = match (said.is_empty(), self.code) {
             (false, _) => said,
             (true, Some(code)) => format!("it ended with exit code {code} and without a final event"),

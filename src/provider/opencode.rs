@@ -8,14 +8,14 @@
 //! directory of the turn the CLI answers in the *old* one and never ends, so
 //! the names are corrected first, whenever the home is new.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Format, Input, Invocation, Parser, Provider, ProviderError, Step,
-    Turn, User,
+    Continuation, End, Event, Failure, FailureKind, Format, Input, Invocation, LoginFile, Parser, Provider,
+    ProviderError, Step, Turn, User,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -89,6 +89,13 @@ impl Provider for OpenCode {
 
     fn login_files(&self) -> &'static [&'static str] {
         &[".local/share/opencode/auth.json", ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc"]
+    }
+
+    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+        let data = user.directory("XDG_DATA_HOME", ".local/share");
+        let own = data.map(|directory| LoginFile::renewed(directory.join("opencode/auth.json")));
+        let named = UserConfig::find(user).map(|config| config.files(user)).unwrap_or_default();
+        own.into_iter().chain(named.into_iter().map(LoginFile::read)).collect()
     }
 
     fn holds(&self, id: &str, file: &Path) -> bool {
@@ -285,6 +292,16 @@ impl UserConfig {
             absolute.push_str(part);
         }
         Some(Self { text: absolute })
+    }
+
+    /// The files that it takes values from, as `{file:path}`.
+    fn files(&self, user: &User<'_>) -> Vec<PathBuf> {
+        let names = self.text.split("{file:").skip(1).filter_map(|part| Some(part.split_once('}')?.0.trim()));
+        let absolute = |name: &str| match name.strip_prefix("~/") {
+            Some(below) => user.at_home(below),
+            None => Some(PathBuf::from(name)),
+        };
+        names.filter_map(absolute).collect()
     }
 
     /// The variables that it takes values from, as `{env:NAME}`.

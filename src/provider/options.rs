@@ -1,5 +1,6 @@
 //! `[providers.<name>]`: the section of one provider, read by its owner.
 
+use crate::config::NetworkMode;
 use crate::config::keys::{KeySpec, Kind, nearest};
 use crate::config::value::Value;
 use crate::session::PermissionMode;
@@ -27,6 +28,18 @@ pub const COMMON_KEYS: &[KeySpec] = &[
         default: "[]",
         help: "Names of environment variables that the program inherits beyond the basics and its login.",
     },
+    KeySpec {
+        name: "network",
+        kind: Kind::Choice(&["open", "providers", "none"]),
+        default: "",
+        help: "What its agents may reach, where that is not what `network` says for all.",
+    },
+    KeySpec {
+        name: "read",
+        kind: Kind::Texts,
+        default: "[]",
+        help: "Files and directories that the program reads beside the system and its own installation, which is found by itself.",
+    },
 ];
 
 /// The section of a provider.
@@ -42,6 +55,10 @@ pub struct Options {
     pub permission_mode: PermissionMode,
     /// Names of variables that the program inherits.
     pub env: Vec<String>,
+    /// What it may reach over the network, where that is not the same for all.
+    pub network: Option<NetworkMode>,
+    /// Files and directories that its child may read beside the system, as written.
+    pub read: Vec<String>,
     /// The arguments of a `command`.
     pub args: Vec<String>,
 }
@@ -75,8 +92,16 @@ impl Options {
     /// The options of a section that is not there.
     #[must_use]
     pub fn none(name: &str) -> Self {
-        let (program, model, env, args) = (None, None, Vec::new(), Vec::new());
-        Self { name: name.to_owned(), program, model, permission_mode: PermissionMode::AcceptEdits, env, args }
+        Self {
+            name: name.to_owned(),
+            program: None,
+            model: None,
+            permission_mode: PermissionMode::AcceptEdits,
+            env: Vec::new(),
+            network: None,
+            read: Vec::new(),
+            args: Vec::new(),
+        }
     }
 
     /// Reads a section.
@@ -106,6 +131,8 @@ impl Options {
                     }
                     options.env = items;
                 }
+                ("network", Value::Text(word)) => options.network = Some(NetworkMode::of(&word)),
+                ("read", Value::Texts(items)) => options.read = items,
                 ("args", Value::Texts(items)) => options.args = items,
                 _ => return Err(wrong("it is not supported here".to_owned())),
             }

@@ -49,7 +49,7 @@ impl Fixture {
     /// A turn; the user is leaked, because it borrows the fixture's files.
     pub(crate) fn turn<'a>(&'a self, continuation: &'a Continuation, prompt: &'a str) -> Turn<'a> {
         let files = self.files.clone();
-        let read: &'static dyn Fn(&Path) -> Option<Vec<u8>> =
+        let read: &'static (dyn Fn(&Path) -> Option<Vec<u8>> + Sync) =
             Box::leak(Box::new(move |path: &Path| files.get(path).cloned()));
         let user = Box::leak(Box::new(User { environment: &self.environment, home: Some(Path::new("/h")), read }));
         Turn {
@@ -66,6 +66,7 @@ impl Fixture {
             model: None,
             permission_mode: PermissionMode::AcceptEdits,
             stream: false,
+            walled: false,
             asks: false,
         }
     }

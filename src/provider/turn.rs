@@ -38,6 +38,9 @@ pub struct Turn<'a> {
     pub permission_mode: PermissionMode,
     /// Whether somebody watches the reply while it is produced.
     pub stream: bool,
+    /// Whether the child runs inside walls: it then has another HOME, and a
+    /// sandbox of the CLI's own cannot be put up.
+    pub walled: bool,
     /// Whether somebody decides about what the agent may not do unasked.
     pub asks: bool,
 }
@@ -69,7 +72,7 @@ pub struct User<'a> {
     /// The home directory.
     pub home: Option<&'a Path>,
     /// Reads a file of the user, or nothing where it does not exist.
-    pub read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
+    pub read: &'a (dyn Fn(&Path) -> Option<Vec<u8>> + Sync),
 }
 
 impl User<'_> {

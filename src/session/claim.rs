@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::Queue;
+use super::queue::{Note, Pending, PendingState, Queue};
 use super::{Attached, SessionError, Store};
 use crate::files::{self, Line, Lock, Ticket};
 
@@ -113,7 +113,11 @@ impl Claim {
     ///
     /// # Errors
     /// [`ClaimError::Busy`] where `limit` passes first.
-    pub async fn wait(&mut self, limit: Option<Duration>, tell: &mut dyn FnMut(Waiting)) -> Result<Lock, ClaimError> {
+    pub async fn wait(
+        &mut self,
+        limit: Option<Duration>,
+        tell: &mut (dyn FnMut(Waiting) + Send),
+    ) -> Result<Lock, ClaimError> {
         let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
         let mut told = false;
         while let Some(ticket) = &self.ticket {
@@ -158,20 +162,44 @@ impl Claim {
         self.ticket.as_ref().is_some_and(Ticket::came_alone)
     }
 
-    /// How many messages stand in the line whose owner died.
+    /// Whether anything stands in the line whose owner died.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn has_left(&self) -> Result<bool, SessionError> {
+        Ok(self.queue.line().places()?.iter().any(|place| !place.alive))
+    }
+
+    /// How many messages stand in the line that nobody answers: their owner died.
     ///
     /// # Errors
     /// Where the queue cannot be read.
     pub fn left(&self) -> Result<usize, SessionError> {
-        Ok(self.queue.line().places()?.iter().filter(|place| !place.alive).count())
+        if !self.has_left()? {
+            return Ok(0);
+        }
+        let unanswered = |pending: &Pending| matches!(pending.state, PendingState::Left | PendingState::Interrupted);
+        Ok(self.queue.pending()?.iter().filter(|pending| unanswered(pending)).count())
     }
 
-    /// Removes another entry of this session, whose turn turned out to be recorded.
+    /// Deals with another entry of this session, whose turn turned out to be recorded.
     ///
     /// # Errors
     /// Where the queue cannot be read.
-    pub fn discard(&self, entry: u64) -> Result<(), SessionError> {
-        if Some(entry) == self.message_entry() { Ok(()) } else { self.queue.discard(entry) }
+    pub fn settle(&self, entry: u64) -> Result<(), SessionError> {
+        if Some(entry) == self.message_entry() { Ok(()) } else { self.queue.settle(entry) }
+    }
+
+    /// Notes that the turn of the message in hand is recorded, and leaves it in
+    /// the queue until its reply is delivered.
+    ///
+    /// # Errors
+    /// Where the note cannot be written; the next who opens the session writes it.
+    pub fn answered(&mut self) -> Result<(), SessionError> {
+        if let Some(number) = self.message_entry() {
+            self.queue.note(number, &Note::Answered(super::now()))?;
+        }
+        Ok(())
     }
 
     /// Lets go of the message in hand: it was answered, or refused.

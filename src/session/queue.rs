@@ -1,10 +1,11 @@
 //! Messages that were accepted and are not yet answered, and the line in which
 //! everything that wants a session waits.
 //!
-//! An entry is one file of JSON lines: the message, and once its turn began a
-//! note that says so. It is removed when the reply is recorded. An entry whose
-//! owner died before its turn began is *waiting*, one whose turn had begun is
-//! *interrupted*: it is offered again, never silently repeated.
+//! An entry is one file of JSON lines: the message, and notes of what became of
+//! it. It is removed when the reply is recorded, or where the reply goes to a
+//! channel, when it is there. An entry whose owner died before its turn began is
+//! *left*, one whose turn had begun is *interrupted*: it is offered again, never
+//! silently repeated.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,10 @@ use crate::files::{self, Dir, Durability, Line, Ticket};
 /// The longest entry that is read, in bytes. A message is at most 10 MB, and
 /// JSON may need six bytes for one.
 const MAX_ENTRY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How many messages of channels may wait for their author or their network
+/// beyond those that wait for their turn.
+const MOST_STAYING: u64 = 50;
 
 /// A message as it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,144 @@ pub struct Message {
     /// The attached files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<Attached>,
+    /// Where the reply goes, where it goes to a channel. Such a message is let
+    /// go only once its reply is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Address>,
+    /// The network's id of the message, by which one that comes twice is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The title that its session gets, if it is made for this message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Whether it was written while nobody listened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+}
+
+impl Message {
+    /// A message that was accepted now, with nothing but its text.
+    #[must_use]
+    pub fn plain(session: Option<Uuid>, text: &str) -> Self {
+        Self {
+            at: super::now(),
+            session,
+            author: None,
+            text: text.to_owned(),
+            options: MessageOptions::default(),
+            attached: None,
+            reply: None,
+            id: None,
+            title: None,
+            late: false,
+        }
+    }
+
+    /// Adds what its author wrote after it.
+    fn add(&mut self, more: More) {
+        self.text.push_str("\n\n");
+        self.text.push_str(&more.text);
+        if more.reply.is_some() {
+            self.reply = more.reply;
+        }
+    }
+}
+
+/// What the author of a waiting message wrote after it, to be answered together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    /// What was written.
+    pub text: String,
+    /// Where the reply goes now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Address>,
+    /// The network's id of what was added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// What is noted in an entry of what became of its message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Note {
+    /// Its turn began.
+    Started(Timestamp),
+    /// Its author wrote more, which is answered together with it.
+    More(More),
+    /// Its reply goes to a channel.
+    Reply(Address),
+    /// A message was posted that shows how far its turn has come: its id.
+    Shown(String),
+    /// Its turn is recorded. What is left is to deliver the reply.
+    Answered(Timestamp),
+    /// So many pieces of the reply were posted.
+    Posted(usize),
+    /// Its author was told that its turn was interrupted, or never will be.
+    Told(Timestamp),
+}
+
+impl Note {
+    /// The note as it is written, with its newline.
+    fn to_json(&self) -> Vec<u8> {
+        // Serialising plain data into memory cannot fail.
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+/// A message in the queue, with what became of it so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The message, with what was added to it.
+    pub message: Message,
+    /// The network's ids of everything that is in it.
+    pub ids: Vec<String>,
+    /// Whether its turn began.
+    pub started: bool,
+    /// Whether its turn is recorded.
+    pub answered: bool,
+    /// How many pieces of its reply were posted.
+    pub posted: usize,
+    /// The message that shows how far its turn has come.
+    pub shown: Option<String>,
+    /// Whether its author was told that its turn ended without a reply.
+    pub told: bool,
+}
+
+impl Entry {
+    fn of(message: Message) -> Self {
+        let ids = message.id.iter().cloned().collect();
+        Self { message, ids, started: false, answered: false, posted: 0, shown: None, told: false }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            // One that is sent again begins again.
+            Note::Started(_) => (self.started, self.answered, self.posted, self.told) = (true, false, 0, false),
+            Note::More(more) => {
+                self.ids.extend(more.id.clone());
+                self.message.add(more);
+            }
+            Note::Reply(address) => self.message.reply = Some(address),
+            Note::Shown(id) => self.shown = Some(id),
+            Note::Answered(_) => self.answered = true,
+            Note::Posted(count) => self.posted = count,
+            Note::Told(_) => self.told = true,
+        }
+    }
+}
+
+/// A place in a chat network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// The network, such as `discord`.
+    pub network: String,
+    /// The network's id of the channel, thread or chat.
+    pub channel: String,
+    /// The network's id of the message that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Files that came with a message: copies beside the entry, made before it.
@@ -98,6 +241,8 @@ pub enum PendingState {
     Left,
     /// Its turn had begun when its owner died.
     Interrupted,
+    /// Its turn is recorded, and its reply is not yet in its channel.
+    Answered,
 }
 
 /// The queue of one session, and the line of all who want it.
@@ -124,12 +269,65 @@ impl Queue {
     }
 
     /// Accepts a message: when this returns, the message is kept until it is
-    /// answered. `None` where `most` messages stand there already.
+    /// answered. `None` where `most` messages stand there already; those of
+    /// channels that wait for their author or their network do not count for
+    /// another of a channel.
     ///
     /// # Errors
     /// Where the entry cannot be written; the message is then not accepted.
     pub fn accept(&self, message: &Message, most: u64) -> Result<Option<Ticket>, SessionError> {
-        Ok(self.line.join_with(&json_line(message), &begun(), most, self.durability)?)
+        let entry = json_line(message);
+        if message.reply.is_none() {
+            return Ok(self.line.join_with(&entry, &begun(), most, self.durability)?);
+        }
+        // Its turn may begin long after it was first in line.
+        if let Some(ticket) = self.line.join_with(&entry, b"", most, self.durability)? {
+            return Ok(Some(ticket));
+        }
+        let stays = |state| matches!(state, PendingState::Interrupted | PendingState::Answered);
+        let staying = self.pending()?.iter().filter(|pending| stays(pending.state)).count() as u64;
+        Ok(self.line.join_with(&entry, b"", most.saturating_add(staying.min(MOST_STAYING)), self.durability)?)
+    }
+
+    /// Adds to a message that waits what its author wrote after it: when this
+    /// returns, it is kept too. The note is synced by [`Queue::sync`].
+    ///
+    /// # Errors
+    /// Where the note cannot be written; nothing is then added.
+    pub fn add(&self, ticket: &mut Ticket, message: &mut Message, more: More) -> Result<(), SessionError> {
+        ticket.note(&Note::More(more.clone()).to_json(), Durability::Process)?;
+        message.add(more);
+        Ok(())
+    }
+
+    /// Makes sure that what was added to a waiting message survives what the
+    /// configuration says.
+    ///
+    /// # Errors
+    /// Where the entry cannot be synced.
+    pub fn sync(&self, number: u64) -> Result<(), SessionError> {
+        self.line.note(number, b"", self.durability)?;
+        Ok(())
+    }
+
+    /// Notes what became of a message. `false` where its entry is gone.
+    ///
+    /// # Errors
+    /// Where the note cannot be written.
+    pub fn note(&self, number: u64, note: &Note) -> Result<bool, SessionError> {
+        Ok(self.line.note(number, &note.to_json(), self.durability)?)
+    }
+
+    /// A directory beside the queue for the attachments of a message that is
+    /// not there yet. Its name is the first part.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn attachment_dir(&self) -> Result<(String, Dir), SessionError> {
+        let directory = format!("{}.files", Uuid::new_v4());
+        let path = self.line.dir().path().join(&directory);
+        files::make_private_dir(&path, self.durability)?;
+        Ok((directory, Dir::open(&path)?))
     }
 
     /// Copies files beside the queue, for the message that will name them. The
@@ -138,12 +336,11 @@ impl Queue {
     /// # Errors
     /// Where a file cannot be copied; what was copied is then removed.
     pub fn attach(&self, sources: &[PathBuf]) -> Result<Attached, SessionError> {
-        let directory = format!("{}.files", Uuid::new_v4());
-        let path = self.line.dir().path().join(&directory);
-        files::make_private_dir(&path, self.durability)?;
-        let copied = self.copy_into(&path, sources);
+        let (directory, dir) = self.attachment_dir()?;
+        let path = dir.path();
+        let copied = self.copy_into(path, sources);
         if copied.is_err() {
-            let _removed = std::fs::remove_dir_all(&path);
+            let _removed = std::fs::remove_dir_all(path);
         }
         Ok(Attached { directory, names: copied? })
     }
@@ -174,12 +371,12 @@ impl Queue {
         self.line.dir().path().join(&attached.directory)
     }
 
-    /// Reads the message of an entry.
+    /// Reads an entry.
     ///
     /// # Errors
     /// Where the entry is gone or cannot be read.
-    pub fn message(&self, number: u64) -> Result<Message, SessionError> {
-        self.read(Path::new(&format!("{number:016}.entry"))).map(|(message, _)| message)
+    pub fn entry(&self, number: u64) -> Result<Entry, SessionError> {
+        self.read(Path::new(&format!("{number:016}.entry")))
     }
 
     /// Notes that the turn of an entry began.
@@ -189,7 +386,7 @@ impl Queue {
     pub fn start(&self, ticket: &mut Ticket) -> Result<(), SessionError> {
         // The message of one who does not have to wait says so from the start,
         // which saves a sync.
-        if ticket.came_first() { Ok(()) } else { Ok(ticket.note(&begun(), self.durability)?) }
+        if ticket.has_addition() { Ok(()) } else { Ok(ticket.note(&begun(), self.durability)?) }
     }
 
     /// Removes an entry that was answered, or refused, with its attachments.
@@ -208,12 +405,29 @@ impl Queue {
     /// Where the queue cannot be read.
     pub fn discard(&self, number: u64) -> Result<(), SessionError> {
         let Some(ticket) = self.line.take_over(number)? else { return Ok(()) };
-        let attached = self.message(number).ok().and_then(|message| message.attached);
+        let attached = self.entry(number).ok().and_then(|entry| entry.message.attached);
         self.finish(ticket, attached.as_ref());
         Ok(())
     }
 
-    /// Every unanswered message, in order.
+    /// The turn of an entry turned out to be recorded: one whose reply goes to a
+    /// channel is noted as answered and stays, any other is removed.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read, or the note not written.
+    pub fn settle(&self, number: u64) -> Result<(), SessionError> {
+        match self.entry(number) {
+            Ok(entry) if entry.answered => Ok(()),
+            Ok(entry) if entry.message.reply.is_some() => {
+                self.note(number, &Note::Answered(super::now()))?;
+                Ok(())
+            }
+            _ => self.discard(number),
+        }
+    }
+
+    /// Every message that was not answered, or whose reply is not yet where it
+    /// belongs, in order.
     ///
     /// # Errors
     /// Where the queue cannot be read.
@@ -222,14 +436,15 @@ impl Queue {
         let entries = places.iter().filter(|place| place.name.extension().is_some_and(|ending| ending == "entry"));
         Ok(entries
             .filter_map(|place| match self.read(&place.name) {
-                Ok((message, started)) => {
-                    let state = match (started, place.alive) {
+                Ok(entry) => {
+                    let state = match (entry.started, place.alive) {
+                        _ if entry.answered => PendingState::Answered,
                         (false, true) => PendingState::Waiting,
                         (true, true) => PendingState::Running,
                         (false, false) => PendingState::Left,
                         (true, false) => PendingState::Interrupted,
                     };
-                    Some(Pending { number: place.number, state, message: Ok(message) })
+                    Some(Pending { number: place.number, state, message: Ok(entry.message) })
                 }
                 // It was answered while we looked.
                 Err(SessionError::File(error)) if error.is_not_found() => None,
@@ -238,19 +453,27 @@ impl Queue {
             .collect())
     }
 
-    fn read(&self, name: &Path) -> Result<(Message, bool), SessionError> {
+    fn read(&self, name: &Path) -> Result<Entry, SessionError> {
         let bytes = self.line.dir().read(name, MAX_ENTRY_BYTES)?;
         let mut lines = bytes.split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
         let message = serde_json::from_slice(first)
             .map_err(|error| SessionError::json(self.line.dir().path().join(name), &error))?;
-        Ok((message, lines.any(|line| line.starts_with(b"{\"started\""))))
+        let mut entry = Entry::of(message);
+        for line in lines {
+            match serde_json::from_slice(line) {
+                Ok(note) => entry.note(note),
+                // Of a note that was cut short, the beginning says enough.
+                Err(_) => entry.started |= line.starts_with(b"{\"started\""),
+            }
+        }
+        Ok(entry)
     }
 }
 
 /// The note that a turn began.
 fn begun() -> Vec<u8> {
-    format!("{{\"started\":\"{}\"}}\n", super::now()).into_bytes()
+    Note::Started(super::now()).to_json()
 }
 
 fn json_line(message: &Message) -> Vec<u8> {

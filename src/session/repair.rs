@@ -29,17 +29,18 @@ impl Workspace {
 
 impl WorkspaceGuard {
     /// Finishes what the program was doing when it ended: brings the record up
-    /// to the transcript, and removes a message that was answered.
+    /// to the transcript, and removes a message that was answered, or notes that
+    /// it was, where its reply still has to be delivered.
     pub(super) fn repair(&mut self) -> Result<(), SessionError> {
         let size = self.workspace().transcript_bytes()?;
         if size != self.record().transcript_bytes {
             self.catch_up(size)?;
         }
         if !self.claim().came_alone()
-            && self.claim().left()? > 0
+            && self.claim().has_left()?
             && let Some(entry) = self.workspace().last_recorded()
         {
-            self.claim().discard(entry)?;
+            self.claim().settle(entry)?;
         }
         Ok(())
     }

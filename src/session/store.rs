@@ -4,7 +4,7 @@
 //! nothing on disk; directories come into being with the first change.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
@@ -39,6 +39,8 @@ pub struct Store {
     root: PathBuf,
     durability: Durability,
     staging: OnceLock<Staging>,
+    turnstile: tokio::sync::Mutex<()>,
+    given_back: Arc<tokio::sync::Notify>,
 }
 
 /// A session that is to be made.
@@ -80,7 +82,20 @@ impl Store {
     /// The store below a root. Nothing is read or made.
     #[must_use]
     pub fn at(root: &Path, durability: Durability) -> Self {
-        Self { root: root.to_owned(), durability, staging: OnceLock::new() }
+        let (staging, turnstile, given_back) = (OnceLock::new(), Default::default(), Default::default());
+        Self { root: root.to_owned(), durability, staging, turnstile, given_back }
+    }
+
+    /// Held by the one turn of this process that stands in line for a permit.
+    #[must_use]
+    pub fn turnstile(&self) -> &tokio::sync::Mutex<()> {
+        &self.turnstile
+    }
+
+    /// Rung when this process gives a permit back.
+    #[must_use]
+    pub fn given_back(&self) -> &Arc<tokio::sync::Notify> {
+        &self.given_back
     }
 
     /// What acknowledged writes survive.

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,56 @@ pub struct Line {
     /// What the turn used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What the person was told beside the reply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+    /// Files that the agent left, relative to the session's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
+}
+
+/// What a turn came to, as the transcript says it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recorded {
+    /// The number of the turn.
+    pub turn: u64,
+    /// What the agent said.
+    pub text: String,
+    /// Why the turn failed, if it did.
+    pub failed: Option<String>,
+    /// What the person is told beside it.
+    pub notices: Vec<String>,
+    /// Files that the agent left, relative to the session's folder.
+    pub files: Vec<PathBuf>,
+}
+
+impl Recorded {
+    /// What some lines say of the turn of a queue entry. `None` where they do
+    /// not hold both its message and what came of it.
+    pub(super) fn of<'a>(lines: impl Iterator<Item = &'a Line>, entry: u64) -> Option<Self> {
+        let mut recorded = Self::default();
+        let (mut asked, mut ended) = (false, false);
+        for line in lines.filter(|line| line.entry == Some(entry)) {
+            recorded.turn = line.turn;
+            match line.who {
+                // One that is sent again begins again.
+                Who::User => (recorded, asked, ended) = (Self { turn: line.turn, ..Self::default() }, true, false),
+                Who::Agent => {
+                    recorded.text.clone_from(&line.text);
+                    ended = true;
+                }
+                Who::Denizen => {
+                    recorded.failed = Some(line.text.clone());
+                    ended = true;
+                }
+            }
+            if line.who != Who::User {
+                recorded.notices.extend(line.notices.iter().cloned());
+                recorded.files.extend(line.files.iter().cloned());
+            }
+        }
+        (asked && ended).then_some(recorded)
+    }
 }
 
 impl Line {
@@ -159,6 +210,8 @@ mod tests {
                 conversation: None,
                 entry: None,
                 usage: None,
+                notices: Vec::new(),
+                files: Vec::new(),
             };
             file.write_all(&line.to_json()).expect("written");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::claim::Claim;
 use super::record::Record;
 use super::settings::Settings;
-use super::transcript::{Line, Transcript, Who};
+use super::transcript::{Line, Recorded, Transcript, Who};
 use super::{Brief, SessionError, Store};
 use crate::files::{self, Dir, Lock, Stamp};
 
@@ -141,6 +141,26 @@ impl Workspace {
     #[must_use]
     pub fn last_recorded(&self) -> Option<u64> {
         self.last_turn()?.entry
+    }
+
+    /// What the turn of a queue entry came to, where the transcript has it.
+    ///
+    /// # Errors
+    /// Where the file is unreadable.
+    pub fn recorded(&self, entry: u64) -> Result<Option<Recorded>, SessionError> {
+        let recorded = Recorded::of(self.last_lines(3)?.iter(), entry);
+        if recorded.is_some() {
+            return Ok(recorded);
+        }
+        let Some(mut transcript) = self.transcript()? else { return Ok(None) };
+        let mut lines = Vec::new();
+        let read = transcript.for_each(|line| {
+            if line.entry == Some(entry) {
+                lines.push(line);
+            }
+        });
+        read.map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?;
+        Ok(Recorded::of(lines.iter(), entry))
     }
 
     /// The line that ended the last turn, where its message is there too: of a

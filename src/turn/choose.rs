@@ -26,6 +26,8 @@ pub struct Chosen {
     pub model: Option<String>,
     /// What the agent may do unasked.
     pub permission_mode: PermissionMode,
+    /// Whether somebody decides about the rest.
+    pub asks: bool,
     /// What the person should know about the choice.
     pub notices: Vec<String>,
 }
@@ -66,6 +68,9 @@ pub enum ChoiceError {
         /// The name that is spelt most like it.
         nearest: Option<String>,
     },
+    /// A chat could do anything at all on this machine.
+    #[error("`{0}` is to do everything unasked, which a chat may not ask of it while there are no walls")]
+    BypassWithoutWalls(String),
     /// The provider's section is wrong.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -136,7 +141,15 @@ pub fn choose(
         ));
     }
     let model = asked.model.clone().or(settings.model.clone()).or(agent.model.clone()).or(options.model.clone());
-    Ok(Chosen { name, provider, options, program, model, permission_mode: wanted.min(ceiling), notices })
+    let permission_mode = wanted.min(ceiling);
+    Ok(Chosen { name, provider, options, program, model, permission_mode, asks: false, notices })
+}
+
+/// Whether a chat may drive an agent in a mode. What a chat says may come from
+/// anybody, so without walls it never gets an agent that asks nobody.
+#[must_use]
+pub fn may_drive(mode: PermissionMode, walled: bool) -> bool {
+    walled || mode < PermissionMode::BypassPermissions
 }
 
 /// The named agent of the configuration.
@@ -205,12 +218,18 @@ pub fn find_program(
         let path = PathBuf::from(program);
         return if path.is_absolute() && is_executable(&path) { Ok(path) } else { Err(missing()) };
     }
+    on_path(environment, program).ok_or_else(missing)
+}
+
+/// The program of this name in PATH, absolute. Directories of PATH that are
+/// relative do not count: they would be another in each session.
+#[must_use]
+pub fn on_path(environment: &Environment, program: &str) -> Option<PathBuf> {
     let path = environment.get_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(path)
+    std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(program))
-        .find(|candidate| is_executable(candidate));
-    found.ok_or_else(missing)
+        .find(|candidate| is_executable(candidate))
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -10,18 +10,21 @@ mod prompt;
 mod run;
 mod settle;
 mod terminal;
+mod walls;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, on_path, provider_of};
 pub use terminal::{attach, exec};
+pub use walls::{Subject, confinement};
 
 use crate::config::{Config, Environment};
-use crate::confine::Confinement;
+use crate::confine::{ConfineError, Excess, Means};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
@@ -42,9 +45,25 @@ pub struct Setup {
     pub home: Option<PathBuf>,
     /// This program, which is also the launcher.
     pub launcher: PathBuf,
+    /// Whether nobody sits there: walls that cannot be had are then an error.
+    pub unattended: bool,
+    /// What this machine can hold walls with, once that was found out.
+    pub means: Arc<OnceLock<Means>>,
 }
 
 impl Setup {
+    /// For somebody who sits there.
+    #[must_use]
+    pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
+        Self { config, environment, home, launcher, unattended: false, means: Arc::default() }
+    }
+
+    /// For a service: walls that cannot be had are an error.
+    #[must_use]
+    pub fn unattended(self) -> Self {
+        Self { unattended: true, ..self }
+    }
+
     /// The user whose login is used.
     fn user(&self) -> User<'_> {
         User { environment: &self.environment, home: self.home.as_deref(), read: &|path| std::fs::read(path).ok() }
@@ -127,9 +146,15 @@ pub enum TurnError {
     /// It took longer than the configuration allows.
     #[error("the turn took longer than {0}, and everything it had started was ended")]
     Timeout(String),
+    /// It used more of the machine than a session may.
+    #[error("the turn was ended: {0}")]
+    Excess(Excess),
     /// It was asked to stop.
     #[error("the turn was stopped")]
     Stopped,
+    /// There are no walls for it.
+    #[error(transparent)]
+    Walls(#[from] ConfineError),
     /// The session's folder is not as it should be.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -172,8 +197,8 @@ pub fn conflict_notice(kept: &Path) -> String {
 impl TurnError {
     /// Whether the provider was asked, so that the failure is part of the
     /// session's history.
-    fn is_history(&self) -> bool {
-        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Stopped)
+    pub(crate) fn is_history(&self) -> bool {
+        matches!(self, Self::Provider { .. } | Self::Timeout(_) | Self::Excess(_) | Self::Stopped)
     }
 }
 
@@ -205,7 +230,10 @@ async fn ask(
     let store = guard.store().clone();
     let settings = guard.workspace().settings()?;
     let mut grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
-    let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
+    let mut chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
+    // A command of the provider's own uses no tools.
+    chosen.asks =
+        request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
     heard.provider.clone_from(&chosen.name);
     let mut wait_told = || tell(Progress::WaitingForPermit);
     let _permit = tokio::select! {
@@ -225,16 +253,20 @@ async fn ask(
         heard.notices.push(notice);
         heard.replay = true;
     }
+    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
+    heard.notices.extend(open);
+    let walled = confinement.walls.is_some();
+    let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
+    if from_chat && !may_drive(chosen.permission_mode, walled) {
+        return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
+    }
     let launch = Launch {
         launcher: &setup.launcher,
-        confinement: Confinement::Off,
+        confinement,
         deadline: Some(setup.config.limits.turn_timeout),
         environment: Environment::default(),
     };
     let text = prompt::compose(guard, request.message)?;
-    // A command of the provider's own uses no tools.
-    let asks =
-        request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
     guard.claim_mut().start()?;
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let mut new_id = Uuid::new_v4();
@@ -259,7 +291,8 @@ async fn ask(
             model: chosen.model.as_deref(),
             permission_mode: chosen.permission_mode,
             stream: request.stream,
-            asks,
+            walled,
+            asks: chosen.asks,
         };
         let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
         let Some(failure) = run.attempt(guard, heard, tell).await? else {
@@ -326,7 +359,7 @@ async fn record(
     let write = move |mut guard: WorkspaceGuard| {
         let mut heard = heard;
         let files = prompt::outbox(&mut guard);
-        let written = write_down(&mut guard, &message, &heard, result.as_ref().err());
+        let written = write_down(&mut guard, &message, &heard, &files, result.as_ref().err());
         if let Some(place) = &heard.place {
             // A stamp that cannot be written makes the next turn make the home anew.
             let _left = rehome::leave(&guard, place);
@@ -366,6 +399,7 @@ fn write_down(
     guard: &mut WorkspaceGuard,
     message: &Message,
     heard: &run::Heard,
+    files: &[PathBuf],
     failed: Option<&TurnError>,
 ) -> Result<(), SessionError> {
     let now = crate::session::now();
@@ -382,7 +416,11 @@ fn write_down(
         conversation: conversation.clone(),
         entry,
         usage: None,
+        notices: Vec::new(),
+        files: Vec::new(),
     };
+    let (notices, path) = (heard.notices.clone(), guard.path());
+    let files = files.iter().filter_map(|file| file.strip_prefix(path).ok().map(Path::to_owned)).collect();
     let mut lines = vec![Line { author: message.author.clone(), ..line(message.at, Who::User, message.text.clone()) }];
     let text = heard.text();
     if failed.is_none() || !text.is_empty() {
@@ -390,6 +428,9 @@ fn write_down(
     }
     if let Some(error) = failed {
         lines.push(line(now, Who::Denizen, error.to_string()));
+    }
+    if let Some(last) = lines.last_mut() {
+        (last.notices, last.files) = (notices, files);
     }
     guard.append(&lines)?;
     let record = guard.record_mut();

@@ -343,9 +343,13 @@ impl Listener<'_> {
         if self.failure.is_none() && !self.done {
             match outcome {
                 Outcome::Deadline => return Err(TurnError::Timeout(written_span(timeout))),
+                Outcome::Excess(excess) => return Err(TurnError::Excess(*excess)),
                 Outcome::Stopped => return Err(TurnError::Stopped),
                 Outcome::NotStarted(reason) => {
-                    return Ok(Some(Failure::new(FailureKind::Other, format!("could not be started: {reason}"))));
+                    let said = End { code: None, stderr }.last_words();
+                    let said = if said.is_empty() { said } else { format!(": {said}") };
+                    let message = format!("could not be started: {reason}{said}");
+                    return Ok(Some(Failure::new(FailureKind::Other, message)));
                 }
                 Outcome::LauncherKilled => {
                     return Ok(Some(Failure::new(FailureKind::Other, "its launcher was killed")));

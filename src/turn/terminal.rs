@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::{Progress, Setup, TurnError, choose, settle};
+use super::{Chosen, Progress, Setup, Subject, TurnError, choose, settle, walls};
 use crate::config::Environment;
 use crate::confine::Confinement;
 use crate::process::{self, Launch, Outcome};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
 use crate::rehome;
-use crate::session::{Grant, MessageOptions, WorkspaceGuard};
+use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
 
 /// Gives the terminal to the provider's own UI, on the session's conversation.
 ///
@@ -32,6 +32,10 @@ pub async fn attach(
     if let Some(notice) = lost {
         tell(Progress::Notice(&notice));
     }
+    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
+    if let Some(notice) = open {
+        tell(Progress::Notice(&notice));
+    }
     let new_id = Uuid::new_v4();
     let turn = Turn {
         program: &chosen.program,
@@ -47,11 +51,12 @@ pub async fn attach(
         model: chosen.model.as_deref(),
         permission_mode: chosen.permission_mode,
         stream: true,
+        walled: confinement.walls.is_some(),
         asks: false,
     };
     let invocation = chosen.provider.attach(&turn)?;
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
-    let launch = launch(setup, environment);
+    let launch = launch(setup, confinement, environment);
     let steps = chosen.provider.prepare_terminal(&turn);
     rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
     let before = settle::Before::look(&place, true);
@@ -89,7 +94,12 @@ pub async fn attach(
 ///
 /// # Errors
 /// Where the command is not there, or cannot be started.
-pub async fn exec(setup: &Setup, guard: &WorkspaceGuard, command: &[OsString]) -> Result<Outcome, TurnError> {
+pub async fn exec(
+    setup: &Setup,
+    guard: &WorkspaceGuard,
+    command: &[OsString],
+    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Outcome, TurnError> {
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
     let settings = guard.workspace().settings()?;
     let (program, args) =
@@ -101,15 +111,30 @@ pub async fn exec(setup: &Setup, guard: &WorkspaceGuard, command: &[OsString]) -
     let provider = built_in("command").ok_or_else(|| super::ChoiceError::NoProgram("exec".to_owned()))?;
     let program = super::find_program(provider, &options, &setup.environment, &setup.launcher)
         .map_err(|_| super::ChoiceError::NoCommand(options.program.clone().unwrap_or_default()))?;
-    let mut invocation = Invocation::of(&program);
+    let chosen = Chosen {
+        name: options.name.clone(),
+        provider,
+        options,
+        program,
+        model: None,
+        permission_mode: PermissionMode::BypassPermissions,
+        asks: false,
+        notices: Vec::new(),
+    };
+    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &working_dir), &chosen)?;
+    if let Some(notice) = open {
+        tell(Progress::Notice(&notice));
+    }
+    let mut invocation = Invocation::of(&chosen.program);
     invocation
         .args(args)
         .env("DENIZEN_SESSION", guard.record().key.as_str())
         .env("DENIZEN_MEMORY", guard.workspace().memory_path(&settings)?);
-    let environment = child_environment(&setup.environment, provider, &options, &invocation);
-    Ok(process::spawn_in_terminal(guard, &grant, &invocation, &launch(setup, environment))?.end().await)
+    let environment = child_environment(&setup.environment, provider, &chosen.options, &invocation);
+    let launch = launch(setup, confinement, environment);
+    Ok(process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await)
 }
 
-fn launch(setup: &Setup, environment: Environment) -> Launch<'_> {
-    Launch { launcher: &setup.launcher, confinement: Confinement::Off, deadline: None, environment }
+fn launch(setup: &Setup, confinement: Confinement, environment: Environment) -> Launch<'_> {
+    Launch { launcher: &setup.launcher, confinement, deadline: None, environment }
 }

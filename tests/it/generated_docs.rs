@@ -1,10 +1,12 @@
-//! `docs/cli.md` and `docs/configuration.md` are made from the program itself.
+//! `docs/cli.md` and `docs/configuration.md` are made from the program itself, and
+//! so is the table of attempts in `docs/security.md`.
 //! `DENIZEN_TEST_UPDATE=1 cargo test generated_docs` writes them anew.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, variable};
+use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, SHARE_KEYS, variable};
+use denizen::prove::{ATTEMPTS, Expected};
 use denizen::provider::{COMMON_KEYS, PROVIDERS};
 
 fn check(name: &str, expected: &str) {
@@ -51,7 +53,8 @@ fn the_configuration_is_documented() {
          The file is `denizen.toml` in the root, or what `--config` names. It is refused where others can write it.\n\
          Every key is optional. A value is taken from the command line (`-c KEY=VALUE`), else from the environment,\n\
          else from the file, else from the default; `denizen config` shows each value in force and where it came from.\n\
-         Paths may start with `~/`; a relative one is below the root. Time spans are written `90s`, `30m`, `24h`, `30d`.\n\n",
+         Paths may start with `~/`; a relative one is below the root. Time spans are written `90s`, `30m`, `24h`, `30d`,\n\
+         sizes `512M`, `8G` (powers of 1024).\n\n",
     );
     text.push_str("## Keys\n\n| key | value | default | environment | meaning |\n|---|---|---|---|---|\n");
     for spec in KEYS {
@@ -78,6 +81,16 @@ fn the_configuration_is_documented() {
         writeln!(text, "\n### Only for `{}`\n", provider.name()).expect("text");
         section(&mut text, provider.keys());
     }
+    text.push_str("\n## `[[share]]`\n\nWhat the owner shares with sessions on purpose. There may be several.\n\n");
+    section(&mut text, SHARE_KEYS);
+    text.push_str(
+        "\n## `[channels.<name>]`\n\nThe chat networks that `denizen serve` listens to. Every section may have:\n\n",
+    );
+    section(&mut text, denizen::channel::COMMON_KEYS);
+    for channel in denizen::channel::CHANNELS {
+        writeln!(text, "\n### Only for `{}`\n", channel.name()).expect("text");
+        section(&mut text, channel.keys());
+    }
     text.push_str("\n## What a provider inherits of the environment\n\nFor every provider: ");
     text.push_str(&names(denizen::provider::BASIC_VARIABLES));
     text.push_str(".\n\n");
@@ -86,6 +99,34 @@ fn the_configuration_is_documented() {
     }
     text.push_str("\nNothing else, unless `env` names it. `*` stands for any ending.\n");
     check("configuration.md", &text);
+}
+
+/// `docs/security.md` is written by hand, but for its table.
+#[test]
+fn the_attempts_are_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
+    let found = std::fs::read_to_string(path).expect("the page");
+    let (start, end) = ("cargo test generated_docs` -->\n", "<!-- end of attempts -->");
+    let (before, rest) = found.split_once(start).expect("where the table starts");
+    let (_, after) = rest.split_once(end).expect("where the table ends");
+    let mut table = String::new();
+    let mut attempts: Vec<_> = ATTEMPTS.iter().collect();
+    attempts.sort_by_key(|attempt| (attempt.group, attempt.number));
+    for same in attempts.chunk_by(|one, other| one.group == other.group) {
+        let reaches = same[0].group.reaches();
+        writeln!(table, "\n### Aimed at {reaches}\n").expect("text");
+        writeln!(table, "| | attempt | `full` | `kernel` | `off` |\n|---|---|---|---|---|").expect("text");
+        for attempt in same {
+            let [full, kernel, off] = [attempt.full, attempt.kernel, attempt.off].map(|expected| match expected {
+                Expected::Through => "**through**".to_owned(),
+                Expected::Stopped(by) => by.words().to_owned(),
+            });
+            let (number, name) = (attempt.number, attempt.name);
+            let unless = attempt.unless.map(|reason| format!(" (or not: {reason})")).unwrap_or_default();
+            writeln!(table, "| {number} | {name} | {full} | {kernel} | {off}{unless} |").expect("text");
+        }
+    }
+    check("security.md", &format!("{before}{start}{table}\n{end}{after}"));
 }
 
 fn section(text: &mut String, specs: &[KeySpec]) {
@@ -110,5 +151,10 @@ fn kind(kind: Kind) -> String {
         Kind::Path => "path".to_owned(),
         Kind::Paths => "list of paths".to_owned(),
         Kind::Texts => "list of texts".to_owned(),
+        Kind::Ports => "list of TCP ports".to_owned(),
+        Kind::SizeOrNever => "size, or `never`".to_owned(),
+        Kind::NumberOrNever(least) => format!("number, at least {least}, or `never`"),
+        Kind::Secret => "text, `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [..] }`".to_owned(),
+        Kind::Section => "section".to_owned(),
     }
 }

@@ -11,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{CodexParser, failure, sandbox};
+use super::{CodexParser, failure, sandbox_of};
 use crate::provider::{Continuation, Decision, End, Event, Failure, FailureKind, Parser, PermissionRequest, Turn};
-use crate::session::Usage;
+use crate::session::{PermissionMode, Usage};
 
 /// The numbers of our requests.
 const INITIALIZE: u64 = 0;
@@ -41,6 +41,19 @@ pub(super) fn opening(turn: &Turn<'_>) -> Vec<u8> {
     let client = json!({"name": "denizen", "title": "Denizen", "version": env!("CARGO_PKG_VERSION")});
     let capabilities = json!({"optOutNotificationMethods": unread});
     request(INITIALIZE, "initialize", json!({"clientInfo": client, "capabilities": capabilities}))
+}
+
+/// When the agent has to ask. With a sandbox of its own it does for what that
+/// keeps it from. Inside walls it has none, and would ask for what looks
+/// dangerous only, such as `rm -rf`; so that it asks about everything, where it
+/// is to change nothing unasked.
+fn policy(turn: &Turn<'_>) -> &'static str {
+    if turn.walled && asks_about_everything(turn.permission_mode) { "untrusted" } else { "on-request" }
+}
+
+/// Whether the agent asks about every command and change inside walls.
+pub(super) fn asks_about_everything(mode: PermissionMode) -> bool {
+    mode == PermissionMode::Default
 }
 
 /// The key that `exec` would read by itself.
@@ -88,8 +101,8 @@ impl ServerParser {
         let working_dir = turn.place.working_dir.to_string_lossy().into_owned();
         let mut params = json!({
             "cwd": working_dir,
-            "sandbox": sandbox(turn.permission_mode),
-            "approvalPolicy": "on-request",
+            "sandbox": sandbox_of(turn),
+            "approvalPolicy": policy(turn),
             "approvalsReviewer": "user",
         });
         if let Some(model) = turn.model {
@@ -333,7 +346,6 @@ mod tests {
     use crate::provider::codex::Codex;
     use crate::provider::testing::{self, Fixture};
     use crate::provider::{Input, Provider};
-    use crate::session::PermissionMode;
 
     const ID: &str = "01a21e2a-0702-7fe2-9cd5-ed2060466389";
 

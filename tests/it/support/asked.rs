@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use denizen::config::{Config, Environment, Inputs};
 use denizen::control::{Control, ControlError, SendOptions, Wait};
-use denizen::message::{Inbound, ReplyTo};
-use denizen::session::{MessageOptions, Store};
+use denizen::message::Inbound;
+use denizen::session::Store;
 use denizen::turn::approval::{Ask, PermissionRequest};
 use denizen::turn::{Reply, Setup};
 use tokio::sync::{Notify, mpsc};
@@ -41,14 +41,7 @@ pub(crate) fn send(root: &Root, key: &str, text: &str, mut decide: impl FnMut(As
     let interrupt = Notify::new();
     let (asking, mut asks) = mpsc::channel(1);
     let mut asked = Vec::new();
-    let inbound = Inbound {
-        key: key.parse().expect("a key"),
-        author: None,
-        text: text.to_owned(),
-        attachments: Vec::new(),
-        options: MessageOptions::default(),
-        reply: ReplyTo::Terminal,
-    };
+    let inbound = Inbound::from_terminal(key.parse().expect("a key"), text.to_owned());
     let result = runtime.block_on(async {
         let options = SendOptions { stream: false, interrupt: &interrupt, approvals: Some(&asking) };
         let mut wait = Wait { limit: None, tell: &mut |_| {} };
@@ -81,5 +74,5 @@ fn control(root: &Root) -> Control {
     let config = config.expect("a configuration");
     let store = Arc::new(Store::at(&path, config.durability));
     let launcher = env!("CARGO_BIN_EXE_denizen").into();
-    Control { setup: Arc::new(Setup { config, environment, home: Some(home), launcher }), store }
+    Control { setup: Arc::new(Setup::attended(config, environment, Some(home), launcher)), store }
 }

@@ -1,0 +1,189 @@
+//! The arguments of bubblewrap: a file system that holds only what a child may
+//! see, and namespaces of its own (bwrap(1), 0.8).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::{Confinement, Network, Rule, Walls, system};
+
+/// What is mounted somewhere, from the least to the strongest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mount {
+    Empty,
+    Read,
+    Write,
+    Keep,
+}
+
+/// The arguments up to the command, which follows after them.
+#[must_use]
+pub fn arguments(confinement: &Confinement, walls: &Walls) -> Vec<OsString> {
+    let mut arguments = Arguments(Vec::new());
+    let has = |rule| confinement.has(rule);
+    arguments.add(&["--unshare-user", "--die-with-parent"]);
+    for (rule, option) in [(Rule::Pids, "--unshare-pid"), (Rule::Ipc, "--unshare-ipc"), (Rule::Uts, "--unshare-uts")] {
+        if has(rule) {
+            arguments.add(&[option]);
+        }
+    }
+    if has(Rule::Uts) {
+        arguments.add(&["--hostname", "denizen"]);
+    }
+    if walls.network == Network::None && has(Rule::Net) {
+        arguments.add(&["--unshare-net"]);
+    }
+    if has(Rule::Capabilities) {
+        arguments.add(&["--cap-drop", "ALL"]);
+    }
+    if has(Rule::Mounts) {
+        arguments.system();
+    } else {
+        arguments.add(&["--bind", "/", "/"]);
+    }
+    if has(Rule::Pids) {
+        arguments.add(&["--proc", "/proc"]);
+    } else {
+        arguments.add(&["--ro-bind", "/proc", "/proc"]);
+    }
+    if has(Rule::PrivateDev) {
+        arguments.add(&["--dev", "/dev"]);
+    } else {
+        arguments.add(&["--dev-bind", "/dev", "/dev"]);
+    }
+    if has(Rule::PrivateTmp) {
+        arguments.mount("--bind", &walls.temporary, Path::new("/tmp"));
+        arguments.add(&["--tmpfs", "/var/tmp"]);
+    } else {
+        arguments.add(&["--bind", "/tmp", "/tmp", "--bind", "/var/tmp", "/var/tmp"]);
+    }
+    arguments.own(confinement, walls);
+    if has(Rule::Mounts) {
+        arguments.add(&["--remount-ro", "/"]);
+    }
+    arguments.add(&["--chdir"]);
+    arguments.0.push(walls.working_dir.clone().into());
+    arguments.add(&["--"]);
+    arguments.0
+}
+
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    fn add(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    fn mount(&mut self, option: &str, from: &Path, at: &Path) {
+        self.0.extend([OsString::from(option), from.into(), at.into()]);
+    }
+
+    /// The system, read-only; links of it stay links.
+    fn system(&mut self) {
+        for directory in system::DIRECTORIES.iter().map(Path::new) {
+            match std::fs::read_link(directory) {
+                Ok(target) => self.mount("--symlink", &target, directory),
+                Err(_) if directory.is_dir() => self.mount("--ro-bind", directory, directory),
+                Err(_) => {}
+            }
+        }
+        for file in system::elsewhere() {
+            self.mount("--ro-bind", &file, &file);
+        }
+        for closed in system::closed_to_others("/etc") {
+            if closed.is_dir() {
+                self.0.extend([OsString::from("--tmpfs"), closed.into()]);
+            } else {
+                self.mount("--ro-bind", Path::new("/dev/null"), &closed);
+            }
+        }
+    }
+
+    /// What this child sees beside the system, outer directories first, so that
+    /// what lies deeper is mounted over them.
+    fn own(&mut self, confinement: &Confinement, walls: &Walls) {
+        let mut mounts: Vec<(&PathBuf, Mount)> = Vec::new();
+        for (paths, mount) in [
+            (&walls.scratch, Mount::Empty),
+            (&walls.hide, Mount::Empty),
+            (&walls.read, Mount::Read),
+            (&walls.write, Mount::Write),
+            (&walls.keep, Mount::Keep),
+        ] {
+            let left_out = match mount {
+                Mount::Keep => !confinement.has(Rule::ControlFiles),
+                Mount::Write => false,
+                Mount::Empty | Mount::Read => !confinement.has(Rule::Mounts),
+            };
+            if !left_out {
+                mounts.extend(paths.iter().map(|path| (path, mount)));
+            }
+        }
+        mounts.sort_by_key(|(path, mount)| (path.components().count(), *mount));
+        for (path, mount) in mounts {
+            match mount {
+                Mount::Empty => self.0.extend([OsString::from("--tmpfs"), path.into()]),
+                Mount::Read | Mount::Keep => self.mount("--ro-bind", path, path),
+                Mount::Write => self.mount("--bind", path, path),
+            }
+        }
+        if confinement.has(Rule::Mounts) {
+            for (at, target) in &walls.links {
+                self.mount("--symlink", target, at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    fn walls() -> Walls {
+        Walls {
+            level: Level::Full { bubblewrap: "/usr/bin/bwrap".into() },
+            landlock: 6,
+            write: vec!["/r/state/homes/a".into(), "/r/sessions/a".into(), "/h".into()],
+            read: vec!["/h/tool".into()],
+            keep: vec!["/r/sessions/a/session.json".into()],
+            hide: vec!["/r".into()],
+            scratch: Vec::new(),
+            links: Vec::new(),
+            home: "/r/state/homes/a/.home".into(),
+            temporary: "/r/state/homes/a/.tmp".into(),
+            working_dir: "/r/sessions/a".into(),
+            network: Network::Open,
+        }
+    }
+
+    fn own(confinement: &Confinement) -> Vec<String> {
+        let mut arguments = Arguments(Vec::new());
+        arguments.own(confinement, &walls());
+        arguments.0.into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn outer_directories_come_first() {
+        let words = own(&Confinement::default()).join(" ");
+        let expected = "--tmpfs /r --bind /h /h --ro-bind /h/tool /h/tool --bind /r/sessions/a /r/sessions/a \
+            --bind /r/state/homes/a /r/state/homes/a --ro-bind /r/sessions/a/session.json /r/sessions/a/session.json";
+        assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>().join(" "));
+    }
+
+    #[test]
+    fn each_rule_that_is_left_out_changes_the_arguments() {
+        let of = |rule| arguments(&Confinement { without: rule, ..Confinement::default() }, &walls());
+        for rule in [
+            Rule::Mounts,
+            Rule::ControlFiles,
+            Rule::PrivateTmp,
+            Rule::PrivateDev,
+            Rule::Pids,
+            Rule::Ipc,
+            Rule::Uts,
+            Rule::Capabilities,
+        ] {
+            assert_ne!(of(Some(rule)), of(None), "{rule:?}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! System calls that a child may not make: seccomp filters.
+//!
+//! Everything else is allowed, so that an agent's tools work; what is refused
+//! reaches other processes, passes by the other walls, or changes the machine.
+//! Refused calls fail with EPERM, and `clone3` with ENOSYS, after which the C
+//! libraries use `clone`, whose flags can be looked at. Numbers and arguments:
+//! syscalls(2), x86 and arm64 tables of Linux 6.18.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Cmp, SeccompCondition as Condition,
+    SeccompFilter, SeccompRule, TargetArch, sock_filter,
+};
+
+use super::{Confinement, Level, Network, Rule, Walls};
+
+/// Why there are no filters.
+#[derive(Debug, thiserror::Error)]
+pub enum CallsError {
+    /// The machine's architecture has no table of calls here.
+    #[error("system calls cannot be filtered on {0}")]
+    Architecture(&'static str),
+    /// A filter could not be built or installed.
+    #[error("system calls could not be filtered: {0}")]
+    Filter(String),
+}
+
+impl<T: Into<seccompiler::Error>> From<T> for CallsError {
+    fn from(error: T) -> Self {
+        Self::Filter(error.into().to_string())
+    }
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Filters the calls of this thread and of everything that it starts.
+///
+/// # Errors
+/// Where the kernel or the architecture has no filters.
+pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), CallsError> {
+    for program in programs(confinement, walls)? {
+        seccompiler::apply_filter(&program)?;
+    }
+    Ok(())
+}
+
+/// The filters, in the order in which they are installed.
+///
+/// # Errors
+/// Where one cannot be built.
+pub fn programs(confinement: &Confinement, walls: &Walls) -> Result<Vec<BpfProgram>, CallsError> {
+    let architecture: TargetArch =
+        std::env::consts::ARCH.try_into().map_err(|_| CallsError::Architecture(std::env::consts::ARCH))?;
+    let build = |rules: Rules, errno: i32| -> Result<Option<BpfProgram>, CallsError> {
+        if rules.is_empty() {
+            return Ok(None);
+        }
+        let refuse = SeccompAction::Errno(errno.unsigned_abs());
+        let filter =
+            SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture).map_err(seccompiler::Error::from)?;
+        Ok(Some(filter.try_into().map_err(seccompiler::Error::from)?))
+    };
+    let mut absent = Rules::new();
+    if confinement.has(Rule::Namespaces) {
+        absent.insert(libc::SYS_clone3, Vec::new());
+    }
+    let mut programs: Vec<BpfProgram> =
+        [build(refused(confinement, walls)?, libc::EPERM)?, build(absent, libc::ENOSYS)?]
+            .into_iter()
+            .flatten()
+            .collect();
+    if confinement.has(Rule::ForeignCalls) && cfg!(target_arch = "x86_64") {
+        programs.push(no_x32());
+    }
+    Ok(programs)
+}
+
+/// The x32 interface has numbers of its own for the same calls, from bit 30 on.
+/// Any other architecture ends the process in each of the filters above.
+fn no_x32() -> BpfProgram {
+    const LOAD_NUMBER: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, at offset 0 of seccomp_data
+    const JUMP_IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+    const X32_BIT: u32 = 0x4000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    const ERRNO: u32 = 0x0005_0000;
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    vec![
+        step(LOAD_NUMBER, 0, 0, 0),
+        step(JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
+        step(RETURN, 0, 0, ERRNO | libc::EPERM.unsigned_abs()),
+        step(RETURN, 0, 0, ALLOW),
+    ]
+}
+
+fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError> {
+    let mut rules = Rules::new();
+    for (rule, calls) in WHOLE_CALLS {
+        if applies(confinement, walls, *rule) {
+            rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+        }
+    }
+    if confinement.has(Rule::Namespaces) {
+        // Any new namespace, by the flags of `clone`.
+        for flag in NEW_NAMESPACES {
+            let flag = u64::from(flag.cast_unsigned());
+            add(&mut rules, libc::SYS_clone, vec![Condition::new(0, Len::Qword, Cmp::MaskedEq(flag), flag)])?;
+        }
+    }
+    if confinement.has(Rule::Others) {
+        // The first argument names the process, and 0 is the caller.
+        for call in [
+            libc::SYS_prlimit64,
+            libc::SYS_sched_setaffinity,
+            libc::SYS_sched_setscheduler,
+            libc::SYS_sched_setparam,
+            libc::SYS_sched_setattr,
+        ] {
+            add(&mut rules, call, vec![Condition::new(0, Len::Dword, Cmp::Ne, 0)])?;
+        }
+        // The second does. Of the kinds that the first names, the user's (2 and 3)
+        // means all processes of the user, also where the second is 0.
+        for (call, user) in [(libc::SYS_setpriority, 2), (libc::SYS_ioprio_set, 3)] {
+            add(&mut rules, call, vec![Condition::new(1, Len::Dword, Cmp::Ne, 0)])?;
+            add(&mut rules, call, vec![Condition::new(0, Len::Dword, Cmp::Eq, user)])?;
+        }
+    }
+    if confinement.has(Rule::Terminal) {
+        for request in [libc::TIOCSTI, libc::TIOCLINUX] {
+            add(&mut rules, libc::SYS_ioctl, vec![Condition::new(1, Len::Dword, Cmp::Eq, request)])?;
+        }
+    }
+    if applies(confinement, walls, Rule::LocalSockets) {
+        let local = u64::from(libc::AF_UNIX.cast_unsigned());
+        add(&mut rules, libc::SYS_socket, vec![Condition::new(0, Len::Dword, Cmp::Eq, local)])?;
+    }
+    if confinement.has(Rule::Families) {
+        let mut others = Vec::new();
+        for family in allowed_families(walls) {
+            others.push(Condition::new(0, Len::Dword, Cmp::Ne, u64::from(family.cast_unsigned())));
+        }
+        add(&mut rules, libc::SYS_socket, others)?;
+    }
+    Ok(rules)
+}
+
+fn add(
+    rules: &mut Rules,
+    call: i64,
+    conditions: Vec<Result<Condition, seccompiler::BackendError>>,
+) -> Result<(), CallsError> {
+    let conditions: Result<Vec<_>, _> = conditions.into_iter().collect();
+    let rule = SeccompRule::new(conditions.map_err(seccompiler::Error::from)?).map_err(seccompiler::Error::from)?;
+    rules.entry(call).or_default().push(rule);
+    Ok(())
+}
+
+/// Whether a rule belongs to these walls, and is not left out.
+fn applies(confinement: &Confinement, walls: &Walls, rule: Rule) -> bool {
+    let full = matches!(walls.level, Level::Full { .. });
+    confinement.has(rule)
+        && match rule {
+            // In namespaces of its own there is nothing of others.
+            Rule::SystemV => !full,
+            // Landlock does not see sockets in the file system, and abstract
+            // ones only from version 6 on.
+            Rule::LocalSockets => !full || !walls.has_scopes(),
+            _ => true,
+        }
+}
+
+/// The kinds of socket that tools need: local, IP, and asking for routes, which
+/// listing one's own addresses is.
+fn allowed_families(walls: &Walls) -> Vec<i32> {
+    match (&walls.network, &walls.level) {
+        (Network::None, Level::Kernel) => vec![libc::AF_UNIX],
+        _ => vec![libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
+    }
+}
+
+const NEW_NAMESPACES: &[i32] = &[
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
+];
+
+/// Calls that are refused whatever their arguments.
+const WHOLE_CALLS: &[(Rule, &[i64])] = &[
+    (
+        Rule::Trace,
+        &[
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_process_vm_writev,
+            libc::SYS_pidfd_getfd,
+            libc::SYS_kcmp,
+            libc::SYS_process_madvise,
+            libc::SYS_process_mrelease,
+            libc::SYS_migrate_pages,
+            libc::SYS_move_pages,
+        ],
+    ),
+    (Rule::Namespaces, &[libc::SYS_unshare, libc::SYS_setns]),
+    (
+        Rule::Mounting,
+        &[
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_pivot_root,
+            libc::SYS_chroot,
+            libc::SYS_fsopen,
+            libc::SYS_fsconfig,
+            libc::SYS_fsmount,
+            libc::SYS_fspick,
+            libc::SYS_move_mount,
+            libc::SYS_open_tree,
+            libc::SYS_mount_setattr,
+        ],
+    ),
+    (Rule::Keyrings, &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl]),
+    (Rule::IoUring, &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register]),
+    (
+        Rule::Kernel,
+        &[
+            libc::SYS_bpf,
+            libc::SYS_perf_event_open,
+            libc::SYS_userfaultfd,
+            libc::SYS_init_module,
+            libc::SYS_finit_module,
+            libc::SYS_delete_module,
+            libc::SYS_kexec_load,
+            libc::SYS_kexec_file_load,
+            libc::SYS_reboot,
+            libc::SYS_swapon,
+            libc::SYS_swapoff,
+            libc::SYS_acct,
+            libc::SYS_quotactl,
+            libc::SYS_syslog,
+            libc::SYS_settimeofday,
+            libc::SYS_clock_settime,
+            libc::SYS_adjtimex,
+            libc::SYS_clock_adjtime,
+            libc::SYS_sethostname,
+            libc::SYS_setdomainname,
+            libc::SYS_vhangup,
+            libc::SYS_fanotify_init,
+            libc::SYS_lookup_dcookie,
+            libc::SYS_nfsservctl,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_iopl,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_ioperm,
+        ],
+    ),
+    (Rule::Handles, &[libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at]),
+    (
+        Rule::SystemV,
+        &[
+            libc::SYS_shmget,
+            libc::SYS_shmat,
+            libc::SYS_shmctl,
+            libc::SYS_msgget,
+            libc::SYS_msgsnd,
+            libc::SYS_msgrcv,
+            libc::SYS_msgctl,
+            libc::SYS_semget,
+            libc::SYS_semop,
+            libc::SYS_semtimedop,
+            libc::SYS_semctl,
+            libc::SYS_mq_open,
+            libc::SYS_mq_unlink,
+        ],
+    ),
+];

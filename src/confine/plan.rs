@@ -1,0 +1,338 @@
+//! Working out the walls of one child: from the configuration, from what was
+//! granted to the session, and from what its provider needs.
+//!
+//! Nothing that lies in the session's folder has a say, but for what has to be
+//! protected there: its control files.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Access, Config, Environment, NetworkMode, WallsMode};
+use crate::key::Key;
+use crate::provider::{Options, Provider, User};
+use crate::session::{PermissionMode, Store};
+
+use super::system::{self, Installation};
+use super::{Confinement, Level, Limits, Means, Network, Obstacle, Walls};
+
+/// The name, beside the providers' homes, of a session's home directory.
+const HOME: &str = ".home";
+
+/// The same for its directory of temporary files.
+const TEMPORARY: &str = ".tmp";
+
+/// Files in a session's folder that Denizen keeps.
+const CONTROL_FILES: &[&str] = &["session.json", "settings.json", "transcript.jsonl"];
+
+/// Variables that name files or directories of certificates.
+const CERTIFICATES: &[&str] = &["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"];
+
+/// Everything that the walls depend on.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Where sessions are.
+    pub store: &'a Store,
+    /// The user whose login is used.
+    pub user: &'a User<'a>,
+    /// The session's key, for what is shared.
+    pub key: &'a Key,
+    /// The name of its folder.
+    pub folder: &'a str,
+    /// Its folder.
+    pub session: &'a Path,
+    /// The directory that the child starts in: the folder, or the one that was
+    /// granted. Absolute and free of links.
+    pub working_dir: &'a Path,
+    /// The provider.
+    pub provider: &'a dyn Provider,
+    /// Its section of the configuration.
+    pub options: &'a Options,
+    /// Its program, absolute.
+    pub program: &'a Path,
+    /// What the agent may do unasked.
+    pub permission_mode: PermissionMode,
+    /// Whether somebody decides about what it may not do unasked.
+    pub asks: bool,
+    /// What this machine can do.
+    pub means: &'a Means,
+}
+
+/// Why there are no walls.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// The machine lacks something.
+    #[error("`walls = \"{level}\"` cannot be had here: {obstacle}")]
+    Means {
+        /// What the configuration asks for.
+        level: &'static str,
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
+    /// A directory that was granted or shared would open what must stay closed.
+    #[error("`{}` {reason}", path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Why it cannot be let in.
+        reason: &'static str,
+    },
+    /// A path of the configuration cannot be read as one.
+    #[error("{0}")]
+    Path(String),
+}
+
+/// Works out what a child may see and do. Looks at the file system, and changes
+/// nothing.
+///
+/// # Errors
+/// Where the configuration asks for more than this machine can do, or for less
+/// than the walls need.
+pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
+    let homes = inputs.store.homes_path(inputs.folder);
+    let level = match inputs.config.walls {
+        WallsMode::Off => return Ok(without_walls(inputs)),
+        WallsMode::Full => {
+            refuse("full", inputs.means.against_full())?;
+            let bubblewrap = inputs.means.bubblewrap.clone();
+            Level::Full { bubblewrap: bubblewrap.map_err(|obstacle| ConfineError::Means { level: "full", obstacle })? }
+        }
+        WallsMode::Kernel => {
+            refuse("kernel", inputs.means.against_kernel())?;
+            Level::Kernel
+        }
+    };
+    let network = network(inputs);
+    if matches!(network, Network::Ports(_)) {
+        refuse(level.name(), inputs.means.against_ports())?;
+    }
+    let mut found =
+        Found { inputs, read: BTreeSet::new(), write: BTreeSet::new(), hide: BTreeSet::new(), level: &level };
+    found.shares()?;
+    found.working_dir()?;
+    found.program()?;
+    let scratch = found.login();
+    let Found { mut read, mut write, hide, .. } = found;
+    let mut installation = Installation::default();
+    let path = inputs.user.environment.get_os("PATH").unwrap_or_default();
+    let private = private(inputs);
+    installation.add(inputs.program, path, &private);
+    read.extend(programs(path, &private));
+    read.append(&mut installation.read);
+    write.insert(homes.clone());
+    if inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks) {
+        read.insert(inputs.session.to_owned());
+        write.insert(inputs.session.join("provider").join(&inputs.options.name));
+    } else {
+        write.insert(inputs.session.to_owned());
+    }
+    let read: Vec<PathBuf> = read.into_iter().filter(|path| !write.contains(path)).collect();
+    let write: Vec<PathBuf> = write.into_iter().collect();
+    installation.settle(&read.iter().chain(&write).cloned().collect::<Vec<_>>());
+    let walls = Walls {
+        landlock: inputs.means.landlock,
+        keep: control_files(inputs.session),
+        hide: hide.into_iter().collect(),
+        scratch,
+        links: installation.links.into_iter().collect(),
+        home: homes.join(HOME),
+        temporary: homes.join(TEMPORARY),
+        working_dir: inputs.working_dir.to_owned(),
+        network,
+        read,
+        write,
+        level,
+    };
+    Ok(Confinement { walls: Some(walls), ..without_walls(inputs) })
+}
+
+/// The same with nothing but limits, whatever the configuration says.
+#[must_use]
+pub fn without_walls(inputs: &Inputs<'_>) -> Confinement {
+    Confinement::open(limits(inputs, &inputs.store.homes_path(inputs.folder)))
+}
+
+fn refuse(level: &'static str, obstacle: Option<Obstacle>) -> Result<(), ConfineError> {
+    obstacle.map_or(Ok(()), |obstacle| Err(ConfineError::Means { level, obstacle }))
+}
+
+fn limits(inputs: &Inputs<'_>, homes: &Path) -> Limits {
+    let config = &inputs.config.limits;
+    Limits {
+        processes: config.processes,
+        memory: config.memory,
+        file_size: config.file_size,
+        disk: config.disk,
+        files: config.files,
+        directories: vec![inputs.session.to_owned(), homes.to_owned()],
+    }
+}
+
+/// The directories of which nothing is let in whole by the way: where the
+/// user's own things and Denizen's are.
+fn private<'a>(inputs: &Inputs<'a>) -> Vec<&'a Path> {
+    inputs.user.home.into_iter().chain([inputs.store.root()]).collect()
+}
+
+/// The directories of PATH, as what lies in them is meant to be run; and with
+/// shims, which run what lies beside them, the directory of both.
+fn programs(path: &OsStr, private: &[&Path]) -> Vec<PathBuf> {
+    std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute() && !system::holds(dir))
+        .filter_map(|dir| std::fs::canonicalize(dir).ok())
+        .map(|dir| match dir.parent().filter(|_| dir.ends_with("shims")) {
+            Some(parent) if !private.iter().any(|private| private.starts_with(parent)) => parent.to_owned(),
+            _ => dir,
+        })
+        .filter(|dir| dir.is_dir() && !system::holds(dir))
+        .filter(|dir| !private.iter().any(|private| private.starts_with(dir)))
+        .collect()
+}
+
+/// The control files that are there, each a regular file with one name. What
+/// stands in the place of one was planted, and is the guard's to set aside.
+fn control_files(session: &Path) -> Vec<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let is_plain = |path: &PathBuf| {
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1)
+    };
+    CONTROL_FILES.iter().map(|name| session.join(name)).filter(is_plain).collect()
+}
+
+fn network(inputs: &Inputs<'_>) -> Network {
+    match inputs.options.network.unwrap_or(inputs.config.network) {
+        NetworkMode::Open => Network::Open,
+        NetworkMode::None => Network::None,
+        NetworkMode::Providers => {
+            let mut ports: BTreeSet<u16> = inputs.config.ports.iter().copied().collect();
+            ports.extend(named_ports(inputs.user.environment, inputs.provider, inputs.options));
+            for file in inputs.provider.login(inputs.user) {
+                if let Some(text) = (!file.write).then(|| (inputs.user.read)(&file.path)).flatten() {
+                    ports.extend(ports_in(&String::from_utf8_lossy(&text)));
+                }
+            }
+            Network::Ports(ports.into_iter().collect())
+        }
+    }
+}
+
+/// The ports that the addresses in the child's variables name: of a model
+/// server, and of a proxy.
+fn named_ports(environment: &Environment, provider: &dyn Provider, options: &Options) -> Vec<u16> {
+    let none = crate::provider::Invocation::default();
+    let inherited = crate::provider::child_environment(environment, provider, options, &none);
+    inherited.iter().filter_map(|(_, value)| value.to_str()).flat_map(ports_in).collect()
+}
+
+/// The ports that the addresses in a text name, as `scheme://host:port`.
+fn ports_in(text: &str) -> Vec<u16> {
+    let ends = |c: char| c.is_whitespace() || "/\"'<>,;?#".contains(c);
+    let hosts = text.split("://").skip(1).map(|rest| rest.split(ends).next().unwrap_or_default());
+    hosts.filter_map(|host| host.rsplit_once(':')?.1.parse().ok()).collect()
+}
+
+/// What is let in, while it is collected.
+struct Found<'a> {
+    inputs: &'a Inputs<'a>,
+    read: BTreeSet<PathBuf>,
+    write: BTreeSet<PathBuf>,
+    hide: BTreeSet<PathBuf>,
+    level: &'a Level,
+}
+
+impl Found<'_> {
+    /// Lets a directory or file in, unless that would open Denizen's own.
+    fn let_in(&mut self, path: PathBuf, access: Access) -> Result<(), ConfineError> {
+        let root = self.inputs.store.root();
+        if path.starts_with(root) && !path.starts_with(self.inputs.session) {
+            return Err(ConfineError::Open { path, reason: "lies in Denizen's own root, where other sessions are" });
+        }
+        if root.starts_with(&path) {
+            if *self.level == Level::Kernel {
+                let reason =
+                    "holds Denizen's own root, and with `walls = \"kernel\"` a part of a directory cannot be closed";
+                return Err(ConfineError::Open { path, reason });
+            }
+            self.hide.insert(root.to_owned());
+        }
+        match access {
+            Access::Read => self.read.insert(path),
+            Access::Write => self.write.insert(path),
+        };
+        Ok(())
+    }
+
+    /// What the configuration shares with this session.
+    fn shares(&mut self) -> Result<(), ConfineError> {
+        for share in self.inputs.config.shares.iter().filter(|share| share.is_for(self.inputs.key)) {
+            // One that is not there now shares nothing.
+            let Ok(path) = std::fs::canonicalize(&share.path) else { continue };
+            self.let_in(path, share.mode)?;
+        }
+        Ok(())
+    }
+
+    fn working_dir(&mut self) -> Result<(), ConfineError> {
+        if self.inputs.working_dir == self.inputs.session {
+            return Ok(());
+        }
+        let kept = self.inputs.provider.walls_keep_folder(self.inputs.permission_mode, self.inputs.asks);
+        self.let_in(self.inputs.working_dir.to_owned(), if kept { Access::Read } else { Access::Write })
+    }
+
+    /// What the owner's configuration says that the program reads, and the
+    /// files that its arguments and the environment name.
+    fn program(&mut self) -> Result<(), ConfineError> {
+        let Inputs { options, user, store, .. } = *self.inputs;
+        for text in &options.read {
+            let path = crate::config::value::absolute(text, store.root(), user.home).map_err(ConfineError::Path)?;
+            if let Ok(path) = std::fs::canonicalize(path) {
+                self.let_in(path, Access::Read)?;
+            }
+        }
+        let named = options.args.iter().map(PathBuf::from).filter(|path| path.is_file());
+        let certificates = CERTIFICATES.iter().filter_map(|name| user.environment.get(name)).map(PathBuf::from);
+        for path in named.chain(certificates).filter(|path| path.is_absolute() && !system::holds(path)) {
+            if path.exists() {
+                self.let_in(path, Access::Read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of the provider's login. Returns the directories of those that
+    /// are rewritten: a login is renewed through a new file beside the old one.
+    fn login(&mut self) -> Vec<PathBuf> {
+        let mut scratch = BTreeSet::new();
+        for file in self.inputs.provider.login(self.inputs.user) {
+            let Ok(path) = std::fs::canonicalize(&file.path) else { continue };
+            if !path.is_file() {
+                continue;
+            }
+            let seen = |dir: &Path| self.read.iter().chain(&self.write).any(|path| dir.starts_with(path));
+            if let Some(parent) = file.path.parent().filter(|parent| file.write && !seen(parent)) {
+                scratch.insert(parent.to_owned());
+            }
+            if file.write {
+                self.write.insert(path)
+            } else {
+                self.read.insert(path)
+            };
+        }
+        scratch.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_taken_from_addresses() {
+        assert_eq!(ports_in("http://127.0.0.1:4711/v1"), [4711]);
+        assert_eq!(ports_in("base_url = \"http://[::1]:80\"\nx = 'https://h:8443'"), [80, 8443]);
+        assert_eq!(ports_in("https://api.example.org/x:1 time 12:30"), Vec::<u16>::new());
+    }
+}

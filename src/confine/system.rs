@@ -1,0 +1,224 @@
+//! What belongs to the system, and where a program is installed: what every
+//! child may read.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The directories of the system, as far as they are directories of their own:
+/// where `/bin` is a link to `usr/bin`, the link is remade.
+pub const DIRECTORIES: &[&str] = &[
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc",
+    "/opt",
+    "/nix/store",
+    "/run/current-system",
+    "/var/lib/ca-certificates",
+];
+
+/// Devices that every program may use.
+pub const DEVICES: &[&str] =
+    &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"];
+
+/// Files of `/etc` that are often links to somewhere else.
+const LINKED: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf"];
+
+/// Whether a path lies in a directory of the system.
+#[must_use]
+pub fn holds(path: &Path) -> bool {
+    DIRECTORIES.iter().any(|directory| path.starts_with(directory))
+}
+
+/// Everything of the system that may be read, where only whole directories can
+/// be allowed: of `/etc`, what root alone may read is left out for root too.
+#[must_use]
+pub fn directories() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
+    found.extend(elsewhere());
+    if !closed_to_others("/etc").is_empty() {
+        found.retain(|path| path != Path::new("/etc"));
+        found.extend(open_below(Path::new("/etc"), 2));
+    }
+    found
+}
+
+/// The files that links in `/etc` lead to, outside the system's directories.
+#[must_use]
+pub fn elsewhere() -> Vec<PathBuf> {
+    LINKED.iter().filter_map(|path| std::fs::canonicalize(path).ok()).filter(|path| !holds(path)).collect()
+}
+
+/// What lies in a directory and only its owner may read, where that is who
+/// runs this: for everybody else the kernel sees to it.
+#[must_use]
+pub fn closed_to_others(directory: &str) -> Vec<PathBuf> {
+    if !rustix::process::geteuid().is_root() {
+        return Vec::new();
+    }
+    let mut closed = Vec::new();
+    let mut look_at = vec![(PathBuf::from(directory), 0)];
+    while let Some((directory, depth)) = look_at.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_symlink() {
+                continue;
+            }
+            let wanted = if metadata.is_dir() { 0o005 } else { 0o004 };
+            if metadata.mode() & wanted != wanted {
+                closed.push(entry.path());
+            } else if metadata.is_dir() && depth < 1 {
+                look_at.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    closed
+}
+
+/// What lies in a directory and everybody may read: whole where that holds for
+/// everything in it.
+fn open_below(directory: &Path, depth: u32) -> Vec<PathBuf> {
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+        let wanted = if metadata.is_dir() { 0o005 } else { 0o004 };
+        if metadata.mode() & wanted != wanted {
+            continue;
+        }
+        let path = entry.path();
+        let mixed =
+            metadata.is_dir() && depth > 1 && path.to_str().is_some_and(|path| !closed_to_others(path).is_empty());
+        if mixed { open.extend(open_below(&path, depth - 1)) } else { open.push(path) }
+    }
+    open
+}
+
+/// Where a program lives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Installation {
+    /// What has to be read, outside the system's directories.
+    pub read: BTreeSet<PathBuf>,
+    /// The symbolic links that lead to it, each with where it points.
+    pub links: BTreeSet<(PathBuf, PathBuf)>,
+}
+
+impl Installation {
+    /// Adds a program: the links that lead to it, its package, and what its
+    /// first line says runs it. Nothing of `private` directories is added whole.
+    pub fn add(&mut self, program: &Path, path: &OsStr, private: &[&Path]) {
+        let mut hop = program.to_owned();
+        // As many as the kernel follows (path_resolution(7)).
+        for _ in 0..40 {
+            let Ok(target) = std::fs::read_link(&hop) else { break };
+            let next = hop.parent().unwrap_or(Path::new("/")).join(&target);
+            if !holds(&hop) && !hop.starts_with("/proc") {
+                self.links.insert((hop, target));
+            }
+            hop = next;
+        }
+        let Ok(real) = std::fs::canonicalize(program) else { return };
+        if !holds(&real) {
+            self.read.extend(package(&real, private));
+        }
+        for interpreter in interpreters(&real, path) {
+            if interpreter != program {
+                self.add(&interpreter, path, private);
+            }
+        }
+    }
+
+    /// Leaves out the links that are seen anyway.
+    pub fn settle(&mut self, also: &[PathBuf]) {
+        let Self { read, links } = self;
+        links.retain(|(at, _)| !read.iter().chain(also).any(|path| at.starts_with(path)));
+    }
+}
+
+/// The directories of the package that a program belongs to, else the program.
+fn package(real: &Path, private: &[&Path]) -> Vec<PathBuf> {
+    let mut above = PathBuf::new();
+    for component in real.components() {
+        above.push(component);
+        if component.as_os_str() == "node_modules" {
+            return vec![above];
+        }
+    }
+    // `bin` beside `lib` is how programs with files of their own are installed.
+    let bin = real.parent().filter(|bin| bin.file_name().is_some_and(|name| name == "bin"));
+    let Some(prefix) = bin.and_then(Path::parent) else { return vec![real.to_owned()] };
+    let lib = prefix.join("lib");
+    if lib.is_dir() && !private.iter().any(|private| private.starts_with(&lib)) {
+        vec![real.to_owned(), lib]
+    } else {
+        vec![real.to_owned()]
+    }
+}
+
+/// The programs that the first line of a script names: the interpreter, and
+/// what `env` looks for.
+fn interpreters(real: &Path, path: &OsStr) -> Vec<PathBuf> {
+    let mut start = [0; 256];
+    let Ok(count) = std::fs::File::open(real).and_then(|mut file| file.read(&mut start)) else { return Vec::new() };
+    let Some(line) = start[..count].strip_prefix(b"#!") else { return Vec::new() };
+    let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
+    let mut words = line.split_whitespace();
+    let Some(interpreter) = words.next().map(PathBuf::from) else { return Vec::new() };
+    let mut found = vec![interpreter.clone()];
+    if interpreter.file_name().is_some_and(|name| name == "env")
+        && let Some(name) = words.find(|word| !word.starts_with('-') && !word.contains('='))
+    {
+        found.extend(std::env::split_paths(path).map(|dir| dir.join(name)).find(|candidate| candidate.is_file()));
+    }
+    found
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make the files that are looked at")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_brings_its_package_its_links_and_its_interpreter() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = std::fs::canonicalize(dir.path()).expect("its path");
+        let make = |name: &str, content: &str| {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            std::fs::write(&path, content).expect("written");
+            path
+        };
+        make("n/node_modules/cli/cli.js", "#!/usr/bin/env -S node --x\n");
+        std::fs::create_dir_all(dir.join("bin")).expect("a directory");
+        std::os::unix::fs::symlink("../n/node_modules/cli/cli.js", dir.join("bin/cli")).expect("a link");
+        let node = make("v/bin/node", "ELF");
+        make("v/lib/x", "");
+        let path = std::env::join_paths([node.parent().expect("bin")]).expect("a PATH");
+        let mut found = Installation::default();
+        found.add(&dir.join("bin/cli"), &path, &[&dir]);
+        let expected = [dir.join("n/node_modules"), node, dir.join("v/lib")];
+        assert_eq!(found.read, expected.into_iter().collect());
+        let link = (dir.join("bin/cli"), PathBuf::from("../n/node_modules/cli/cli.js"));
+        assert_eq!(found.links, [link].into_iter().collect());
+        found.settle(&[dir.join("bin")]);
+        assert_eq!(found.links, BTreeSet::new());
+    }
+
+    #[test]
+    fn a_private_directory_is_not_brought_along() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = std::fs::canonicalize(dir.path()).expect("its path");
+        std::fs::create_dir_all(dir.join("bin")).expect("a directory");
+        std::fs::create_dir_all(dir.join("lib/denizen")).expect("a directory");
+        std::fs::write(dir.join("bin/x"), "ELF").expect("written");
+        let mut found = Installation::default();
+        found.add(&dir.join("bin/x"), OsStr::new(""), &[&dir.join("lib/denizen")]);
+        assert_eq!(found.read, [dir.join("bin/x")].into_iter().collect());
+    }
+}

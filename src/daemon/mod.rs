@@ -1,0 +1,295 @@
+//! The daemon: what chat networks report becomes turns of sessions, and what
+//! comes of them is delivered. A function that takes its shutdown signal as an
+//! argument.
+//!
+//! One loop ([`hub`]) over a closed [`event::Event`]. Each active session has a
+//! [`lane`]: one task that takes messages in, so that they are durable before
+//! anybody is told, and one that takes their turns, one after another. A lane is
+//! gone when nothing of its session is left to do. Nothing here is kept in
+//! memory that a restart would have to know: messages are in the queue, replies
+//! in the transcript, and how far a delivery came is noted in the queue's entry.
+
+mod answers;
+mod ask;
+mod commands;
+mod deliver;
+mod event;
+mod handled;
+mod hub;
+mod intake;
+mod lane;
+mod log;
+mod networks;
+mod now;
+mod places;
+mod progress;
+mod ready;
+mod recover;
+mod render;
+mod source;
+mod words;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use log::Rotating;
+pub use source::Source;
+
+use crate::channel::{Channel, ChannelError, SectionContext, channel};
+use crate::config::keys::nearest;
+use crate::config::{Config, ConfigError, WallsMode};
+use crate::confine::Obstacle;
+use crate::control::Control;
+use crate::files::{self, Lock, is_locked, make_private_dir};
+use crate::process::probe;
+use crate::prove::{self, ProofError};
+use crate::session::{SessionError, Store};
+use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
+
+/// What a daemon is started with.
+pub struct Serve {
+    /// The operations on sessions, with the configuration in force.
+    pub control: Control,
+    /// How the configuration is read again.
+    pub source: Source,
+    /// The chat networks that there are.
+    pub channels: &'static [&'static dyn Channel],
+}
+
+/// How long a proof that runs already is waited for.
+const PROOF_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether that is over.
+const PROOF_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far the daemon is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It serves.
+    Serve,
+    /// It takes nothing in any more, and lets running turns finish for a while.
+    Leave,
+    /// It goes at once.
+    AtOnce,
+}
+
+/// Why a daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another serves this root.
+    #[error("a daemon runs on `{root}` already{}", pid.as_ref().map_or_else(String::new, |pid| format!(" (process {pid})")))]
+    Running {
+        /// The root.
+        root: String,
+        /// The number of its process.
+        pid: Option<String>,
+    },
+    /// There is nothing to listen to.
+    #[error("no chat network is configured, so there is nothing to listen to")]
+    NothingToServe,
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A network's section is wrong, or its token cannot be got.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A provider leads to nothing.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// Chats could do anything at all on this machine.
+    #[error(
+        "`providers.{0}.permission_mode` is `bypassPermissions` while there are no walls: an agent would do \
+         whatever a chat tells it"
+    )]
+    Bypass(String),
+    /// The walls cannot be had here.
+    #[error("`walls = \"{level}\"` cannot be had here, so no chat is let in: {obstacle}")]
+    Walls {
+        /// What the configuration asks for.
+        level: &'static str,
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
+    /// The walls were tried, and let something through.
+    #[error("the walls do not hold here, so no chat is let in: an agent could {0}")]
+    Holes(String),
+    /// The walls could not be tried.
+    #[error("the walls could not be tried, so no chat is let in")]
+    Proof(#[from] ProofError),
+    /// Every network has ended for good.
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// Serves until `stage` says otherwise, or every network has ended for good.
+///
+/// # Errors
+/// Where it cannot start, or nothing is left to serve.
+pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), DaemonError> {
+    let Serve { control, source, channels } = serve;
+    check(&control.setup.config, channels, &source)?;
+    if control.setup.config.channels.is_empty() {
+        return Err(DaemonError::NothingToServe);
+    }
+    let _alone = alone(&control.store)?;
+    // It holds the tokens, and other processes of the same user could read its
+    // memory and environment: with this, only root can (prctl(2)).
+    let _closed = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    raise_file_limit();
+    let setup = Setup { unattended: true, ..Setup::clone(&control.setup) };
+    let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
+    walls_stand(&control).await?;
+    move_in(&control, &source);
+    control.store.recover();
+    hub::serve(control, source, channels, stage).await
+}
+
+/// Whether a daemon serves this root now.
+#[must_use]
+pub fn is_running(store: &Store) -> bool {
+    is_locked(&lock_path(store)).unwrap_or(false)
+}
+
+/// Everything that can be wrong with a configuration before it is used.
+///
+/// # Errors
+/// With the first thing that is wrong.
+pub fn check(config: &Config, channels: &[&dyn Channel], source: &Source) -> Result<(), DaemonError> {
+    for name in config.providers.keys() {
+        provider_of(config, name)?;
+    }
+    let agents: Vec<&str> = config.agents.keys().map(String::as_str).collect();
+    for (name, section) in &config.channels {
+        let Some(channel) = channels.iter().find(|channel| channel.name() == name) else {
+            let nearest = nearest(name, channels.iter().map(|channel| channel.name())).map(str::to_owned);
+            return Err(ChannelError::Unknown { name: name.clone(), nearest }.into());
+        };
+        channel.check(section, section_context(&agents, source))?;
+    }
+    if config.channels.is_empty() { Ok(()) } else { no_bypass(config) }
+}
+
+/// Without walls, no chat drives an agent that asks nobody.
+fn no_bypass(config: &Config) -> Result<(), DaemonError> {
+    let walled = config.walls != WallsMode::Off;
+    for name in config.providers.keys() {
+        let (_, options) = provider_of(config, name)?;
+        if !may_drive(options.permission_mode, walled) {
+            return Err(DaemonError::Bypass(name.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// The one place where walls are tried before anybody is let in: where those of
+/// the configuration cannot be had, or the adversary gets through, nobody is.
+async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
+    let setup = &control.setup;
+    let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.environment));
+    let (level, obstacle) = match setup.config.walls {
+        WallsMode::Off => return Ok(()),
+        WallsMode::Full => ("full", means.against_full()),
+        WallsMode::Kernel => ("kernel", means.against_kernel()),
+    };
+    if let Some(obstacle) = obstacle {
+        return Err(DaemonError::Walls { level, obstacle });
+    }
+    let started = tokio::time::Instant::now();
+    let proof = loop {
+        match prove::prove(&control.store, setup, setup.config.walls.into(), None).await {
+            // Somebody asked for one, which is over in a moment.
+            Err(ProofError::Running) if started.elapsed() < PROOF_PATIENCE => {
+                tokio::time::sleep(PROOF_PAUSE).await;
+            }
+            proof => break proof?,
+        }
+    };
+    let holes: Vec<&str> = proof.holes().map(|attempt| attempt.name).collect();
+    if holes.is_empty() {
+        tracing::info!(walls = level, attempts = proof.rows.len(), "the walls hold");
+        return Ok(());
+    }
+    Err(DaemonError::Holes(holes.join("; ")))
+}
+
+fn section_context<'a>(agents: &'a [&'a str], source: &'a Source) -> SectionContext<'a> {
+    SectionContext { agents, root: &source.root, home: source.home.as_deref() }
+}
+
+fn lock_path(store: &Store) -> std::path::PathBuf {
+    store.state_path("daemon.lock")
+}
+
+/// Takes the lock of the root's one daemon, and notes who holds it.
+fn alone(store: &Store) -> Result<Lock, DaemonError> {
+    use std::io::{Read, Seek, Write};
+    let path = lock_path(store);
+    make_private_dir(path.parent().unwrap_or(Path::new("/")), store.durability())?;
+    let Some(lock) = Lock::try_take(&path)? else {
+        let mut pid = String::new();
+        // Only a note for a person.
+        let _read = std::fs::File::open(&path).and_then(|file| file.take(32).read_to_string(&mut pid));
+        let pid = Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty());
+        return Err(DaemonError::Running { root: store.root().display().to_string(), pid });
+    };
+    let mut file = lock.file();
+    let mut note = || -> std::io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())
+    };
+    note().map_err(|source| files::Error::io("write", &path, source))?;
+    Ok(lock)
+}
+
+/// Each message that waits holds a file open, and many may wait.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
+/// What earlier systems left moves in, as far as it was not dealt with before.
+fn move_in(control: &Control, source: &Source) {
+    use crate::legacy::{Migration, Search};
+    use crate::provider::User;
+    let (setup, store) = (&control.setup, &control.store);
+    let read = |path: &Path| std::fs::read(path).ok();
+    let migration = Migration {
+        store,
+        search: Search::near(store.root(), &source.here, &setup.config.legacy),
+        user: User { environment: &setup.environment, home: setup.home.as_deref(), read: &read },
+        config_file: &source.file,
+        force: false,
+        again: false,
+    };
+    match migration.at_start() {
+        Ok((plan, _)) if plan.sessions.is_empty() => {}
+        Ok((plan, _)) => tracing::info!("{} conversations of an earlier bot moved in", plan.sessions.len()),
+        Err(error) => tracing::warn!("what an earlier bot left could not move in: {error}"),
+    }
+}
+
+/// The network of a name that this program was built with, for those who only
+/// look at a configuration.
+///
+/// # Errors
+/// Where there is none.
+pub fn built_in(name: &str) -> Result<&'static dyn Channel, ChannelError> {
+    channel(name).ok_or_else(|| ChannelError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest(name, crate::channel::CHANNELS.iter().map(|channel| channel.name())).map(str::to_owned),
+    })
+}

@@ -1,0 +1,98 @@
+//! Starting a chat network, and hearing from it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::event::Event;
+use super::handled::Handled;
+use super::now::Spoken;
+use super::{DaemonError, Source, section_context};
+use crate::channel::{Channel, ChannelError, Common, Connection, Leave, StartContext};
+use crate::control::Control;
+use crate::files::make_private_dir;
+use crate::process;
+use crate::session::People;
+
+/// How many reports of one network wait to be heard.
+const REPORTS: usize = 256;
+
+/// A network that was started, as the loop holds it.
+#[derive(Debug)]
+pub(super) struct Started {
+    /// The section that it was started with.
+    pub(super) section: toml::Table,
+    /// Which start this was.
+    pub(super) start: u64,
+    leave: watch::Sender<bool>,
+}
+
+impl Started {
+    /// Asks the network to leave. What it reports from then on is not heard.
+    pub(super) fn leave(&self) {
+        let _gone = self.leave.send(true);
+    }
+}
+
+/// Starts a network.
+pub(super) async fn start(
+    channel: &'static dyn Channel,
+    control: &Control,
+    source: &Source,
+    events: &mpsc::Sender<Event>,
+    start: u64,
+) -> Result<(Started, Spoken), DaemonError> {
+    let name = channel.name();
+    let config = &control.setup.config;
+    let section = config.channels.get(name).cloned().unwrap_or_default();
+    let agents: Vec<&str> = config.agents.keys().map(String::as_str).collect();
+    let context = section_context(&agents, source);
+    let common = Common::read(name, &section, context)?;
+    let token = common.token.ok_or_else(|| ChannelError::NoToken(name.to_owned()))?;
+    let token = process::secret(&token, &control.setup.environment)
+        .await
+        .map_err(|reason| ChannelError::Token { channel: name.to_owned(), reason })?;
+    let durability = control.store.durability();
+    let state = control.store.state_path("channels").join(name);
+    make_private_dir(&state, durability)?;
+    let handled = Arc::new(Handled::open(&state, durability)?);
+    let (reports, mut heard) = mpsc::channel(REPORTS);
+    let (leave, left) = watch::channel(false);
+    let Connection { network, task } = channel.start(
+        &section,
+        StartContext {
+            section: context,
+            events: reports,
+            state,
+            token,
+            durability,
+            people: Arc::new(People::of(control.store.clone())),
+            leave: Leave::new(left.clone()),
+        },
+    )?;
+    let forward = events.clone();
+    let mut left = left;
+    tokio::spawn(async move {
+        loop {
+            let heard = tokio::select! {
+                biased;
+                _ = left.wait_for(|left| *left) => return,
+                heard = heard.recv() => heard,
+            };
+            let Some(heard) = heard else { return };
+            if forward.send(Event::Heard { network: name, heard: Box::new(heard) }).await.is_err() {
+                return;
+            }
+        }
+    });
+    let ended = events.clone();
+    tokio::spawn(async move {
+        if let Err(error) = task.await {
+            tracing::error!(network = name, "the network's task failed: {error}");
+        }
+        let _gone = ended.send(Event::Ended { network: name, start }).await;
+    });
+    let busy = common.busy.unwrap_or(config.busy);
+    let spoken = Spoken { network, handled, busy, approval_timeout: common.approval_timeout, connected: false };
+    Ok((Started { section, start, leave }, spoken))
+}

@@ -1,0 +1,130 @@
+//! What an earlier process left in the queues.
+//!
+//! Nothing is looked at before the daemon is ready. Then the queues are walked
+//! in the background; and a session that gets a message first is looked at
+//! first, so that what waited there comes before it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::event::Event;
+use super::lane::{LaneState, Work};
+use super::now::{Shared, blocking};
+use crate::control::{Control, ControlError};
+use crate::key::Key;
+use crate::session::{Note, Queue, Store};
+
+/// Finds the sessions of which something is left, and reports each.
+pub(super) async fn walk(shared: Shared) {
+    let store = shared.control().store.clone();
+    let events = shared.events.clone();
+    blocking(move || {
+        let Ok(queues) = std::fs::read_dir(store.state_path("queue")) else { return };
+        for queue in queues.flatten() {
+            let Some(folder) = queue.file_name().to_str().map(str::to_owned) else { continue };
+            if !holds_something(&queue.path()) {
+                continue;
+            }
+            let Some(key) = key_of(&store, &folder) else {
+                tracing::warn!("messages wait in a queue whose session nobody knows: `{}`", queue.path().display());
+                continue;
+            };
+            if events.blocking_send(Event::Left(key)).is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+fn holds_something(queue: &Path) -> bool {
+    let entries = std::fs::read_dir(queue).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| path.extension().is_some_and(|ending| ending == "entry" || ending == "files"))
+}
+
+/// The key of a folder, which need not exist.
+fn key_of(store: &Store, folder: &str) -> Option<Key> {
+    let record = store.open_folder(folder).ok().flatten().and_then(|workspace| workspace.record().ok());
+    let own = record.map(|record| record.key).filter(|key| key.folder_name() == folder);
+    own.or_else(|| Key::from_plain_folder(folder))
+}
+
+/// Puts in a lane what an earlier process left of its session.
+pub(super) async fn look(shared: &Shared, state: &Arc<LaneState>) {
+    let control = shared.control();
+    if !control.store.queue_path(&state.folder).is_dir() {
+        return;
+    }
+    let found = {
+        let state = state.clone();
+        blocking(move || left(&control, &state)).await
+    };
+    match found {
+        Ok(works) => works.into_iter().for_each(|work| state.push(work)),
+        Err(error) => tracing::warn!(session = state.folder, "what was left in its queue cannot be read: {error}"),
+    }
+}
+
+fn left(control: &Control, state: &LaneState) -> Result<Vec<Work>, ControlError> {
+    let queue = Queue::open(&control.store, &state.folder)?;
+    let workspace = control.store.find(&state.key)?;
+    let uuid = workspace.as_ref().and_then(|workspace| workspace.record().ok()).map(|record| record.uuid);
+    let mut works = Vec::new();
+    for place in queue.line().places()? {
+        // What somebody holds is being dealt with, and so is what waits here.
+        if place.alive || place.name.extension().is_none_or(|ending| ending != "entry") || state.has(place.number) {
+            continue;
+        }
+        let Ok(entry) = queue.entry(place.number) else { continue };
+        if entry.message.reply.is_none() {
+            // Of a terminal: `denizen retry` sends it again.
+            continue;
+        }
+        if entry.message.session.is_some() && entry.message.session != uuid {
+            tracing::warn!(session = state.folder, "a message waits for a session that was moved or removed");
+            continue;
+        }
+        let recorded = match &workspace {
+            Some(workspace) if entry.started && !entry.answered => workspace.recorded(place.number)?.is_some(),
+            _ => false,
+        };
+        if recorded {
+            queue.note(place.number, &Note::Answered(crate::session::now()))?;
+        }
+        if recorded || entry.answered {
+            works.push(Work::Deliver(place.number));
+        } else if !entry.started {
+            works.extend(control.take_over(&state.key, place.number)?.map(|held| Work::Turn(Box::new(held))));
+        } else if !entry.told {
+            works.push(Work::Tell(place.number));
+        }
+    }
+    sweep(&queue);
+    Ok(works)
+}
+
+/// Removes attachments whose message was never accepted: their process ended
+/// while they were received.
+fn sweep(queue: &Queue) {
+    const OLD: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    let path = queue.line().dir().path();
+    let Ok(pending) = queue.pending() else { return };
+    // As long as an entry cannot be read, nobody knows what it names.
+    let Ok(messages) = pending.into_iter().map(|pending| pending.message).collect::<Result<Vec<_>, _>>() else {
+        return;
+    };
+    let attached = messages.into_iter().filter_map(|message| message.attached);
+    let named: Vec<String> = attached.map(|attached| attached.directory).collect();
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let old = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD));
+        if name.ends_with(".files") && old && !named.contains(&name) {
+            let _removed = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Starting a program inside its walls: what the launcher does, and the small
+//! program `denizen __inside` that runs within bubblewrap, puts up the rest of
+//! the walls around itself and becomes the program.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use rustix::pipe::PipeFlags;
+use rustix::thread::CapabilitySet;
+
+use crate::causes::with_causes;
+use crate::confine::{Confinement, Level, Rule, Walls, bubblewrap, calls, landlock};
+
+/// The exit code of `__inside` where it did not become the program.
+const NOT_INSIDE: u8 = 126;
+
+/// A program that was started.
+pub(super) struct Started {
+    /// The process: the program, or the bubblewrap that it runs in.
+    pub(super) pid: u32,
+    /// Says whether the walls were put up, where that is not known already.
+    report: Option<OwnedFd>,
+}
+
+impl Started {
+    /// Whether the walls stood when the program began. Asked after its end.
+    pub(super) fn is_inside(&mut self) -> bool {
+        let Some(report) = self.report.take() else { return true };
+        let mut word = [0];
+        std::fs::File::from(report).read(&mut word).is_ok_and(|count| count == 1)
+    }
+}
+
+/// Starts a program inside its walls.
+///
+/// # Errors
+/// With the reason in words.
+pub(super) fn start(confinement: &Confinement, command: &[OsString]) -> Result<Started, String> {
+    let (program, args) = command.split_first().ok_or("no program was named")?;
+    match &confinement.walls {
+        None => {
+            confinement.limits.apply(false).map_err(|error| format!("its limits could not be set: {error}"))?;
+            run(program, args, None)
+        }
+        Some(walls) => match &walls.level {
+            Level::Full { bubblewrap } => in_bubblewrap(confinement, walls, bubblewrap, command),
+            Level::Kernel => restricted(confinement, walls, program, args),
+        },
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the launcher is what `process::spawn` starts")]
+fn run(program: &OsString, args: &[OsString], report: Option<OwnedFd>) -> Result<Started, String> {
+    let child = std::process::Command::new(program).args(args).spawn();
+    let child = child.map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
+    Ok(Started { pid: child.id(), report })
+}
+
+/// Rules of Landlock and seccomp are a thread's, and what it starts inherits
+/// them; the launcher's own thread stays free.
+fn restricted(
+    confinement: &Confinement,
+    walls: &Walls,
+    program: &OsString,
+    args: &[OsString],
+) -> Result<Started, String> {
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            confinement.limits.apply(false).map_err(|error| format!("its limits could not be set: {error}"))?;
+            put_up(confinement, walls)?;
+            run(program, args, None)
+        });
+        started.join().unwrap_or_else(|_| Err("its walls could not be put up".to_owned()))
+    })
+}
+
+/// Bubblewrap mounts, which Landlock forbids; so the rest of the walls is put up
+/// inside, by this very program, which is not among what can be seen there: it
+/// is started through a descriptor.
+fn in_bubblewrap(
+    confinement: &Confinement,
+    walls: &Walls,
+    bubblewrap: &Path,
+    command: &[OsString],
+) -> Result<Started, String> {
+    let own = inherited_self().map_err(|error| format!("the launcher cannot be started again: {error}"))?;
+    let (report, word) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .and_then(|(report, word)| Ok((report, rustix::io::dup(word)?)))
+        .map_err(|error| format!("its walls cannot be watched: {error}"))?;
+    let mut args = bubblewrap::arguments(confinement, walls);
+    args.push(format!("/proc/self/fd/{}", own.as_raw_fd()).into());
+    args.extend([OsString::from("__inside"), word.as_raw_fd().to_string().into(), confinement.to_arg().into()]);
+    args.extend(command.iter().cloned());
+    run(&bubblewrap.into(), &args, Some(report))
+}
+
+/// This program as an open file that children inherit, also after the file was
+/// replaced.
+fn inherited_self() -> std::io::Result<OwnedFd> {
+    let own = std::fs::File::open("/proc/self/exe")?;
+    // A duplicate is not closed when another program is started.
+    Ok(rustix::io::dup(own)?)
+}
+
+/// The program `denizen __inside`: a descriptor to report to, the confinement,
+/// and the command. Returns only where it did not become that.
+#[must_use]
+pub fn run_inside(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let mut args = args.into_iter();
+    let report = args.next().and_then(|text| text.to_str()?.parse::<u32>().ok());
+    let confinement = args.next().and_then(|text| Confinement::from_arg(text.to_str()?));
+    let command: Vec<OsString> = args.collect();
+    let reason = match (report, confinement, command.split_first()) {
+        (Some(report), Some(confinement), Some((program, args))) => become_program(report, &confinement, program, args),
+        _ => "it was started in another way than the launcher does".to_owned(),
+    };
+    // Standard error is the program's, whose last words are shown.
+    let _printed = writeln!(std::io::stderr(), "denizen: {reason}");
+    NOT_INSIDE
+}
+
+#[expect(clippy::disallowed_methods, reason = "it becomes what `process::spawn` was asked to start")]
+fn become_program(report: u32, confinement: &Confinement, program: &OsString, args: &[OsString]) -> String {
+    let Some(walls) = &confinement.walls else { return "no walls were named".to_owned() };
+    let report = match std::fs::File::options().write(true).open(format!("/proc/self/fd/{report}")) {
+        Ok(report) => report,
+        Err(error) => return format!("the launcher does not listen: {error}"),
+    };
+    if let Err(error) = confinement.limits.apply(confinement.has(Rule::Pids)) {
+        return format!("its limits could not be set: {error}");
+    }
+    if confinement.has(Rule::Descriptors) {
+        close_fds::set_fds_cloexec(3, &[]);
+    }
+    if let Err(reason) = put_up(confinement, walls) {
+        return reason;
+    }
+    let mut command = std::process::Command::new(program);
+    command.args(args);
+    if let Err(error) = (&report).write_all(b"i") {
+        return format!("the launcher does not listen: {error}");
+    }
+    let error = command.exec();
+    format!("{}: {error}", Path::new(program).display())
+}
+
+/// Puts up what this thread can put up around itself.
+fn put_up(confinement: &Confinement, walls: &Walls) -> Result<(), String> {
+    if confinement.has(Rule::Capabilities) {
+        drop_capabilities().map_err(|error| format!("its capabilities could not be dropped: {error}"))?;
+    }
+    landlock::apply(confinement, walls).map_err(|error| with_causes(&error))?;
+    calls::apply(confinement, walls).map_err(|error| with_causes(&error))
+}
+
+/// Drops every capability for good: root has them, and what root starts would
+/// get them back from the bounding set.
+fn drop_capabilities() -> std::io::Result<()> {
+    use rustix::thread::{CapabilitySets, capabilities, remove_capability_from_bounding_set, set_capabilities};
+    let now = capabilities(None)?;
+    if now.permitted.contains(CapabilitySet::SETPCAP) {
+        for capability in CapabilitySet::all().iter() {
+            // One that this kernel does not know is not there either.
+            let _dropped = remove_capability_from_bounding_set(capability);
+        }
+    }
+    if !(now.permitted | now.effective | now.inheritable).is_empty() {
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    }
+    Ok(())
+}

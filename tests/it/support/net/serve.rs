@@ -1,0 +1,73 @@
+//! The daemon of the network, in a process of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use denizen::config::{Config, Environment, Inputs};
+use denizen::control::Control;
+use denizen::daemon::{self, Serve, Source, Stage};
+use denizen::session::Store;
+use denizen::turn::Setup;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::super::root::Root;
+use super::channel::Files;
+
+/// What the daemon of a root is started with.
+pub(super) fn command(root: &Root) -> Command {
+    let mut command = root.command(std::env::current_exe().expect("this program"));
+    command.args(["support::net::serve::serve", "--exact", "--ignored", "--nocapture"]);
+    command
+}
+
+#[test]
+#[ignore = "the daemon of other tests, which start it with a root of their own"]
+fn serve() {
+    let environment: Environment = std::env::vars_os().collect();
+    let Some(root) = environment.get("DENIZEN_ROOT").map(PathBuf::from) else { return };
+    let home = environment.get("HOME").map(PathBuf::from);
+    let source = Source {
+        file: root.join("denizen.toml"),
+        root: root.clone(),
+        home: home.clone(),
+        required: false,
+        environment: environment.clone(),
+        overrides: Vec::new(),
+        here: root.clone(),
+    };
+    let loaded = Config::load(Inputs {
+        root: &root,
+        home: home.as_deref(),
+        file: &source.file,
+        required: false,
+        environment: &environment,
+        overrides: &[],
+    });
+    let config = loaded.expect("a configuration");
+    let store = Arc::new(Store::at(&root, config.durability));
+    let launcher = PathBuf::from(env!("CARGO_BIN_EXE_denizen"));
+    let setup = Setup { config, environment, home, launcher, unattended: true, means: Arc::default() };
+    let control = Control { setup: Arc::new(setup), store };
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let result = runtime.block_on(async {
+        let (say, stage) = watch::channel(Stage::Serve);
+        let mut terminate = signal(SignalKind::terminate()).expect("a signal");
+        tokio::spawn(async move {
+            for stage in [Stage::Leave, Stage::AtOnce] {
+                terminate.recv().await;
+                if say.send(stage).is_err() {
+                    return;
+                }
+            }
+        });
+        daemon::run(Serve { control, source, channels: &[&Files] }, stage).await
+    });
+    runtime.shutdown_background();
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
