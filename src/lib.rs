@@ -48,13 +48,17 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
-/// Chat networks: one file or folder per network, wire format only.
-pub mod channel;
 /// The proof: an adversary that tries to get out of a session, and the table of its attempts.
 pub mod prove;
 
+/// Chat networks: one file or folder per network, wire format only.
+pub mod channel;
+
 /// The daemon: one loop, a lane for each active session, delivery, recovery.
 pub mod daemon;
+
+/// Denizen as a service of systemd or launchd: installed, removed, looked at.
+pub mod service;
 
 /// Arguments, environment, words, exit codes; one file per command.
 pub mod cli;

@@ -4,9 +4,15 @@
 //! told ([`Network`]). It knows who may talk, because its own section of the
 //! configuration says so; what a message then does is not decided here.
 
+#[cfg(feature = "discord")]
+mod discord;
 mod heard;
+#[cfg(feature = "discord")]
+mod http;
 mod network;
 mod section;
+#[cfg(feature = "discord")]
+mod text;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +56,10 @@ pub trait Channel: Sync {
 }
 
 /// The chat networks that this program was built with.
-pub const CHANNELS: &[&dyn Channel] = &[];
+pub const CHANNELS: &[&dyn Channel] = &[
+    #[cfg(feature = "discord")]
+    &discord::Discord,
+];
 
 /// The network of a name.
 #[must_use]

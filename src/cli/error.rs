@@ -2,6 +2,7 @@
 //! place where kinds of error become words, hints and numbers.
 
 use std::error::Error;
+use std::path::Path;
 
 use crate::archive::ArchiveError;
 use crate::causes::with_causes;
@@ -16,6 +17,7 @@ use crate::legacy::LegacyError;
 use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
 use crate::rehome::RehomeError;
+use crate::service::{ServiceError, Source};
 use crate::session::{ClaimError, SessionError, Waiting};
 use crate::turn::{ChoiceError, TurnError};
 
@@ -75,6 +77,10 @@ impl From<DaemonError> for CliError {
                 (USAGE, Some(format!("set `permission_mode` of `[providers.{name}]` to `acceptEdits`")))
             }
             DaemonError::Walls { obstacle, .. } => (FAILED, Some(obstacle.remedy().to_owned())),
+            DaemonError::Holes(_) | DaemonError::Proof(_) => (
+                FAILED,
+                Some("`denizen doctor --prove` shows every attempt; `walls = \"off\"` goes on without".to_owned()),
+            ),
             DaemonError::Ended(_) => (FAILED, None),
         };
         Self::of(&error, code, hint)
@@ -150,6 +156,65 @@ impl From<LegacyError> for CliError {
         };
         Self::of(&error, FAILED, Some(hint.to_owned()))
     }
+}
+
+impl From<ServiceError> for CliError {
+    fn from(error: ServiceError) -> Self {
+        let hint = match &error {
+            ServiceError::NoManager | ServiceError::NotBooted => {
+                "in a container, make `denizen serve` its program; anywhere else, have it started at boot by what starts the rest"
+            }
+            ServiceError::NoUserManager => {
+                "log in as that user, rather than with `su`, or install it for the machine: `sudo denizen service install --system`"
+            }
+            ServiceError::OnlyOwn => "leave `--system` out",
+            ServiceError::NotRoot => "sudo denizen --root DIR service install --system --as \"$USER\"",
+            ServiceError::Missing("loginctl") => {
+                "nothing else keeps services of a user running after logout: `sudo denizen service install --system`"
+            }
+            ServiceError::Missing(_) => "install it, or add its directory to PATH",
+            ServiceError::NoUnitDirectory => "`systemctl show --property=UnitPath` should name `/etc/systemd/system`",
+            ServiceError::NoSuchUser(_) => "`getent passwd` lists the users; `--as USER` names one",
+            ServiceError::NotAs(_) => "leave `--as` out, or say `--system`",
+            ServiceError::Passing { .. } => {
+                "`cargo install --path .` puts it into `~/.cargo/bin`; or take it all the same with `--force`"
+            }
+            ServiceError::Unwritable(_) => "choose another path, without line breaks, in UTF-8",
+            ServiceError::Foreign(path) => {
+                return Self::of(&error, FAILED, Some(format!("look at it: ls -l {}", quoted(path))));
+            }
+            ServiceError::OtherRoot { .. } => "`denizen service uninstall` removes it, `--force` replaces it",
+            ServiceError::Two => "say which: `--user` or `--system`",
+            ServiceError::Secrets { sources, root } => {
+                return Self::of(&error, FAILED, sources.first().map(|source| another_source(source, root)));
+            }
+            ServiceError::Unusable { .. } => "nothing was installed; `denizen doctor` says more",
+            ServiceError::Configuration { .. } => "nothing was installed; `denizen config` says where in the file",
+            ServiceError::Start { .. } => "nothing more was done",
+            ServiceError::Step { call, undone: true, .. } if call.starts_with("loginctl ") => {
+                "let root do it: `sudo loginctl enable-linger \"$USER\"`; then install again"
+            }
+            ServiceError::Step { undone: true, .. } => "once that is mended, install again",
+            ServiceError::Step { undone: false, .. } => "`denizen service status` shows what is there now",
+            ServiceError::File(file) => return file_error(file),
+        };
+        Self::of(&error, FAILED, Some(hint.to_owned()))
+    }
+}
+
+/// How a service gets a secret that so far comes from a variable of the shell.
+pub(super) fn another_source(source: &Source, root: &Path) -> String {
+    let Source { key, variable } = source;
+    // `channels.discord.token` is kept in `access/discord-token`.
+    let name = key.rsplit('.').nth(1).unwrap_or("a").replace('/', "-");
+    let (dir, file) = (root.join("access"), format!("access/{name}-token"));
+    format!(
+        "put it into a file that only you can read, `(umask 077; mkdir -p {}; printenv {variable} > {})`, and write \
+         `token = {{ file = \"{file}\" }}`; or have a program print it: `token = {{ command = [\"pass\", \"show\", \
+         \"denizen\"] }}`",
+        quoted(&dir),
+        quoted(&root.join(&file)),
+    )
 }
 
 impl From<TurnError> for CliError {

@@ -12,12 +12,21 @@ use super::doctor;
 use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
 use crate::config::{Config, Environment, Inputs};
-use crate::files::{Durability, make_private_dir};
+use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
 use crate::turn::{find_program, provider_of};
 
 /// What a configuration starts as.
 const EXAMPLE: &str = include_str!("../../templates/denizen.toml");
+/// The part of it for Discord.
+const DISCORD: &str = include_str!("../../templates/discord.toml");
+
+/// Where the bot's token is kept, below the root.
+const TOKEN: &str = "access/discord-token";
+
+/// What the bot may do where it is invited: see channels (bit 10), send messages
+/// (11), attach files (15), read the history (16), write in threads (38).
+const PERMISSIONS: u64 = 1 << 10 | 1 << 11 | 1 << 15 | 1 << 16 | 1 << 38;
 
 /// Make the root and a configuration that names the provider in use
 ///
@@ -30,6 +39,22 @@ pub(super) struct InitArgs {
     /// The provider
     #[arg(long, value_name = "PROVIDER")]
     provider: Option<String>,
+    /// For a bot on Discord too: its section in the configuration, and what is left to do
+    #[arg(long)]
+    discord: bool,
+    /// The id of a Discord user who may do everything there
+    #[arg(long, value_name = "ID", requires = "discord", value_parser = user_id)]
+    owner: Vec<String>,
+}
+
+fn user_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        15..=20 if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(text.to_owned()),
+        _ => {
+            Err("a user's id is 15 to 20 digits: with `Developer Mode` on, right-click the name, `Copy User ID`"
+                .to_owned())
+        }
+    }
 }
 
 pub(super) fn run(
@@ -68,12 +93,21 @@ pub(super) fn run(
             .hint("install one, or try it without an account: `denizen init --try`"));
     };
     make_private_dir(&root.join("sessions"), Durability::Power)?;
+    let discord = DISCORD.replace("{owners}", &toml::Value::from(args.owner.clone()).to_string());
+    let has_discord = config.channels.contains_key("discord");
+    if args.discord {
+        make_private_dir(&root.join("access"), Durability::Power)?;
+    }
     if !existed {
         let text = EXAMPLE.replace("{provider}", &name).replace("{program}", &program_line(&name, &program));
-        write_new(file, &text)?;
+        let discord = if args.discord { discord.clone() } else { commented(&discord) };
+        write_new(file, &format!("{text}\n{discord}"))?;
     }
+    let steps = if args.discord { discord_steps(args, root, file, existed && !has_discord) } else { Vec::new() };
     if out.json {
-        out.json(&json!({"root": root, "config": file, "provider": name, "program": program, "created": !existed}));
+        out.json(&json!({
+            "root": root, "config": file, "provider": name, "program": program, "created": !existed, "next": steps,
+        }));
         return Ok(ExitCode::SUCCESS);
     }
     out.done(format_args!("{BOLD}root{RESET}      {}", root.display()));
@@ -82,7 +116,55 @@ pub(super) fn run(
     out.done(format_args!("{BOLD}provider{RESET}  {name}"));
     out.done("");
     out.done("Say something: denizen send hello \"remember the gate is blue\"");
+    if args.discord {
+        out.done(format_args!("\n{BOLD}Next, for the bot on Discord:{RESET}"));
+        for (at, step) in steps.iter().enumerate() {
+            out.done(format_args!("{}. {}", at + 1, escape(step).replace('\n', "\n   ")));
+        }
+        if existed && !has_discord {
+            out.done(format_args!("\n{discord}"));
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a person does who has nothing yet but the root.
+fn discord_steps(args: &InitArgs, root: &Path, file: &Path, is_to_be_added: bool) -> Vec<String> {
+    let token = root.join(TOKEN);
+    let mut steps = vec![
+        "Make an application at https://discord.com/developers/applications: `New Application`".to_owned(),
+        "There, under `Bot`: switch `Message Content Intent` on and save, then `Reset Token` shows the token"
+            .to_owned(),
+        format!(
+            "Keep the token where only you can read it: run this, paste it, press Enter and Ctrl-D\n\
+             (umask 077; cat > {})",
+            quoted(&token)
+        ),
+        format!(
+            "Invite the bot to your server: open this, with the `Application ID` of `General Information` in it\n\
+             https://discord.com/oauth2/authorize?client_id=APPLICATION_ID&scope=bot+applications.commands\
+             &permissions={PERMISSIONS}"
+        ),
+    ];
+    if is_to_be_added {
+        steps.push(format!("Add the section below to {}", quoted(file)));
+    }
+    if args.owner.is_empty() {
+        steps.push(format!(
+            "Get your user id: in Discord, `User Settings`, `Advanced`, `Developer Mode`; then right-click your name,\n\
+             `Copy User ID`; and write it into {}: owners = [\"123456789012345678\"]",
+            quoted(file)
+        ));
+    }
+    steps.push("See whether all is right, and what to do where it is not: denizen doctor".to_owned());
+    steps.push("Start it: denizen serve. Mention the bot in a channel, or write to it directly".to_owned());
+    steps.push("Have it started at boot: denizen service install".to_owned());
+    steps
+}
+
+/// A part of the example that is switched off.
+fn commented(text: &str) -> String {
+    text.lines().map(|line| format!("# {line}\n")).collect()
 }
 
 /// Where the program was found, for people; the built-in one has no path.

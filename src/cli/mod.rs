@@ -34,6 +34,7 @@ mod retry;
 mod rm;
 mod send;
 mod serve;
+mod service;
 mod set;
 mod status;
 mod stop;
@@ -148,6 +149,7 @@ enum Command {
     Init(init::InitArgs),
     Serve(serve::ServeArgs),
     Pairing(pairing::PairingArgs),
+    Service(service::ServiceArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
@@ -250,9 +252,13 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Some(file) => here.join(file),
         None => root.join("denizen.toml"),
     };
-    // These two work where the configuration is missing or broken.
+    // These work where the configuration is missing or broken.
     match &cli.command {
         Command::Init(args) => return init::run(args, out, &root, &config_file, &environment, home.as_deref()),
+        Command::Service(args) => {
+            let config = cli.global.config.is_some().then_some(config_file);
+            return service::run(args, out, root, config, &environment, &cli.global.overrides);
+        }
         Command::Verify(args) => return verify::run(args, out, &root, here),
         _ => {}
     }
@@ -313,7 +319,9 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Pairing(args) => pairing::run(&app, &args),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),
-        Command::Init(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
+        Command::Init(_) | Command::Service(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

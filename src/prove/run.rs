@@ -114,6 +114,12 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// The attempts that got through and should not have.
+    pub fn holes(&self) -> impl Iterator<Item = &'static Attempt> {
+        let holes = self.rows.iter().filter(|row| row.verdict == Verdict::Otherwise && row.seen.through);
+        holes.map(|row| row.attempt)
+    }
+
     /// How many attempts ended so.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {

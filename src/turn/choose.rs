@@ -215,12 +215,18 @@ pub fn find_program(
         let path = PathBuf::from(program);
         return if path.is_absolute() && is_executable(&path) { Ok(path) } else { Err(missing()) };
     }
+    on_path(environment, program).ok_or_else(missing)
+}
+
+/// The program of this name in PATH, absolute. Directories of PATH that are
+/// relative do not count: they would be another in each session.
+#[must_use]
+pub fn on_path(environment: &Environment, program: &str) -> Option<PathBuf> {
     let path = environment.get_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(path)
+    std::env::split_paths(path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(program))
-        .find(|candidate| is_executable(candidate));
-    found.ok_or_else(missing)
+        .find(|candidate| is_executable(candidate))
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, on_path, provider_of};
 pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 

@@ -65,7 +65,11 @@ fn no_more_turns_run_than_may_and_each_session_gets_its_turn() {
     net.until_accepted(&waiting);
     until("word that it waits", || {
         let texts = net.texts("b");
-        if texts.iter().any(|text| text.contains("many turns are running")) { Ok(()) } else { Err(format!("{texts:?}")) }
+        if texts.iter().any(|text| text.contains("many turns are running")) {
+            Ok(())
+        } else {
+            Err(format!("{texts:?}"))
+        }
     });
     assert_eq!(fake.said(), ["begin a1"]);
     fake.release(3);
@@ -159,7 +163,10 @@ fn files_of_the_outbox_are_sent_and_long_replies_too() {
     net.until_shown("c", |shown| shown.text.ends_with("150"));
     end(daemon);
     let shown = net.shown("a");
-    assert!(shown[0].text.starts_with("made\n\nNote: the file \"large.bin\" is not sent: it has 20000 bytes"), "{shown:?}");
+    assert!(
+        shown[0].text.starts_with("made\n\nNote: the file \"large.bin\" is not sent: it has 20000 bytes"),
+        "{shown:?}"
+    );
     let sent: Vec<_> = shown.iter().flat_map(|shown| shown.files.clone()).collect();
     let file = |name: &str, content: &str| (name.to_owned(), content.to_owned());
     assert_eq!(sent, [file("a.txt", "one\n"), file("b.txt", "two\n"), file("c.txt", "three\n")]);
@@ -198,7 +205,8 @@ fn progress_is_shown_in_one_message_that_becomes_the_reply() {
 fn what_runs_is_stopped_by_its_button_and_sent_again_by_another() {
     let root = Root::new("daemon_turns::buttons");
     let net = Net::new(&root);
-    let script = "say \"begin $message\"; if [ ! -e $T/second ]; then touch $T/second; sleep 60; fi; echo \"you said $message\"";
+    let script =
+        "say \"begin $message\"; if [ ! -e $T/second ]; then touch $T/second; sleep 60; fi; echo \"you said $message\"";
     let fake = Fake::with_config(&root, script, &net.section());
     let daemon = net.serve(&root);
     net.say("a", "ann", "hello");

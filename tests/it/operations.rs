@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::clis::did_not_run;
+use crate::support::managers::{Managers, install_denizen};
 use crate::support::root::{Output, Root, run, write};
 
 /// The root, below a home directory.
@@ -66,6 +67,13 @@ type Step = fn(&World, &Block);
 
 /// The blocks of the page by their first lines, in order.
 const STEPS: &[(&str, Step)] = &[
+    ("denizen service install --dry-run", a_service),
+    ("denizen service uninstall", no_service_any_more),
+    ("[channels.discord]", where_a_token_comes_from),
+    ("mkdir -p -m 700 ~/.local/share/denizen/access", a_token),
+    ("mkdir -p ~/.config/environment.d", variables_of_a_service),
+    ("denizen service status", logs),
+    ("denizen service status > /dev/null && denizen doctor > /dev/null || echo \"Denizen needs you\"", health),
     ("mkdir -p -m 700 ~/backup/denizen", a_place_for_backups),
     ("NOT=--exclude=/state/ --exclude=/logs/ --exclude=/names/", two_nights),
     ("denizen verify ~/backup/denizen/latest", a_look_at_the_backup),
@@ -116,6 +124,7 @@ fn every_command_of_the_page_does_what_the_page_says() {
 /// A machine with a few sessions, and another that `ssh` reaches.
 struct World {
     root: Root,
+    managers: Managers,
 }
 
 impl World {
@@ -125,10 +134,10 @@ impl World {
         let bin = root.dir().join("bin");
         let new = root.dir().join("new");
         fs_err::create_dir(&new).expect("the home of another machine");
-        let denizen = env!("CARGO_BIN_EXE_denizen");
-        for link in [bin.join("denizen"), root.home().join(".cargo/bin/denizen")] {
-            fs_err::create_dir_all(link.parent().expect("a parent")).expect("a directory");
-            fs_err::os::unix::fs::symlink(denizen, link).expect("a link");
+        let managers = Managers::systemd(&mut root);
+        // No service would start a build in a checkout.
+        for dir in [root.home().join(".cargo/bin"), bin.clone()] {
+            install_denizen(&mut root, &dir);
         }
         // The command is put together by the far shell, as sshd does it.
         let ssh = format!(
@@ -138,7 +147,7 @@ impl World {
         script(&bin.join("ssh"), &ssh);
         script(&bin.join("sudo"), "#!/bin/sh\nexec \"$@\"\n");
         root.add_path(&bin);
-        let world = Self { root };
+        let world = Self { root, managers };
         world.sh("umask 077 && mkdir -p ~/.local/share/denizen");
         write(&world.at("denizen.toml"), "provider = \"notes\"\nworking_dirs = [\"~/projects\"]\n");
         for key in ["work", "home", "reading", "Ünï/x"] {
@@ -271,6 +280,91 @@ fn cron_entry(line: &str) -> Cron {
     }
     assert!(!command.replace("\\%", "").contains('%'), "cron would cut {line}");
     Cron::Entry(command.replace("\\%", "%"))
+}
+
+fn a_service(world: &World, block: &Block) {
+    let lines: Vec<&str> = block.text.lines().collect();
+    let [dry, install, status] = lines.as_slice() else { panic!("{lines:?}") };
+    let unit = world.managers.unit("user");
+    let printed = world.sh(dry);
+    assert!(printed.contains("\n[Service]\n") && !unit.exists(), "{printed}");
+    let printed = world.sh(install);
+    assert!(printed.contains("\nThe service runs, and starts at boot\n"), "{printed}");
+    assert!(printed.contains("ok   sessions         4 can be read\n"), "what doctor finds: {printed}");
+    let properties = "ActiveEnterTimestamp=Fri 2026-11-27 17:00:00 UTC\nMainPID=4711\n";
+    world.managers.put("user-properties", properties);
+    world.managers.put("journal", "");
+    fs_err::rename(world.at("logs"), world.home().join("logs")).expect("put away");
+    let printed = world.sh(status);
+    fs_err::rename(world.home().join("logs"), world.at("logs")).expect("put back");
+    assert!(block.shown.is_some());
+    world.compare(block, &printed);
+    // What the page says of the program's place and of `--as`.
+    let built = env!("CARGO_BIN_EXE_denizen");
+    let refused = world.shell(&format!("PATH=/usr/bin:/bin {built} service install"));
+    assert!(refused.stderr.contains("is a build in a checkout"), "{refused:?}");
+    let options = denizen::cli::command()
+        .try_get_matches_from("denizen --root DIR service install --system --as USER".split(' ').map(str::to_owned));
+    assert!(options.is_ok());
+}
+
+fn no_service_any_more(world: &World, block: &Block) {
+    let unit = world.managers.unit("user");
+    let drop_in = unit.with_extension("service.d").join("override.conf");
+    write(&drop_in, "[Service]\n");
+    world.run(block);
+    assert!(!unit.exists() && drop_in.exists() && world.managers.get("lingers").is_some());
+    assert_eq!(world.managers.get("user-active"), None);
+}
+
+fn where_a_token_comes_from(world: &World, block: &Block) {
+    let before = fs_err::read_to_string(world.at("denizen.toml")).expect("a configuration");
+    // Each of the three.
+    let lines: Vec<&str> = block.text.lines().map(|line| line.trim_start_matches("# ")).collect();
+    let [section, sources @ ..] = lines.as_slice() else { panic!("{lines:?}") };
+    for source in sources {
+        write(&world.at("denizen.toml"), &format!("{before}{section}\n{source}\n"));
+        let shown = source.strip_prefix("token = ").expect("a token");
+        assert!(world.sh("denizen config channels").contains(shown), "{source}");
+        world.sh("denizen service install --dry-run");
+    }
+    // What a shell has, a service has not.
+    write(&world.at("denizen.toml"), &format!("{before}{section}\ntoken = {{ env = \"NAME\" }}\n"));
+    let refused = world.shell("NAME=x denizen service install");
+    assert!(refused.stderr.contains("the environment variable NAME, which the service does not have"), "{refused:?}");
+    write(&world.at("denizen.toml"), &before);
+}
+
+fn a_token(world: &World, block: &Block) {
+    world.run(block);
+    let mode = |path| fs_err::metadata(world.at(path)).expect("made").mode() & 0o777;
+    assert_eq!((mode("access"), mode("access/discord-token")), (0o700, 0o600));
+    world.sh("rm ~/.local/share/denizen/access/discord-token");
+}
+
+fn variables_of_a_service(world: &World, block: &Block) {
+    world.sh("denizen service install");
+    let set = format!("export ANTHROPIC_API_KEY=secret-1\n{}", block.text);
+    world.sh(&set);
+    let file = world.home().join(".config/environment.d/denizen.conf");
+    assert_eq!(fs_err::read_to_string(&file).expect("variables"), "ANTHROPIC_API_KEY=secret-1\n");
+    assert_eq!(fs_err::metadata(file).expect("variables").mode() & 0o777, 0o600);
+    let calls = world.managers.calls();
+    let calls: Vec<&str> = calls.iter().rev().take(2).map(String::as_str).collect();
+    assert_eq!(calls, ["systemctl user: restart denizen", "systemctl user: daemon-reload"]);
+}
+
+fn logs(world: &World, block: &Block) {
+    world.managers.put("journal", "connected\n");
+    let printed = world.run(block);
+    assert!(printed.ends_with("log      connected\nconnected\nx\n"), "{printed}");
+}
+
+fn health(world: &World, block: &Block) {
+    assert_eq!(world.run(block), "");
+    world.managers.put("user-active", "failed");
+    assert_eq!(world.run(block), "Denizen needs you\n");
+    world.managers.put("user-active", "active");
 }
 
 fn a_place_for_backups(world: &World, block: &Block) {

@@ -1,0 +1,147 @@
+//! Looking at a service that is installed, and removing it.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::host::Call;
+use super::install::{Event, LOG_LINES, lingers, read, remove, step};
+use super::manager::{Manager, State};
+use super::{Scope, ServiceError, unit};
+use crate::config::Environment;
+use crate::files;
+use crate::turn::on_path;
+
+/// How much of a log is read for its last lines, in bytes.
+const MAX_LOG_BYTES: u64 = 8192;
+
+/// A service that is installed.
+#[derive(Debug, Clone)]
+pub struct Installed {
+    /// Who starts it.
+    pub manager: Manager,
+    /// The unit.
+    pub file: PathBuf,
+    /// The root in it.
+    pub root: String,
+    /// How it is.
+    pub state: State,
+    /// Whether it starts at boot, where that can be said.
+    pub lingers: Option<bool>,
+    /// The last lines of its log, the newest last.
+    pub log: Vec<String>,
+}
+
+/// The services of Denizen that are installed.
+///
+/// # Errors
+/// Where no manager can be asked.
+pub fn status(here: &Environment, scope: Option<Scope>) -> Result<Vec<Installed>, ServiceError> {
+    let mut found = Vec::new();
+    for manager in Manager::all(here, scope)? {
+        let file = manager.file(here)?;
+        let Some(text) = read(&file)?.filter(|text| unit::is_ours(text)) else { continue };
+        let is_user = matches!(manager, Manager::Systemd { scope: Scope::User, .. });
+        let lingers = match on_path(here, "loginctl") {
+            Some(loginctl) if is_user => Some(lingers(&loginctl, here)?),
+            _ => None,
+        };
+        let root = unit::root_of(&text).unwrap_or_default();
+        let log = manager.log(here, LOG_LINES)?;
+        found.push(Installed {
+            state: manager.state(here)?,
+            // Where the manager keeps none, Denizen's own.
+            log: if log.is_empty() { last_lines(&Path::new(&root).join("logs/denizen.log")) } else { log },
+            root,
+            manager,
+            file,
+            lingers,
+        });
+    }
+    Ok(found)
+}
+
+/// The end of a log, as far as it can be read.
+fn last_lines(log: &Path) -> Vec<String> {
+    let Ok(mut file) = files::open_regular(log) else { return Vec::new() };
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut end = Vec::new();
+    let read = file.seek(SeekFrom::Start(size.saturating_sub(MAX_LOG_BYTES))).and_then(|_| file.read_to_end(&mut end));
+    let text = if read.is_ok() { String::from_utf8_lossy(&end) } else { return Vec::new() };
+    let lines: Vec<&str> = text.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).map(|line| (*line).to_owned()).collect()
+}
+
+/// What removing a service would do.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    /// What is called before the unit is removed.
+    pub first: Vec<Call>,
+    /// The unit.
+    pub file: PathBuf,
+    /// What is called once it is gone.
+    pub then: Vec<Call>,
+    /// What is called after that, and may fail.
+    pub last: Option<Call>,
+    /// What would switch off that the user lingers, which is left on: other
+    /// services may count on it.
+    pub linger: Option<Call>,
+    here: Environment,
+}
+
+/// The plan for removing the service; nothing where none is installed.
+///
+/// # Errors
+/// Where there are two, or what is there was written by somebody else.
+pub fn removal(here: &Environment, scope: Option<Scope>) -> Result<Option<Removal>, ServiceError> {
+    let mut managers = Vec::new();
+    for manager in Manager::all(here, scope)? {
+        let file = manager.file(here)?;
+        match read(&file)? {
+            Some(text) if unit::is_ours(&text) => managers.push((manager, file)),
+            Some(_) if scope.is_some() => return Err(ServiceError::Foreign(file)),
+            Some(_) | None => {}
+        }
+    }
+    if managers.len() > 1 {
+        return Err(ServiceError::Two);
+    }
+    let Some((manager, file)) = managers.pop() else { return Ok(None) };
+    if matches!(manager, Manager::Systemd { scope: Scope::System, .. }) && !rustix::process::geteuid().is_root() {
+        return Err(ServiceError::NotRoot);
+    }
+    let linger = match on_path(here, "loginctl") {
+        Some(loginctl) if matches!(manager, Manager::Systemd { scope: Scope::User, .. }) => {
+            lingers(&loginctl, here)?.then(|| Call::new(&loginctl, &["disable-linger"]))
+        }
+        _ => None,
+    };
+    Ok(Some(Removal {
+        first: manager.end(),
+        then: manager.forget(),
+        last: manager.forget_failure(),
+        file,
+        linger,
+        here: here.clone(),
+    }))
+}
+
+impl Removal {
+    /// Does it.
+    ///
+    /// # Errors
+    /// With the step that failed; the unit is only removed once the service has stopped.
+    pub fn remove(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), ServiceError> {
+        for call in &self.first {
+            step(call, &self.here)?;
+            tell(Event::Called(call));
+        }
+        remove(&self.file)?;
+        tell(Event::Removed(&self.file));
+        for call in &self.then {
+            step(call, &self.here)?;
+            tell(Event::Called(call));
+        }
+        let _forgotten = self.last.as_ref().map(|call| step(call, &self.here));
+        Ok(())
+    }
+}
