@@ -6,6 +6,7 @@
 
 #[cfg(feature = "discord")]
 mod discord;
+mod examined;
 mod heard;
 #[cfg(feature = "discord")]
 mod http;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use examined::{Examined, Grade};
 pub use heard::{
     Accepted, Attachment, Fetch, FetchError, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Standing,
     Stranger,
@@ -28,7 +30,7 @@ pub use network::{Answer, BoxFuture, Button, ButtonStyle, Limits, Network, Post,
 pub use section::{COMMON_KEYS, ChannelError, Common, SectionContext, unknown_key};
 
 use crate::config::Secret;
-use crate::config::keys::KeySpec;
+use crate::config::keys::{KeySpec, nearest};
 use crate::files::Durability;
 use crate::session::People;
 
@@ -53,6 +55,15 @@ pub trait Channel: Sync {
     /// # Errors
     /// Where the section is wrong.
     fn start(&self, section: &toml::Table, context: StartContext<'_>) -> Result<Connection, ChannelError>;
+
+    /// Asks the network whether it would let the program in, and what else can
+    /// be wrong on the way, for `denizen doctor`.
+    fn examine<'a>(
+        &'a self,
+        section: &'a toml::Table,
+        context: SectionContext<'a>,
+        token: &'a Secret,
+    ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>>;
 }
 
 /// The chat networks that this program was built with.
@@ -65,6 +76,18 @@ pub const CHANNELS: &[&dyn Channel] = &[
 #[must_use]
 pub fn channel(name: &str) -> Option<&'static dyn Channel> {
     CHANNELS.iter().copied().find(|channel| channel.name() == name)
+}
+
+/// The network of a name, of some.
+///
+/// # Errors
+/// Where none of them has it.
+pub fn of(channels: &[&'static dyn Channel], name: &str) -> Result<&'static dyn Channel, ChannelError> {
+    let found = channels.iter().copied().find(|channel| channel.name() == name);
+    found.ok_or_else(|| ChannelError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest(name, channels.iter().map(|channel| channel.name())).map(str::to_owned),
+    })
 }
 
 /// What a network is started with.

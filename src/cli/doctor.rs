@@ -9,10 +9,16 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
+<<<<<<< HEAD
+use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
+=======
+use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext};
+>>>>>>> daemon
 use crate::config::{Environment, NetworkMode, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
-use crate::process::probe;
+use crate::daemon;
+use crate::process::{self, probe};
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
 use crate::turn::{find_program, provider_of};
@@ -70,6 +76,7 @@ pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
     let mut findings = Vec::new();
     root(app, &mut findings);
     providers(app, &mut findings);
+    channels(app, &mut findings)?;
     sessions(app, &mut findings)?;
     leftovers(app, &mut findings);
     walls(app, &mut findings);
@@ -216,6 +223,56 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
         let remedy = Some("install one, or use `--provider notes`, which needs no account".to_owned());
         findings.push(Finding::new(Verdict::Note, "providers", "no agent CLI is installed", remedy));
     }
+}
+
+/// The daemon, and each chat network as far as that can be seen without
+/// connecting.
+fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+    let setup = &app.control.setup;
+    let root = app.control.store.root();
+    let runs = daemon::is_running(&app.control.store);
+    let found = if runs { "runs" } else { "does not run" };
+    let remedy = (!runs && !setup.config.channels.is_empty()).then(|| "`denizen serve` starts it".to_owned());
+    let verdict = if remedy.is_some() { Verdict::Note } else { Verdict::Good };
+    findings.push(Finding::new(verdict, "daemon", found, remedy));
+    let agents: Vec<&str> = setup.config.agents.keys().map(String::as_str).collect();
+    let context = SectionContext { agents: &agents, root, home: setup.home.as_deref() };
+    for (name, section) in &setup.config.channels {
+        let about = format!("channel {name}");
+        let checked = channel::of(CHANNELS, name).and_then(|channel| {
+            channel.check(section, context)?;
+            let token = Common::read(name, section, context)?.token;
+            Ok((channel, token.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
+        });
+        let (channel, token) = match checked {
+            Ok(checked) => checked,
+            Err(error) => {
+                let error = CliError::from(daemon::DaemonError::from(error));
+                findings.push(Finding::new(Verdict::Bad, &about, error.message, error.hint));
+                continue;
+            }
+        };
+        let token = match app.wait_for(async { Ok(process::secret(&token, &setup.environment).await) })? {
+            Ok(token) => token,
+            Err(reason) => {
+                let error = ChannelError::Token { channel: name.clone(), reason };
+                let remedy = format!("`channels.{name}.token` says where it comes from");
+                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), Some(remedy)));
+                continue;
+            }
+        };
+        let examined = app.wait_for(async { Ok(channel.examine(section, context, &token).await) })?;
+        let examined = examined.map_err(|error| CliError::from(daemon::DaemonError::from(error)))?;
+        findings.extend(examined.into_iter().map(|examined| {
+            let verdict = match examined.grade {
+                Grade::Good => Verdict::Good,
+                Grade::Note => Verdict::Note,
+                Grade::Bad => Verdict::Bad,
+            };
+            Finding::new(verdict, &about, examined.found, examined.remedy)
+        }));
+    }
+    Ok(())
 }
 
 const NO_LOGIN: &str = "no login was found";

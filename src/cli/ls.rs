@@ -13,6 +13,7 @@ use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, escape, one_line};
 use crate::control::Shown;
+use crate::daemon;
 use crate::key::Key;
 use crate::session::{Record, SessionError};
 
@@ -77,6 +78,9 @@ pub(super) fn run(app: &App, args: &LsArgs) -> Result<ExitCode, CliError> {
     }
     if !args.archived && hidden > 0 {
         rest.push(format!("{hidden} archived: `denizen ls --archived`"));
+    }
+    if !app.control.setup.config.channels.is_empty() && !daemon::is_running(&app.control.store) {
+        rest.push("the daemon does not run, so nobody listens to the chat networks: `denizen serve`".to_owned());
     }
     for line in rest {
         app.out.note(line);

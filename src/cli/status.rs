@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, bytes, escape, one_line};
 use crate::config::{Access, WallsMode};
 use crate::control::SessionStatus;
+use crate::daemon;
 use crate::process::probe;
 use crate::session::{Conversation, Outcome, PendingState, Usage};
 
@@ -30,12 +31,15 @@ pub(super) fn run(app: &App, args: &StatusArgs) -> Result<ExitCode, CliError> {
 fn all(app: &App) -> Result<ExitCode, CliError> {
     let overview = app.control.overview()?;
     if app.out.json {
-        app.out.json(&json!(overview));
+        let mut json = json!(overview);
+        json["daemon"] = daemon::is_running(&app.control.store).into();
+        app.out.json(&json);
         return Ok(ExitCode::SUCCESS);
     }
     let line = |name: &str, value: String| app.out.data(format_args!("{BOLD}{name:<11}{RESET}{value}"));
     line("root", app.control.store.root().display().to_string());
     let archived = if overview.archived > 0 { format!(", {} archived", overview.archived) } else { String::new() };
+    line("daemon", daemon_here(app));
     line("sessions", format!("{}{archived}", overview.sessions));
     line("busy", overview.busy.to_string());
     line("turns", overview.turns.to_string());
@@ -48,6 +52,9 @@ fn all(app: &App) -> Result<ExitCode, CliError> {
     if overview.pending > 0 {
         line("pending", format!("{} messages are not answered", overview.pending));
     }
+    if overview.undelivered > 0 {
+        line("undelivered", format!("{} replies are not yet in their channel", overview.undelivered));
+    }
     if overview.trashed > 0 {
         line("trash", format!("{} removed sessions: `denizen trash list`", overview.trashed));
     }
@@ -55,6 +62,15 @@ fn all(app: &App) -> Result<ExitCode, CliError> {
         line("unreadable", format!("{YELLOW}{}{RESET}: `denizen ls` says why", overview.unreadable));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the daemon runs, and whether it should.
+fn daemon_here(app: &App) -> String {
+    match (daemon::is_running(&app.control.store), app.control.setup.config.channels.is_empty()) {
+        (true, _) => "runs".to_owned(),
+        (false, true) => "does not run; no chat network is configured".to_owned(),
+        (false, false) => format!("{YELLOW}does not run{RESET}: `denizen serve`"),
+    }
 }
 
 fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {

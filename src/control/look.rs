@@ -59,6 +59,8 @@ pub struct Overview {
     pub unreadable: usize,
     /// How many messages were not answered.
     pub pending: usize,
+    /// How many replies are not yet in their channel.
+    pub undelivered: usize,
     /// How many removed sessions are in the trash.
     pub trashed: usize,
     /// How many turns all sessions have taken.
@@ -161,7 +163,7 @@ impl Control {
             session: workspace.path(),
             working_dir: &working_dir,
         };
-        Ok(turn::confinement(&self.setup, subject, &chosen).map_err(TurnError::from)?)
+        Ok(turn::confinement(&self.setup, subject, &chosen, false).map_err(TurnError::from)?)
     }
 
     /// The unanswered messages of a folder.
@@ -203,8 +205,17 @@ impl Control {
         }
         let queues = std::fs::read_dir(self.store.state_path("queue"));
         for queue in queues.into_iter().flatten().flatten() {
-            let entries = std::fs::read_dir(queue.path()).into_iter().flatten().flatten();
-            overview.pending += entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "entry")).count();
+            let mut entries = std::fs::read_dir(queue.path()).into_iter().flatten().flatten();
+            // Nearly all are empty.
+            if !entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "entry")) {
+                continue;
+            }
+            for pending in self.pending(&queue.file_name().to_string_lossy())? {
+                match pending.state {
+                    PendingState::Answered => overview.undelivered += 1,
+                    _ => overview.pending += 1,
+                }
+            }
         }
         Ok(overview)
     }

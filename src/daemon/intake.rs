@@ -13,7 +13,7 @@ use crate::config::Busy;
 use crate::control::{Control, ControlError, Held};
 use crate::files::{Dir, Durability};
 use crate::message::{Inbound, ReplyTo};
-use crate::session::{Attached, MessageOptions, More, Queue, SessionError};
+use crate::session::{Attached, MessageOptions, More, Queue};
 
 /// The largest attachment that is received, in bytes.
 const MAX_ATTACHMENT_BYTES: u64 = 25 * 1024 * 1024;
@@ -29,7 +29,7 @@ pub(super) async fn message(shared: Shared, state: Arc<LaneState>, network: &'st
     let Some(spoken) = shared.network(network) else { return };
     let control = shared.control();
     let id = incoming.id.clone();
-    if !spoken.handled.begin(&id) || was_left(&control, &state.folder, &id) {
+    if !spoken.handled.begin(&id) {
         let _told = incoming.accepted.send(Accepted::Kept);
         return;
     }
@@ -47,23 +47,6 @@ pub(super) async fn message(shared: Shared, state: Arc<LaneState>, network: &'st
             let _told = accepted.send(Accepted::Refused(text));
         }
     }
-}
-
-/// Whether an entry that an earlier process left holds the message: it ended
-/// after the entry was written, and before the network was told.
-fn was_left(control: &Control, folder: &str, id: &str) -> bool {
-    if !control.store.queue_path(folder).is_dir() {
-        return false;
-    }
-    let look = || -> Result<bool, SessionError> {
-        let queue = Queue::open(&control.store, folder)?;
-        let places = queue.line().places()?;
-        let left = places.iter().filter(|place| !place.alive);
-        Ok(left
-            .filter_map(|place| queue.entry(place.number).ok())
-            .any(|entry| entry.ids.iter().any(|known| known == id)))
-    };
-    look().unwrap_or(false)
 }
 
 async fn take(

@@ -32,23 +32,26 @@ mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 pub use log::Rotating;
 pub use source::Source;
 
-use crate::channel::{Channel, ChannelError, SectionContext, channel};
-use crate::config::keys::nearest;
+use crate::channel::{self, Channel, ChannelError, SectionContext};
 use crate::config::{Config, ConfigError, WallsMode};
 use crate::confine::Obstacle;
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
-use crate::process::probe;
+use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
 use crate::session::{SessionError, Store};
 use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
+
+/// How long the lock of a daemon that was killed may outlive it: what it was
+/// just starting has a copy until it becomes its program.
+const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// What a daemon is started with.
 pub struct Serve {
@@ -141,12 +144,12 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
     if control.setup.config.channels.is_empty() {
         return Err(DaemonError::NothingToServe);
     }
-    let _alone = alone(&control.store)?;
+    let _alone = alone(&control.store).await?;
     // It holds the tokens, and other processes of the same user could read its
     // memory and environment: with this, only root can (prctl(2)).
     let _closed = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     raise_file_limit();
-    let setup = Setup { unattended: true, ..Setup::clone(&control.setup) };
+    let setup = Setup { group: process::group::settle(), ..Setup::clone(&control.setup).unattended() };
     let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
     walls_stand(&control).await?;
     move_in(&control, &source);
@@ -164,16 +167,13 @@ pub fn is_running(store: &Store) -> bool {
 ///
 /// # Errors
 /// With the first thing that is wrong.
-pub fn check(config: &Config, channels: &[&dyn Channel], source: &Source) -> Result<(), DaemonError> {
+pub fn check(config: &Config, channels: &[&'static dyn Channel], source: &Source) -> Result<(), DaemonError> {
     for name in config.providers.keys() {
         provider_of(config, name)?;
     }
     let agents: Vec<&str> = config.agents.keys().map(String::as_str).collect();
     for (name, section) in &config.channels {
-        let Some(channel) = channels.iter().find(|channel| channel.name() == name) else {
-            let nearest = nearest(name, channels.iter().map(|channel| channel.name())).map(str::to_owned);
-            return Err(ChannelError::Unknown { name: name.clone(), nearest }.into());
-        };
+        let channel = channel::of(channels, name)?;
         channel.check(section, section_context(&agents, source))?;
     }
     if config.channels.is_empty() { Ok(()) } else { no_bypass(config) }
@@ -231,11 +231,17 @@ fn lock_path(store: &Store) -> std::path::PathBuf {
 }
 
 /// Takes the lock of the root's one daemon, and notes who holds it.
-fn alone(store: &Store) -> Result<Lock, DaemonError> {
+async fn alone(store: &Store) -> Result<Lock, DaemonError> {
     use std::io::{Read, Seek, Write};
     let path = lock_path(store);
     make_private_dir(path.parent().unwrap_or(Path::new("/")), store.durability())?;
-    let Some(lock) = Lock::try_take(&path)? else {
+    let mut lock = Lock::try_take(&path)?;
+    let begun = Instant::now();
+    while lock.is_none() && begun.elapsed() < LAST_BREATH {
+        tokio::time::sleep(LAST_BREATH / 50).await;
+        lock = Lock::try_take(&path)?;
+    }
+    let Some(lock) = lock else {
         let mut pid = String::new();
         // Only a note for a person.
         let _read = std::fs::File::open(&path).and_then(|file| file.take(32).read_to_string(&mut pid));
@@ -280,16 +286,4 @@ fn move_in(control: &Control, source: &Source) {
         Ok((plan, _)) => tracing::info!("{} conversations of an earlier bot moved in", plan.sessions.len()),
         Err(error) => tracing::warn!("what an earlier bot left could not move in: {error}"),
     }
-}
-
-/// The network of a name that this program was built with, for those who only
-/// look at a configuration.
-///
-/// # Errors
-/// Where there is none.
-pub fn built_in(name: &str) -> Result<&'static dyn Channel, ChannelError> {
-    channel(name).ok_or_else(|| ChannelError::Unknown {
-        name: name.to_owned(),
-        nearest: nearest(name, crate::channel::CHANNELS.iter().map(|channel| channel.name())).map(str::to_owned),
-    })
 }

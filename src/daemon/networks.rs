@@ -70,27 +70,32 @@ pub(super) async fn start(
             leave: Leave::new(left.clone()),
         },
     )?;
-    let forward = events.clone();
-    let mut left = left;
+    let events = events.clone();
     tokio::spawn(async move {
-        loop {
-            let heard = tokio::select! {
+        let (mut left, mut task) = (left, task);
+        let forward = async |heard| events.send(Event::Heard { network: name, heard: Box::new(heard) }).await;
+        let ended = loop {
+            let report = tokio::select! {
                 biased;
                 _ = left.wait_for(|left| *left) => return,
-                heard = heard.recv() => heard,
+                report = heard.recv() => report,
+                ended = &mut task => break ended,
             };
-            let Some(heard) = heard else { return };
-            if forward.send(Event::Heard { network: name, heard: Box::new(heard) }).await.is_err() {
+            let Some(report) = report else { break (&mut task).await };
+            if forward(report).await.is_err() {
+                return;
+            }
+        };
+        if let Err(error) = ended {
+            tracing::error!(network = name, "the network's task failed: {error}");
+        }
+        // What it said last comes before its end.
+        while let Ok(report) = heard.try_recv() {
+            if forward(report).await.is_err() {
                 return;
             }
         }
-    });
-    let ended = events.clone();
-    tokio::spawn(async move {
-        if let Err(error) = task.await {
-            tracing::error!(network = name, "the network's task failed: {error}");
-        }
-        let _gone = ended.send(Event::Ended { network: name, start }).await;
+        let _gone = events.send(Event::Ended { network: name, start }).await;
     });
     let busy = common.busy.unwrap_or(config.busy);
     let spoken = Spoken { network, handled, busy, approval_timeout: common.approval_timeout, connected: false };

@@ -58,8 +58,8 @@ pub(super) async fn look(shared: &Shared, state: &Arc<LaneState>) {
         return;
     }
     let found = {
-        let state = state.clone();
-        blocking(move || left(&control, &state)).await
+        let (shared, state) = (shared.clone(), state.clone());
+        blocking(move || left(&shared, &control, &state)).await
     };
     match found {
         Ok(works) => works.into_iter().for_each(|work| state.push(work)),
@@ -67,7 +67,7 @@ pub(super) async fn look(shared: &Shared, state: &Arc<LaneState>) {
     }
 }
 
-fn left(control: &Control, state: &LaneState) -> Result<Vec<Work>, ControlError> {
+fn left(shared: &Shared, control: &Control, state: &LaneState) -> Result<Vec<Work>, ControlError> {
     let queue = Queue::open(&control.store, &state.folder)?;
     let workspace = control.store.find(&state.key)?;
     let uuid = workspace.as_ref().and_then(|workspace| workspace.record().ok()).map(|record| record.uuid);
@@ -78,9 +78,14 @@ fn left(control: &Control, state: &LaneState) -> Result<Vec<Work>, ControlError>
             continue;
         }
         let Ok(entry) = queue.entry(place.number) else { continue };
-        if entry.message.reply.is_none() {
-            // Of a terminal: `denizen retry` sends it again.
-            continue;
+        // Of a terminal: `denizen retry` sends it again.
+        let Some(address) = &entry.message.reply else { continue };
+        if let Some(spoken) = shared.network(&address.network) {
+            // That process may have ended after it wrote the entry and before
+            // it noted its ids: the network then repeats the message.
+            for id in entry.ids.iter().filter(|id| spoken.handled.begin(id)) {
+                spoken.handled.keep(id, control.store.staging()?)?;
+            }
         }
         if entry.message.session.is_some() && entry.message.session != uuid {
             tracing::warn!(session = state.folder, "a message waits for a session that was moved or removed");

@@ -297,6 +297,8 @@ impl Drop for Ticket {
             // its lock ends here.
             let _removed = std::fs::remove_file(&self.path);
         }
+        // As for `Lock`: a child that is just being started has a copy.
+        let _ended = self.file.unlock();
     }
 }
 

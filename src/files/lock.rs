@@ -55,6 +55,14 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child that another thread is just starting has a copy of the
+        // descriptor until it becomes its program: closing ours ends no lock.
+        let _ended = self.file.unlock();
+    }
+}
+
 /// Whether somebody holds the lock on this file. A missing file is not locked.
 ///
 /// # Errors
@@ -69,7 +77,11 @@ pub fn is_locked(path: &Path) -> Result<bool, Error> {
     };
     // A shared lock does not get in the way of others who only ask.
     match file.try_lock_shared() {
-        Ok(()) => Ok(false),
+        Ok(()) => {
+            // As above, so that nobody takes the look for a lock.
+            let _ended = file.unlock();
+            Ok(false)
+        }
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(Error::io("look at the lock", path, source)),
     }

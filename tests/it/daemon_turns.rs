@@ -91,7 +91,10 @@ fn a_full_queue_is_answered_honestly() {
     let third = net.say("a", "ann", "3");
     let told = net.until_shown("a", |shown| shown.text.contains("2 messages wait here already"));
     assert!(told.buttons.is_empty());
-    let refused = net.done().into_iter().find(|done| done.what == "refused").expect("refused");
+    let refused = until("refusal", || {
+        let done = net.done();
+        done.iter().find(|done| done.what == "refused").cloned().ok_or_else(|| format!("{done:?}"))
+    });
     assert_eq!(refused.id, third);
     // Another session is not concerned.
     net.say("b", "bob", "4");

@@ -90,6 +90,8 @@ pub(crate) struct Shown {
     pub(crate) text: String,
     pub(crate) buttons: Vec<(String, String)>,
     pub(crate) files: Vec<(String, String)>,
+    /// The message that it answers.
+    pub(crate) reply: Option<String>,
 }
 
 /// The network, as the test sees it.
@@ -248,7 +250,10 @@ impl Net {
                 } else {
                     done.files
                 };
-                shown.insert(number, Shown { id: done.id, text: done.text, buttons: done.buttons, files });
+                shown.insert(
+                    number,
+                    Shown { id: done.id, text: done.text, buttons: done.buttons, files, reply: done.reply },
+                );
             }
         }
         shown.into_values().collect()

@@ -48,9 +48,12 @@ fn serve() {
     let config = loaded.expect("a configuration");
     let store = Arc::new(Store::at(&root, config.durability));
     let launcher = PathBuf::from(env!("CARGO_BIN_EXE_denizen"));
-    let setup = Setup { config, environment, home, launcher, unattended: true, means: Arc::default() };
+    let setup = Setup::attended(config, environment, home, launcher).unattended();
     let control = Control { setup: Arc::new(setup), store };
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+    let log = source.root.with_file_name("log");
+    let log = fs_err::OpenOptions::new().append(true).create(true).open(log).expect("a log");
+    let both = move || Both(log.try_clone().expect("the log"));
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(both).init();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let result = runtime.block_on(async {
@@ -69,5 +72,20 @@ fn serve() {
     runtime.shutdown_background();
     if let Err(error) = result {
         panic!("{error}");
+    }
+}
+
+/// Standard error, for the end, and a file, for a test that looks while it runs.
+struct Both(fs_err::File);
+
+impl std::io::Write for Both {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().write_all(bytes)?;
+        self.0.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -1,0 +1,269 @@
+//! The daemon is killed, and starts again: nothing that was accepted is lost,
+//! nothing is answered twice, and what was interrupted says so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::support::fake::{Fake, until};
+use super::support::net::{Act, Net, end};
+use super::support::root::{Root, full};
+
+const INTERRUPTED: &str = "⚠ This was interrupted by a restart";
+
+#[test]
+fn a_second_daemon_is_refused_and_nothing_serves_nothing() {
+    let root = Root::new("daemon_crash::second");
+    let net = Net::new(&root);
+    let _fake = Fake::with_config(&root, "echo done", &net.section());
+    let daemon = net.serve(&root);
+    let second = net.start(&root).end();
+    assert_eq!(second.code, Some(101), "{second:#?}");
+    assert!(second.stderr.contains("a daemon runs on"), "{second:#?}");
+    assert_eq!(root.json(&["status"])["daemon"], true);
+    end(daemon);
+    assert_eq!(root.json(&["status"])["daemon"], false);
+    // The real program knows no such network, and without any there is nothing to do.
+    let unknown = root.run(&["serve"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:#?}");
+    assert!(unknown.stderr.contains("there is no channel `net`"), "{unknown:#?}");
+    root.write_config("");
+    let nothing = root.run(&["serve"]);
+    assert_eq!(nothing.code, Some(2), "{nothing:#?}");
+    assert!(nothing.stderr.contains("nothing to listen to") && nothing.stderr.contains("hint: "), "{nothing:#?}");
+}
+
+#[test]
+fn an_interrupted_turn_is_labelled_once_and_what_waited_goes_on() {
+    let root = Root::new("daemon_crash::interrupted");
+    let net = Net::new(&root);
+    let mut fake = Fake::with_config(&root, "say \"begin $message\"; gate; echo \"you said $message\"", &net.section());
+    let daemon = net.serve(&root);
+    net.say("a", "ann", "1");
+    fake.wait_for(1);
+    for text in ["2", "3"] {
+        let id = net.say("a", "ann", text);
+        net.until_accepted(&id);
+    }
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.end().code, None);
+    let states = |root: &Root| -> Vec<String> {
+        let pending = root.json(&["status", "net-a"])["pending"].clone();
+        pending
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| one["state"].as_str().expect("a state").to_owned())
+            .collect()
+    };
+    assert_eq!(states(&root), ["interrupted", "left", "left"]);
+    let daemon = net.serve(&root);
+    let label = net.until_shown("a", |shown| shown.text.starts_with(INTERRUPTED));
+    assert_eq!(label.buttons[0].1, "Retry");
+    fake.release(2);
+    net.until_says("a", "you said 3");
+    assert_eq!(fake.said(), ["begin 1", "begin 2", "begin 3"]);
+    end(daemon);
+    // It is not said again, and not forgotten.
+    let daemon = net.serve(&root);
+    net.say("a", "ann", "4");
+    fake.release(1);
+    net.until_says("a", "you said 4");
+    assert_eq!(states(&root), ["interrupted"]);
+    assert_eq!(net.texts("a").iter().filter(|text| text.starts_with(INTERRUPTED)).count(), 1);
+    // The button belongs to its own channel.
+    let wrong = net.press("b", "ann", &label, "Retry").text;
+    assert!(wrong.contains("something else was asked here since"), "{wrong}");
+    net.press("a", "ann", &label, "Retry");
+    fake.release(1);
+    net.until_says("a", "you said 1");
+    assert_eq!(states(&root), Vec::<String>::new());
+    end(daemon);
+    assert_eq!(fake.said()[3..], ["begin 4", "begin 1"]);
+}
+
+#[test]
+fn a_reply_that_could_not_be_delivered_is_delivered_after_the_restart() {
+    let root = Root::new("daemon_crash::undelivered");
+    let net = Net::new(&root);
+    let script = "say \"begin $message\"; gate; mkdir -p outbox; echo made > outbox/file.txt; seq 1 150";
+    let mut fake = Fake::with_config(&root, script, &net.section());
+    let daemon = net.serve(&root);
+    net.say("a", "ann", "hello");
+    fake.wait_for(1);
+    net.down(true);
+    fake.release(1);
+    until("a reply that waits", || {
+        let pending = root.ok(&["pending", "net-a"]);
+        if pending.starts_with("undelivered") { Ok(()) } else { Err(pending) }
+    });
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    // Nobody takes it for one that was not answered.
+    let retried = root.run(&["retry", "net-a"]);
+    assert!(retried.stderr.contains("every message was answered"), "{retried:#?}");
+    fake.release(1);
+    let sent = root.run(&["send", "net-a", "from a terminal"]);
+    assert!(!sent.stderr.contains("never answered"), "{sent:#?}");
+    net.down(false);
+    let daemon = net.serve(&root);
+    net.until_shown("a", |shown| shown.files.iter().any(|(name, _)| name == "file.txt"));
+    until("an empty queue", || {
+        let pending = root.ok(&["pending", "net-a"]);
+        if pending.is_empty() { Ok(()) } else { Err(pending) }
+    });
+    end(daemon);
+    let words = net.texts("a").concat();
+    assert_eq!(words.split_whitespace().filter(|word| *word == "150").count(), 1, "{words}");
+    assert_eq!(fake.said(), ["begin hello", "begin from a terminal"]);
+}
+
+#[test]
+fn a_deleted_channel_ends_the_delivery() {
+    let root = Root::new("daemon_crash::gone");
+    let net = Net::new(&root);
+    let _fake = Fake::with_config(&root, "echo \"you said $message\"", &net.section());
+    net.gone("a");
+    let daemon = net.serve(&root);
+    let id = net.say("a", "ann", "hello");
+    net.until_accepted(&id);
+    until("an answered message", || {
+        let status = root.run(&["status", "net-a", "--json"]).stdout;
+        if status.contains("\"turns\":1") && status.contains("\"pending\":[]") { Ok(()) } else { Err(status) }
+    });
+    net.say("b", "ann", "hello");
+    net.until_says("b", "you said hello");
+    let output = end(daemon);
+    assert!(output.stderr.contains("the channel was deleted"), "{}", output.stderr);
+    assert!(net.texts("a").is_empty());
+}
+
+#[test]
+fn a_message_for_a_session_that_was_moved_is_not_given_to_whoever_took_its_name() {
+    let root = Root::new("daemon_crash::moved");
+    let net = Net::new(&root);
+    let mut fake = Fake::with_config(&root, "say \"$message\"; gate; echo \"you said $message\"", &net.section());
+    let daemon = net.serve(&root);
+    fake.release(1);
+    net.say("a", "ann", "first");
+    net.until_says("a", "you said first");
+    net.say("a", "ann", "second");
+    fake.wait_for(2);
+    let waits = net.say("a", "ann", "third");
+    net.until_accepted(&waits);
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    until("end of the turn", || {
+        let renamed = std::fs::rename(root.session("net-a"), root.session("elsewhere"));
+        if root.json(&["ls"]).is_null() { Err("never".to_owned()) } else { renamed.map_err(|error| error.to_string()) }
+    });
+    fake.release(1);
+    root.ok(&["send", "net-a", "somebody else"]);
+    let daemon = net.serve(&root);
+    net.say("b", "ann", "other");
+    fake.release(1);
+    net.until_says("b", "you said other");
+    let output = end(daemon);
+    assert!(!fake.said().contains(&"third".to_owned()), "{:?}", fake.said());
+    assert!(output.stderr.contains("a session that was moved or removed"), "{}", output.stderr);
+    assert!(root.ok(&["pending", "net-a"]).contains("third"));
+}
+
+#[test]
+fn kills_under_load_lose_nothing_and_repeat_nothing() {
+    kills("daemon_crash::kills", true, if full() { 10_000 } else { 25 });
+}
+
+#[test]
+fn without_nonces_at_most_a_labelled_piece_is_repeated() {
+    kills("daemon_crash::kills_without_nonces", false, if full() { 1_000 } else { 12 });
+}
+
+/// Kills the daemon at random moments while twenty channels talk.
+fn kills(test: &str, nonces: bool, rounds: usize) {
+    let root = Root::new(test);
+    let net = Net::new(&root);
+    if !nonces {
+        net.without_nonces();
+    }
+    let config = format!("[limits]\nturns = 6\n{}", net.section());
+    let script = "say \"$message\"; case $message in *7) sleep 0.05 ;; esac; echo \"you said $message\"";
+    let fake = Fake::with_config(&root, script, &config);
+    let mut said: BTreeMap<String, (String, String)> = BTreeMap::new();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for round in 0..rounds {
+        let daemon = net.serve(&root);
+        for _ in 0..6 {
+            let (channel, text) = (format!("c{}", next(20)), format!("m{}", said.len()));
+            let id = net.say(&channel, "ann", &text);
+            said.insert(id, (channel, text));
+        }
+        // A kill may come at any moment; the moments are spread over all that a turn takes.
+        std::thread::sleep(Duration::from_millis(next(if round % 5 == 0 { 1200 } else { 250 })));
+        daemon.signal(Signal::KILL);
+        daemon.end();
+    }
+    let daemon = net.serve(&root);
+    // Everything comes to an end: a reply, or a word that it was interrupted.
+    until("end of everything", || {
+        let overview = root.json(&["status"]);
+        let done = net.done();
+        let accepted = done.iter().filter(|done| done.what == "accepted").map(|done| done.id.clone());
+        let accepted: std::collections::BTreeSet<String> = accepted.collect();
+        let told = said.values().map(|(channel, _)| channel).collect::<std::collections::BTreeSet<_>>();
+        let labelled: usize = told.iter().map(|channel| interrupted(&net, channel)).sum();
+        let quiet = overview["pending"] == labelled && overview["undelivered"] == 0;
+        if accepted.len() == said.len() && quiet { Ok(()) } else { Err(format!("{overview}, {labelled}")) }
+    });
+    end(daemon);
+    let (mut answered, mut labelled) = (0, 0);
+    for (id, (channel, text)) in &said {
+        let reply = format!("you said {text}");
+        let shown = net.shown(channel);
+        let exact = shown.iter().filter(|shown| shown.text == reply).count();
+        let repeated = shown.iter().filter(|shown| shown.text == format!("(perhaps a second time) {reply}")).count();
+        let own: Vec<_> = shown.iter().filter(|shown| shown.reply.as_ref() == Some(id)).collect();
+        let label = own.iter().filter(|shown| shown.text.starts_with(INTERRUPTED)).count();
+        assert!(
+            exact <= 1 && exact + repeated + label >= 1,
+            "{text} in {channel}: {exact} {repeated} {label} {own:#?}"
+        );
+        if nonces {
+            assert_eq!((exact + label, repeated), (1, 0), "{text} in {channel}: {own:#?}");
+        }
+        answered += exact.max(repeated.min(1));
+        labelled += label.min(1);
+    }
+    println!("{rounds} kills, {} messages: {answered} answered, {labelled} interrupted", said.len());
+    // The agent itself was asked once for each that was answered.
+    let asked = fake.said();
+    for (_, text) in said.values() {
+        assert!(asked.iter().filter(|said| *said == text).count() <= 1, "{text} was asked twice");
+    }
+    assert!(answered > said.len() / 4, "only {answered} of {} were answered", said.len());
+}
+
+/// How many messages of a channel are said to be interrupted.
+fn interrupted(net: &Net, channel: &str) -> usize {
+    let labels = net.shown(channel).into_iter().filter(|shown| shown.text.starts_with(INTERRUPTED));
+    labels.map(|shown| shown.reply).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+#[test]
+fn a_network_that_will_not_have_it_back_ends_the_daemon_with_words() {
+    let root = Root::new("daemon_crash::fatal");
+    let net = Net::new(&root);
+    let _fake = Fake::with_config(&root, "echo done", &net.section());
+    let daemon = net.serve(&root);
+    net.happens(&Act::Fatal);
+    let output = daemon.end();
+    assert_ne!(output.code, Some(0));
+    assert!(output.stderr.contains("net: the token is wrong; get another"), "{}", output.stderr);
+}
