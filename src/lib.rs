@@ -48,6 +48,9 @@ pub mod turn;
 /// The operations on sessions, once, for every way of asking for them.
 pub mod control;
 
+/// The proof: an adversary that tries to get out of a session, and the table of its attempts.
+pub mod prove;
+
 /// Chat networks: one file or folder per network, wire format only.
 pub mod channel;
 

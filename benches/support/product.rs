@@ -49,14 +49,7 @@ impl Product {
             Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &[] };
         let config = Config::load(inputs).expect("a configuration");
         let store = Arc::new(Store::at(root, config.durability));
-        let setup = Arc::new(Setup {
-            config,
-            environment,
-            home: None,
-            launcher: program(),
-            unattended: false,
-            means: Arc::default(),
-        });
+        let setup = Arc::new(Setup::attended(config, environment, None, program()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { control: Control { setup, store }, runtime }
     }

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-use crate::channel::{self, ChannelError, Common, SectionContext, Verdict};
+use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext, Verdict};
 use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
+use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
 use crate::daemon;
 use crate::files::quoted;
@@ -23,7 +24,25 @@ use crate::turn::{find_program, provider_of};
 ///
 /// The exit code is 1 where something does not work.
 #[derive(Debug, Args)]
-pub(super) struct DoctorArgs {}
+pub(super) struct DoctorArgs {
+    /// Prove the walls: try to get out of a session in every known way
+    ///
+    /// Two throw-away sessions are made, and from the one everything is tried that could reach the
+    /// other, Denizen, or your own files. The exit code is 1 where anything comes out otherwise than
+    /// `docs/security.md` says. Fit for cron: `-q` prints only that.
+    #[arg(long)]
+    prove: bool,
+    /// With --prove: the same without any confinement, to see that the attempts are real
+    #[arg(long, requires = "prove")]
+    control: bool,
+    /// With --prove: one rule of the walls is left out, to see what it is good for
+    #[arg(long, requires = "prove", hide = true, value_name = "RULE", value_parser = rule)]
+    without: Option<Rule>,
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
 
 /// One thing that was looked at.
 struct Finding {
@@ -39,7 +58,10 @@ impl Finding {
     }
 }
 
-pub(super) fn run(app: &App, _args: &DoctorArgs) -> Result<ExitCode, CliError> {
+pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
+    if args.prove {
+        return super::prove::run(app, args.control, args.without);
+    }
     let mut findings = Vec::new();
     root(app, &mut findings);
     providers(app, &mut findings);
@@ -210,7 +232,7 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
             let error = CliError::from(daemon::DaemonError::from(error));
             Finding::new(Verdict::Bad, &about, error.message, remedy.or(error.hint))
         };
-        let checked = channel::named(name).and_then(|channel| {
+        let checked = channel::of(CHANNELS, name).and_then(|channel| {
             channel.check(section, context)?;
             let source = Common::read(name, section, context)?.token;
             Ok((channel, source.ok_or_else(|| ChannelError::NoToken(name.clone()))?))

@@ -77,6 +77,10 @@ impl From<DaemonError> for CliError {
                 (USAGE, Some(format!("set `permission_mode` of `[providers.{name}]` to `acceptEdits`")))
             }
             DaemonError::Walls { obstacle, .. } => (FAILED, Some(obstacle.remedy().to_owned())),
+            DaemonError::Holes(_) | DaemonError::Proof(_) => (
+                FAILED,
+                Some("`denizen doctor --prove` shows every attempt; `walls = \"off\"` goes on without".to_owned()),
+            ),
             DaemonError::Ended(_) => (FAILED, None),
         };
         Self::of(&error, code, hint)

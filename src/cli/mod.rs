@@ -25,6 +25,8 @@ mod output;
 mod pairing;
 mod path;
 mod pending;
+mod permission;
+mod prove;
 mod rename;
 mod restore;
 mod resume;
@@ -197,6 +199,7 @@ pub fn main() -> ExitCode {
         Some("__run") => return launcher::run(args.drain(2..)).into(),
         Some("__inside") => return inside::run_inside(args.drain(2..)).into(),
         Some("__notes") => return notes::run(args.drain(2..)),
+        Some("__adversary") => return crate::prove::adversary(args.drain(2..)),
         _ => {}
     }
     let environment: Environment = std::env::vars_os().collect();
@@ -278,10 +281,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     store.recover();
     // The launcher is this very program, also after its file was replaced.
     let launcher = PathBuf::from("/proc/self/exe");
-    let control = Control {
-        setup: Arc::new(Setup { config, environment, home, launcher, unattended: false, means: Arc::default() }),
-        store,
-    };
+    let control = Control { setup: Arc::new(Setup::attended(config, environment, home, launcher)), store };
     let app = App { out, control, config_file };
     // The daemon moves it in by itself.
     if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::App;
 use super::error::CliError;
 use super::output::{Output, RESET, YELLOW, escape, one_line};
+use super::permission;
 use crate::config::value::parse_span;
 use crate::control::{ControlError, Delivery, SendOptions, Wait};
 use crate::session::Waiting;
@@ -73,7 +74,9 @@ pub(super) fn with_turn<T>(
         let mut interrupts = Interrupts::listen()
             .map_err(|error| CliError::failed(format!("could not listen for interrupts: {error}")))?;
         let interrupt = Notify::new();
-        let options = SendOptions { stream: streaming, interrupt: &interrupt, approvals: None };
+        let (asking, asks) = mpsc::channel(1);
+        let approvals = Some(&asking).filter(|_| permission::can_ask(out));
+        let options = SendOptions { stream: streaming, interrupt: &interrupt, approvals };
         let mut wait = Wait { limit, tell: &mut tell };
         let twice = async {
             interrupts.next().await;
@@ -88,6 +91,7 @@ pub(super) fn with_turn<T>(
         };
         tokio::select! {
             result = act(options, &mut wait) => Ok(result?),
+            never = permission::ask_all(out, asks) => match never {},
             () = twice => {
                 Err(CliError::failed("interrupted: what the turn had started is still being ended"))
             }

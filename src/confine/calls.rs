@@ -89,7 +89,7 @@ fn no_x32() -> BpfProgram {
     vec![
         step(LOAD_NUMBER, 0, 0, 0),
         step(JUMP_IF_AT_LEAST, 0, 1, X32_BIT),
-        step(RETURN, 0, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
+        step(RETURN, 0, 0, ERRNO | libc::EPERM.unsigned_abs()),
         step(RETURN, 0, 0, ALLOW),
     ]
 }
@@ -119,9 +119,11 @@ fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError
         ] {
             add(&mut rules, call, vec![Condition::new(0, Len::Dword, Cmp::Ne, 0)])?;
         }
-        // The second does.
-        for call in [libc::SYS_setpriority, libc::SYS_ioprio_set] {
+        // The second does. Of the kinds that the first names, the user's (2 and 3)
+        // means all processes of the user, also where the second is 0.
+        for (call, user) in [(libc::SYS_setpriority, 2), (libc::SYS_ioprio_set, 3)] {
             add(&mut rules, call, vec![Condition::new(1, Len::Dword, Cmp::Ne, 0)])?;
+            add(&mut rules, call, vec![Condition::new(0, Len::Dword, Cmp::Eq, user)])?;
         }
     }
     if confinement.has(Rule::Terminal) {

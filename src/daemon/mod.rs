@@ -45,6 +45,7 @@ use crate::confine::Obstacle;
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
 use crate::process::probe;
+use crate::prove::{self, ProofError};
 use crate::session::{SessionError, Store};
 use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
 
@@ -61,6 +62,12 @@ pub struct Serve {
     /// The chat networks that there are.
     pub channels: &'static [&'static dyn Channel],
 }
+
+/// How long a proof that runs already is waited for.
+const PROOF_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether that is over.
+const PROOF_PAUSE: Duration = Duration::from_millis(100);
 
 /// How far the daemon is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,6 +123,12 @@ pub enum DaemonError {
         /// What stands in the way.
         obstacle: Obstacle,
     },
+    /// The walls were tried, and let something through.
+    #[error("the walls do not hold here, so no chat is let in: an agent could {0}")]
+    Holes(String),
+    /// The walls could not be tried.
+    #[error("the walls could not be tried, so no chat is let in")]
+    Proof(#[from] ProofError),
     /// Every network has ended for good.
     #[error("{0}")]
     Ended(String),
@@ -132,10 +145,13 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
         return Err(DaemonError::NothingToServe);
     }
     let _alone = alone(&control.store).await?;
+    // It holds the tokens, and other processes of the same user could read its
+    // memory and environment: with this, only root can (prctl(2)).
+    let _closed = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     raise_file_limit();
     let setup = Setup { unattended: true, ..Setup::clone(&control.setup) };
     let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
-    walls_stand(&control)?;
+    walls_stand(&control).await?;
     move_in(&control, &source);
     control.store.recover();
     hub::serve(control, source, channels, stage).await
@@ -176,8 +192,8 @@ fn no_bypass(config: &Config) -> Result<(), DaemonError> {
 }
 
 /// The one place where walls are tried before anybody is let in: where those of
-/// the configuration cannot be had, nobody is.
-fn walls_stand(control: &Control) -> Result<(), DaemonError> {
+/// the configuration cannot be had, or the adversary gets through, nobody is.
+async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
     let setup = &control.setup;
     let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.environment));
     let (level, obstacle) = match setup.config.walls {
@@ -185,7 +201,25 @@ fn walls_stand(control: &Control) -> Result<(), DaemonError> {
         WallsMode::Full => ("full", means.against_full()),
         WallsMode::Kernel => ("kernel", means.against_kernel()),
     };
-    obstacle.map_or(Ok(()), |obstacle| Err(DaemonError::Walls { level, obstacle }))
+    if let Some(obstacle) = obstacle {
+        return Err(DaemonError::Walls { level, obstacle });
+    }
+    let started = tokio::time::Instant::now();
+    let proof = loop {
+        match prove::prove(&control.store, setup, setup.config.walls.into(), None).await {
+            // Somebody asked for one, which is over in a moment.
+            Err(ProofError::Running) if started.elapsed() < PROOF_PATIENCE => {
+                tokio::time::sleep(PROOF_PAUSE).await;
+            }
+            proof => break proof?,
+        }
+    };
+    let holes: Vec<&str> = proof.holes().map(|attempt| attempt.name).collect();
+    if holes.is_empty() {
+        tracing::info!(walls = level, attempts = proof.rows.len(), "the walls hold");
+        return Ok(());
+    }
+    Err(DaemonError::Holes(holes.join("; ")))
 }
 
 fn section_context<'a>(agents: &'a [&'a str], source: &'a Source) -> SectionContext<'a> {

@@ -5,20 +5,26 @@
 //! 30-day clean-up away. The login stays where the user has it: an empty
 //! `CLAUDE_SECURESTORAGE_CONFIG_DIR` means the usual place, and the CLI then
 //! rewrites the user's own credentials file, never a copy.
+//!
+//! Where a person can be asked for permission, its input is a conversation of
+//! JSON lines, which ends with its final event: it then exits.
+
+mod control;
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
+    Continuation, Decision, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
     ProviderError, Step, Turn, User, UsersOwn, plain_prompt,
 };
-use crate::session::Usage;
+use crate::session::{PermissionMode, Usage};
 
 /// The provider.
 #[derive(Debug)]
@@ -85,8 +91,17 @@ impl Provider for Claude {
         if turn.stream {
             invocation.arg("--include-partial-messages");
         }
+        if turn.asks {
+            invocation.args(["--input-format", "stream-json", "--permission-prompt-tool", "stdio"]);
+            invocation.args(["--disallowedTools", control::QUESTIONS]);
+        }
         add_conversation(&mut invocation, turn);
-        invocation.stdin = Input::Whole(plain_prompt(turn));
+        let prompt = plain_prompt(turn);
+        invocation.stdin = if turn.asks {
+            Input::Conversation(control::message_line(&String::from_utf8_lossy(&prompt)))
+        } else {
+            Input::Whole(prompt)
+        };
         Ok(invocation)
     }
 
@@ -141,6 +156,10 @@ impl Claude {
         }
         if let Some(model) = turn.model {
             invocation.args(["--model", model]);
+        }
+        if turn.walled && turn.permission_mode == PermissionMode::BypassPermissions {
+            // As root it does anything only where it is told that it is kept in.
+            invocation.env("IS_SANDBOX", "1");
         }
         invocation.args(["--permission-mode", turn.permission_mode.name()]);
         invocation
@@ -234,6 +253,7 @@ struct ClaudeParser {
     finished: bool,
     /// Until when the account has to wait, where the CLI said so.
     limited_until: Option<Timestamp>,
+    requests: control::Requests,
 }
 
 #[derive(Deserialize)]
@@ -255,6 +275,8 @@ struct Line {
     total_cost_usd: Option<f64>,
     permission_denials: Option<Vec<Value>>,
     rate_limit_info: Option<RateLimit>,
+    request_id: Option<String>,
+    request: Option<Box<RawValue>>,
     #[serde(flatten)]
     retry: Retry,
 }
@@ -336,6 +358,16 @@ impl Parser for ClaudeParser {
                 let text = line.event.as_ref().and_then(|event| event.pointer("/delta/text")).and_then(Value::as_str);
                 events.extend(text.map(|text| Event::Delta(text.to_owned())));
             }
+            ("control_request", _) => {
+                if let (Some(id), Some(request)) = (line.request_id, line.request) {
+                    self.requests.request(id, &request, events);
+                }
+            }
+            ("control_cancel_request", _) => {
+                if let Some(id) = line.request_id {
+                    self.requests.cancel(id, events);
+                }
+            }
             ("result", _) => self.result(line, events),
             _ => {}
         }
@@ -347,6 +379,10 @@ impl Parser for ClaudeParser {
             failure.kind = kind_of(end.stderr);
             events.push(Event::Failed(failure));
         }
+    }
+
+    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<Event>) {
+        self.requests.answer(id, decision, events);
     }
 }
 
@@ -376,6 +412,9 @@ impl ClaudeParser {
         self.finished = true;
         events.extend(line.session_id.filter(|_| !line.is_error).map(Event::Conversation));
         for denial in line.permission_denials.iter().flatten() {
+            if self.requests.was_asked(denial.get("tool_use_id").and_then(Value::as_str)) {
+                continue;
+            }
             let tool = denial.get("tool_name").and_then(Value::as_str).unwrap_or("a tool");
             events.push(Event::Notice(format!("the agent was not allowed to use {tool}")));
         }

@@ -52,6 +52,18 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// For somebody who sits there.
+    #[must_use]
+    pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
+        Self { config, environment, home, launcher, unattended: false, means: Arc::default() }
+    }
+
+    /// For a service: walls that cannot be had are an error.
+    #[must_use]
+    pub fn unattended(self) -> Self {
+        Self { unattended: true, ..self }
+    }
+
     /// The user whose login is used.
     fn user(&self) -> User<'_> {
         User { environment: &self.environment, home: self.home.as_deref(), read: &|path| std::fs::read(path).ok() }

@@ -9,7 +9,7 @@ use super::support::root::Root;
 const ASKS: &str = r#"
 say "begin"
 printf '{"type":"control_request","request_id":"r1","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"rm -rf ```/"},"tool_use_id":"t1"}}\n'
-read -r decision <&3 || decision=none
+read -r decision || decision=none
 say "$decision"
 case $decision in *'"behavior":"allow"'*) answer allowed ;; *) answer refused ;; esac
 "#;
@@ -17,8 +17,7 @@ case $decision in *'"behavior":"allow"'*) answer allowed ;; *) answer refused ;;
 fn asking(test: &str, config: &str) -> (Root, Net, Fake, Running, Shown) {
     let mut root = Root::new(test);
     let net = Net::new(&root);
-    let fake = Fake::claude(&mut root, "");
-    fake.talking_claude_script(ASKS);
+    let fake = Fake::claude(&mut root, ASKS);
     root.write_config(&format!("provider = \"claude\"\n{}{config}", net.section()));
     let daemon = net.serve(&root);
     net.say("a", "ann", "hello");

@@ -1,10 +1,12 @@
-//! `docs/cli.md` and `docs/configuration.md` are made from the program itself.
+//! `docs/cli.md` and `docs/configuration.md` are made from the program itself, and
+//! so is the table of attempts in `docs/security.md`.
 //! `DENIZEN_TEST_UPDATE=1 cargo test generated_docs` writes them anew.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, SHARE_KEYS, variable};
+use denizen::prove::{ATTEMPTS, Expected};
 use denizen::provider::{COMMON_KEYS, PROVIDERS};
 
 fn check(name: &str, expected: &str) {
@@ -103,6 +105,34 @@ fn the_configuration_is_documented() {
     }
     text.push_str("\nNothing else, unless `env` names it. `*` stands for any ending.\n");
     check("configuration.md", &text);
+}
+
+/// `docs/security.md` is written by hand, but for its table.
+#[test]
+fn the_attempts_are_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
+    let found = std::fs::read_to_string(path).expect("the page");
+    let (start, end) = ("cargo test generated_docs` -->\n", "<!-- end of attempts -->");
+    let (before, rest) = found.split_once(start).expect("where the table starts");
+    let (_, after) = rest.split_once(end).expect("where the table ends");
+    let mut table = String::new();
+    let mut attempts: Vec<_> = ATTEMPTS.iter().collect();
+    attempts.sort_by_key(|attempt| (attempt.group, attempt.number));
+    for same in attempts.chunk_by(|one, other| one.group == other.group) {
+        let reaches = same[0].group.reaches();
+        writeln!(table, "\n### Aimed at {reaches}\n").expect("text");
+        writeln!(table, "| | attempt | `full` | `kernel` | `off` |\n|---|---|---|---|---|").expect("text");
+        for attempt in same {
+            let [full, kernel, off] = [attempt.full, attempt.kernel, attempt.off].map(|expected| match expected {
+                Expected::Through => "**through**".to_owned(),
+                Expected::Stopped(by) => by.words().to_owned(),
+            });
+            let (number, name) = (attempt.number, attempt.name);
+            let unless = attempt.unless.map(|reason| format!(" (or not: {reason})")).unwrap_or_default();
+            writeln!(table, "| {number} | {name} | {full} | {kernel} | {off}{unless} |").expect("text");
+        }
+    }
+    check("security.md", &format!("{before}{start}{table}\n{end}{after}"));
 }
 
 fn section(text: &mut String, specs: &[KeySpec]) {

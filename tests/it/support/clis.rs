@@ -74,6 +74,8 @@ impl Cli {
     /// Makes it the provider of the root, logged in and pointed at the model.
     pub(crate) fn set_up(self, root: &mut Root, clis: &Clis, model: &Model, login: Login) {
         root.add_path(&clis.0);
+        // As a user has them.
+        root.set_env("DENIZEN_WALLS", "full");
         let url = model.url();
         let mut config = format!("provider = \"{}\"\n", self.name());
         match self {
@@ -161,6 +163,17 @@ impl Cli {
             (Self::Gemini, _) => format!("x-goog-api-key: {SECRET}"),
             _ => format!("authorization: Bearer {SECRET}"),
         }
+    }
+
+    /// The call of its tool that runs a command of the shell.
+    pub(crate) fn shell_call(self, command: &str) -> Value {
+        let (name, argument) = match self {
+            Self::Claude => ("Bash", "command"),
+            Self::Codex => ("exec_command", "cmd"),
+            Self::OpenCode => ("bash", "command"),
+            Self::Gemini => ("run_shell_command", "command"),
+        };
+        json!({ "name": name, "arguments": { argument: command, "description": "as asked" } })
     }
 
     /// The call of its tool that writes a file.

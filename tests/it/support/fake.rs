@@ -26,15 +26,16 @@ gate() { read -r _ < "$T/gate"; }
 "#;
 
 /// What a fake `claude` starts with: the arguments are kept in `argv`, one a
-/// line; `id` is the conversation; `answer` ends the turn as the CLI does,
-/// with the conversation in its file.
+/// line; `id` is the conversation; `message` is the message, or the line of JSON
+/// that carries it where somebody can be asked; `answer` ends the turn as the
+/// CLI does, with the conversation in its file.
 const CLAUDE: &str = r#"
 printf '%s\n' "$@" > "$T/argv"
 while [ $# -gt 0 ]; do
-    case "$1" in --session-id) id=$2 ;; -r) id=$2 ;; esac
+    case "$1" in --session-id) id=$2 ;; -r) id=$2 ;; --input-format) talks=yes ;; esac
     shift
 done
-message=$(cat)
+if [ "$talks" ]; then read -r message; else message=$(cat); fi
 kept=$(echo "$CLAUDE_CONFIG_DIR"/projects/*)
 answer() {
     printf '%s\n' "$message" >> "$kept/$id.jsonl"

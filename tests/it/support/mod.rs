@@ -1,6 +1,7 @@
 //! What the tests share: a root of their own, a model server that keeps what it
 //! is sent, the real agent CLIs pointed at it, and talking with them.
 
+pub(crate) mod asked;
 pub(crate) mod blocklog;
 pub(crate) mod clis;
 pub(crate) mod crash;
@@ -14,6 +15,7 @@ pub(crate) mod model;
 pub(crate) mod moving;
 pub(crate) mod net;
 pub(crate) mod promise;
+pub(crate) mod proof;
 pub(crate) mod root;
 pub(crate) mod talk;
 pub(crate) mod tree;

@@ -1,6 +1,6 @@
 //! A fresh Denizen root and HOME for one test, and the program run in them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -129,24 +129,24 @@ impl Root {
 
     /// Any program, in the same environment.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let own = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths(self.path.iter().cloned().chain(std::env::split_paths(&own))).expect("a PATH");
         let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", path)
-            .env("HOME", self.home())
-            .env("LANG", "C.UTF-8")
-            .env("DENIZEN_ROOT", self.path())
-            // The programs that stand in for agents speak with the test through
-            // files outside their session; what is about walls says so.
-            .env("DENIZEN_WALLS", "off")
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.home());
+        command.env_clear().envs(self.environment()).current_dir(self.home());
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
         command
+    }
+
+    /// The whole environment of the programs that are run.
+    pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let own = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(self.path.iter().cloned().chain(std::env::split_paths(&own))).expect("a PATH");
+        let basic = [("PATH", path), ("HOME", self.home().into()), ("LANG", "C.UTF-8".into())];
+        // The programs that stand in for agents speak with the test through files
+        // outside their session; what is about walls says so.
+        let basic = basic.into_iter().chain([("DENIZEN_ROOT", self.path().into()), ("DENIZEN_WALLS", "off".into())]);
+        let all = basic.map(|(name, value)| (name.into(), value));
+        all.chain(self.env.iter().map(|(name, value)| (name.into(), value.into()))).collect()
     }
 
     /// Runs `denizen` with these arguments.

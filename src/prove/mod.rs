@@ -1,0 +1,276 @@
+//! The proof: an adversary that tries to get out of a session, for real.
+//!
+//! `ATTEMPTS` is the one table of what is tried and what has to come of it in
+//! each mode. `adversary` makes the attempts inside a session's confinement,
+//! `stage` builds what they are aimed at, `run` puts the one into the other and
+//! compares. Nothing here confines anything: that is `confine`'s.
+
+mod adversary;
+mod files;
+mod kernel;
+mod own;
+mod processes;
+mod raw;
+mod run;
+mod sockets;
+mod stage;
+mod table;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use adversary::run as adversary;
+pub use run::{Mode, Proof, ProofError, Row, Verdict, prove};
+pub use table::ATTEMPTS;
+
+/// One attempt, with what has to come of it.
+pub struct Attempt {
+    /// Its number, which it keeps for ever.
+    pub number: u16,
+    /// What it is aimed at.
+    pub group: Group,
+    /// What is tried, in a few words.
+    pub name: &'static str,
+    /// What has to come of it with `walls = "full"`.
+    pub full: Expected,
+    /// With `walls = "kernel"`.
+    pub kernel: Expected,
+    /// With `walls = "off"`.
+    pub off: Expected,
+    /// Why even a plain process may fail at it, where it may.
+    pub unless: Option<&'static str>,
+    over: Option<Over>,
+    make: fn(&Scene) -> Tried,
+}
+
+/// The network that an attempt needs, where it needs one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Tcp,
+    Udp,
+    Netlink,
+}
+
+/// What attempts are aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// The files of another session.
+    SiblingFiles,
+    /// The processes of another session.
+    SiblingProcesses,
+    /// The processes of Denizen.
+    DaemonProcesses,
+    /// Sockets, shared memory and places that all processes share.
+    Shared,
+    /// The kernel, and what holds the walls up.
+    Kernel,
+    /// The session's own folder. It is the agent's: what counts is that nothing
+    /// outside acts on what is in it.
+    Own,
+    /// The rest of Denizen's root.
+    Root,
+    /// The person's own files.
+    Person,
+    /// Services of the machine and of the person's desktop.
+    Services,
+    /// What has to work, or the walls keep the agent from its work.
+    Needed,
+}
+
+impl Group {
+    /// What an attempt of this group would reach.
+    #[must_use]
+    pub fn reaches(self) -> &'static str {
+        match self {
+            Self::SiblingFiles => "the files of another session",
+            Self::SiblingProcesses => "the processes of another session",
+            Self::DaemonProcesses => "the processes of Denizen",
+            Self::Shared => "sockets and memory of another session or of Denizen",
+            Self::Kernel => "the kernel, and what holds the walls up",
+            Self::Own => "the session's own folder, and what acts on it later",
+            Self::Root => "what Denizen keeps",
+            Self::Person => "the person's own files",
+            Self::Services => "services of the machine and the desktop",
+            Self::Needed => "what an agent needs",
+        }
+    }
+}
+
+/// What has to come of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It succeeds.
+    Through,
+    /// Something stops it.
+    Stopped(By),
+}
+
+/// What stops an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// It sees only what is mounted for it.
+    Mounts,
+    /// It sees only its own processes.
+    Pids,
+    /// System V objects and message queues of its own.
+    Ipc,
+    /// It sees another name of the machine.
+    Name,
+    /// It has no rights over the kernel, and cannot get any.
+    Rights,
+    /// Landlock: rights on files.
+    Landlock,
+    /// Landlock: signals and abstract sockets stay among its own.
+    Scopes,
+    /// The kernel refuses the system call.
+    Seccomp,
+    /// The configured network.
+    Network,
+    /// The launcher, which every child has.
+    Launcher,
+    /// Denizen does not act on it.
+    Denizen,
+}
+
+impl By {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Mounts => "own mounts",
+            Self::Pids => "own processes",
+            Self::Ipc => "own IPC",
+            Self::Name => "own host name",
+            Self::Rights => "no rights over the kernel",
+            Self::Landlock => "Landlock",
+            Self::Scopes => "Landlock's scopes",
+            Self::Seccomp => "seccomp",
+            Self::Network => "`network`",
+            Self::Launcher => "launcher",
+            Self::Denizen => "Denizen does not act on it",
+        }
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.number, self.name)
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Through => f.write_str("through"),
+            Self::Stopped(by) => write!(f, "stopped: {}", by.words()),
+        }
+    }
+}
+
+/// What came of an attempt: how it got through, or what stopped it.
+type Tried = io::Result<Got>;
+
+/// How an attempt got through.
+#[derive(Debug)]
+enum Got {
+    /// By its own word.
+    Through(String),
+    /// If this file is seen outside.
+    Left(PathBuf),
+}
+
+fn through(how: impl Into<String>) -> Tried {
+    Ok(Got::Through(how.into()))
+}
+
+fn stopped(how: impl Into<String>) -> io::Error {
+    io::Error::other(how.into())
+}
+
+/// What the adversary prints of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The attempt's number.
+    pub n: u16,
+    /// Whether it got through.
+    pub through: bool,
+    /// How, or what stopped it.
+    pub how: String,
+    /// Whether it could not be made at all.
+    #[serde(default)]
+    pub untried: bool,
+    /// A file that was left, which has to be seen outside where it got through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<PathBuf>,
+}
+
+/// Everything that the adversary is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Scene {
+    /// A word that nothing else on the machine has.
+    token: String,
+    /// Denizen's root, as the daemon has it.
+    root: PathBuf,
+    /// The adversary's own folder.
+    own: PathBuf,
+    /// The folder of the other session.
+    beside: PathBuf,
+    /// The person's home.
+    home: PathBuf,
+    /// A directory of the person's that nobody was granted.
+    outside: PathBuf,
+    /// The other session.
+    sibling: Party,
+    /// What stands in for the daemon.
+    daemon: Party,
+    /// A descriptor to a file of the other session, inherited where nothing
+    /// closes it.
+    leaked: i32,
+    /// The kernel's handle of a file of the other session, and its type.
+    handle: Option<(i32, Vec<u8>)>,
+    /// Where sockets of services are, by name.
+    services: BTreeMap<String, PathBuf>,
+    /// The name of the machine.
+    host: String,
+    /// The directory of the program itself.
+    program_dir: PathBuf,
+}
+
+/// A process that the adversary would reach, as it is seen from outside.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Party {
+    /// What must not get out.
+    secret: String,
+    /// The process.
+    pid: i32,
+    /// A descriptor that is open in it, to a file with the secret.
+    fd: i32,
+    /// Where in its memory the secret is.
+    address: u64,
+    /// The file with the secret, below its working directory.
+    file: PathBuf,
+    /// Its working directory.
+    dir: PathBuf,
+    /// Its socket, below its working directory.
+    socket: PathBuf,
+    /// Its abstract socket.
+    name: String,
+    /// Its TCP port on 127.0.0.1.
+    tcp: u16,
+    /// Its UDP port there.
+    udp: u16,
+    /// Its file in `/tmp`.
+    tmp: PathBuf,
+    /// Its file in `/dev/shm`.
+    shm: PathBuf,
+    /// The key of its System V shared memory, message queue and semaphore.
+    key: i32,
+}
+
+/// What the main thread of a party is named, so that another process that has
+/// its number in another namespace is not taken for it.
+const PARTY: &str = "denizen-canary";

@@ -1,0 +1,353 @@
+//! One proof: the adversary in one session, a process in another, both started
+//! as every child is, and what came of the attempts held against the table.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::ChildStdout;
+
+use super::stage::Stage;
+use super::{ATTEMPTS, Attempt, By, Expected, Line, Over};
+use crate::config::{NetworkMode, WallsMode};
+use crate::confine::{Confinement, Rule};
+use crate::files;
+use crate::process::{self, Launch, Outcome, SpawnError};
+use crate::provider::{Invocation, Options, built_in, child_environment};
+use crate::rehome::{self, RehomeError};
+use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
+use crate::turn::{self, ChoiceError, Chosen, Setup, Subject, TurnError, find_program, provider_of};
+
+/// Longer than all attempts take.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How children are held in the proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As with `walls = "full"`.
+    Full,
+    /// As with `walls = "kernel"`.
+    Kernel,
+    /// As with `walls = "off"`.
+    Off,
+    /// Not at all, and without a launcher: what every attempt has to be able to
+    /// get through, or that it is stopped elsewhere says nothing.
+    Control,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Kernel => "kernel",
+            Self::Off => "off",
+            Self::Control => "control",
+        })
+    }
+}
+
+impl From<WallsMode> for Mode {
+    fn from(walls: WallsMode) -> Self {
+        match walls {
+            WallsMode::Full => Self::Full,
+            WallsMode::Kernel => Self::Kernel,
+            WallsMode::Off => Self::Off,
+        }
+    }
+}
+
+impl Attempt {
+    /// What has to come of it in a mode, with a network.
+    #[must_use]
+    pub fn expected(&self, mode: Mode, network: NetworkMode) -> Expected {
+        let expected = match mode {
+            Mode::Full => self.full,
+            Mode::Kernel => self.kernel,
+            Mode::Off => return self.off,
+            Mode::Control => return Expected::Through,
+        };
+        match (self.over, network) {
+            (Some(Over::Tcp), NetworkMode::Providers | NetworkMode::None) | (Some(Over::Udp), NetworkMode::None) => {
+                Expected::Stopped(By::Network)
+            }
+            // In a network of its own there is nothing to change.
+            (Some(Over::Netlink), NetworkMode::None) if mode == Mode::Kernel => Expected::Stopped(By::Seccomp),
+            _ => expected,
+        }
+    }
+}
+
+/// How what came of an attempt compares with the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is as the table says.
+    AsExpected,
+    /// Nothing of Denizen's stopped it, but this machine cannot do it.
+    NotHere,
+    /// The attempt could not be made.
+    NotTried,
+    /// It is otherwise.
+    Otherwise,
+}
+
+/// What came of one attempt.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The attempt.
+    pub attempt: &'static Attempt,
+    /// What had to come of it.
+    pub expected: Expected,
+    /// What the adversary said, corrected by what is seen outside.
+    pub seen: Line,
+    /// How the two compare.
+    pub verdict: Verdict,
+}
+
+/// What came of all attempts.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// How children were held.
+    pub mode: Mode,
+    /// One for each attempt.
+    pub rows: Vec<Row>,
+}
+
+impl Proof {
+    /// The attempts that got through and should not have.
+    pub fn holes(&self) -> impl Iterator<Item = &'static Attempt> {
+        let holes = self.rows.iter().filter(|row| row.verdict == Verdict::Otherwise && row.seen.through);
+        holes.map(|row| row.attempt)
+    }
+
+    /// How many attempts ended so.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|row| row.verdict == verdict).count()
+    }
+}
+
+/// Why nothing was proved.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// Another proof has the stage.
+    #[error("another proof is running in this root")]
+    Running,
+    /// The stage could not be built.
+    #[error("the stage of the proof could not be built")]
+    Stage(#[source] io::Error),
+    /// A process of the proof said nothing of use.
+    #[error("the {who} of the proof did not say where it is: {reason}")]
+    Silent {
+        /// Which process.
+        who: &'static str,
+        /// What it said instead.
+        reason: String,
+    },
+    /// The adversary did not come to the end.
+    #[error("the adversary ended after attempt {after}: {outcome}")]
+    Ended {
+        /// The last attempt that it told of.
+        after: u16,
+        /// How it ended.
+        outcome: String,
+    },
+    /// A file of the stage could not be made.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// A session of the stage is not as it should be.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A session of the stage could not be claimed.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// A child could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// There are no walls.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+    /// The built-in provider is not to be had.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// What Denizen does with the folder afterwards failed.
+    #[error(transparent)]
+    Rehome(#[from] RehomeError),
+}
+
+/// Makes all attempts from one throw-away session against another, in a root of
+/// their own below `store`'s.
+///
+/// # Errors
+/// Where the proof cannot be made. That it turns out badly is no error.
+pub async fn prove(store: &Store, setup: &Setup, mode: Mode, without: Option<Rule>) -> Result<Proof, ProofError> {
+    let mut stage = Stage::build(store, setup).await?;
+    let how = How { mode, without };
+    let args = stage.sibling_args();
+    let (mut sibling, mut said) = start(&stage, &stage.beside, &args, how)?;
+    let mut line = String::new();
+    let heard = said.read_line(&mut line).await.map_err(ProofError::Stage)?;
+    if heard == 0 {
+        let reason = sibling.end().await;
+        return Err(ProofError::Silent { who: "other session", reason });
+    }
+    stage
+        .meet_sibling(&line)
+        .map_err(|error| ProofError::Silent { who: "other session", reason: error.to_string() })?;
+
+    let args = ["__adversary", "attack"].map(str::to_owned);
+    let (mut adversary, mut told) = start(&stage, &stage.own, &args, how)?;
+    let mut text = String::new();
+    told.read_to_string(&mut text).await.map_err(ProofError::Stage)?;
+    let outcome = adversary.wait().await;
+    sibling.end().await;
+    let lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if lines.len() < ATTEMPTS.len() {
+        return Err(ProofError::Ended { after: lines.last().map_or(0, |line| line.n), outcome });
+    }
+    go_on(&mut stage)?;
+    if mode == Mode::Control {
+        ask_git(&stage).await;
+    }
+    let network = setup.config.network;
+    Ok(Proof {
+        mode,
+        rows: ATTEMPTS.iter().zip(lines).map(|(attempt, line)| judge(attempt, line, mode, network)).collect(),
+    })
+}
+
+/// How the processes of the proof are started.
+#[derive(Clone, Copy)]
+struct How {
+    mode: Mode,
+    without: Option<Rule>,
+}
+
+/// A process of the proof.
+enum Process {
+    Launched(Option<process::Child>),
+    Plain(tokio::process::Child),
+}
+
+impl Process {
+    /// Waits for its end; says how it was.
+    async fn wait(&mut self) -> String {
+        match self {
+            Self::Launched(child) => match child.take() {
+                Some(child) => match child.end().await {
+                    Outcome::NotStarted(reason) => reason,
+                    outcome => format!("{outcome:?}"),
+                },
+                None => "it was ended already".to_owned(),
+            },
+            Self::Plain(child) => {
+                child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+            }
+        }
+    }
+
+    /// Ends it.
+    async fn end(&mut self) -> String {
+        match self {
+            Self::Launched(Some(child)) => child.stopper().stop(),
+            Self::Launched(None) => {}
+            Self::Plain(child) => {
+                let _killed = child.start_kill();
+            }
+        }
+        self.wait().await
+    }
+}
+
+/// Starts this program in a session, as every child is started there.
+#[expect(clippy::disallowed_methods, reason = "the control is what nothing confines, so it is no child of a session")]
+fn start(
+    stage: &Stage,
+    guard: &WorkspaceGuard,
+    args: &[String],
+    how: How,
+) -> Result<(Process, BufReader<ChildStdout>), ProofError> {
+    let setup = &stage.setup;
+    let mut invocation = Invocation::of(&setup.launcher);
+    let secret = if guard.folder() == stage.beside.folder() { &stage.scene.sibling.secret } else { "" };
+    invocation.args(args).env("DENIZEN_CANARY", secret);
+    let (process, stdout) = if how.mode == Mode::Control {
+        let mut command = tokio::process::Command::new(&invocation.program);
+        command.args(&invocation.args).current_dir(guard.path()).env_clear().envs(setup.environment.iter());
+        command.env("DENIZEN_CANARY", secret).stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().map_err(ProofError::Stage)?;
+        let stdout = child.stdout.take();
+        (Process::Plain(child), stdout)
+    } else {
+        let provider = built_in("notes").ok_or_else(|| ProofError::Stage(io::ErrorKind::NotFound.into()))?;
+        let environment = child_environment(&setup.environment, provider, &Options::none("notes"), &invocation);
+        let confinement = Confinement { without: how.without, ..confinement(setup, guard)? };
+        let launch = Launch { launcher: &setup.launcher, confinement, deadline: Some(DEADLINE), environment };
+        let grant = Grant::none(guard.record().uuid);
+        let mut child = process::spawn(guard, &grant, &invocation, &launch)?;
+        let stdout = child.stdout.take();
+        (Process::Launched(Some(child)), stdout)
+    };
+    let stdout = stdout.ok_or_else(|| ProofError::Stage(io::ErrorKind::BrokenPipe.into()))?;
+    Ok((process, BufReader::new(stdout)))
+}
+
+/// What a turn of the built-in provider may see and do, which is this program too.
+fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, ProofError> {
+    let (provider, options) = provider_of(&setup.config, "notes")?;
+    let program = find_program(provider, &options, &setup.environment, &setup.launcher)?;
+    let chosen = Chosen {
+        name: "notes".to_owned(),
+        provider,
+        options,
+        program,
+        model: None,
+        permission_mode: PermissionMode::BypassPermissions,
+        notices: Vec::new(),
+    };
+    let (confinement, _) =
+        turn::confinement(setup, Subject::of(guard, guard.path()), &chosen).map_err(TurnError::from)?;
+    Ok(confinement)
+}
+
+/// What Denizen does in a session's folder at the next turn, all but the turn.
+fn go_on(stage: &mut Stage) -> Result<(), ProofError> {
+    let guard = &mut stage.own;
+    let settings = guard.workspace().settings()?;
+    let grant = Grant::none(guard.record().uuid);
+    let place = rehome::place(guard, &grant, "claude", &settings)?;
+    guard.workspace().brief(&settings, &place.working_dir)?;
+    guard.save()?;
+    Ok(())
+}
+
+/// What a person's prompt does in the folder: git is asked for its status there.
+#[expect(clippy::disallowed_methods, reason = "the control does what Denizen must not")]
+async fn ask_git(stage: &Stage) {
+    let mut git = tokio::process::Command::new("git");
+    git.arg("-C").arg(&stage.scene.own).args(["-c", "safe.directory=*", "status"]);
+    // Where it is not installed, nothing is left, and the table allows for that.
+    let _asked = git.output().await;
+}
+
+/// Holds what came of an attempt against the table. What is said to have been
+/// left has to be seen, and is removed.
+fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode, network: NetworkMode) -> Row {
+    if let Some(left) = &seen.left {
+        seen.through = left.symlink_metadata().is_ok();
+        if seen.through {
+            let _removed = std::fs::remove_file(left).or_else(|_| std::fs::remove_dir_all(left));
+        } else {
+            seen.how = format!("nothing is seen of it outside: `{}`", left.display());
+        }
+    }
+    let expected = attempt.expected(mode, network);
+    let verdict = match expected {
+        _ if seen.untried => Verdict::NotTried,
+        Expected::Through if seen.through => Verdict::AsExpected,
+        Expected::Stopped(_) if !seen.through => Verdict::AsExpected,
+        Expected::Through if attempt.unless.is_some() => Verdict::NotHere,
+        Expected::Through | Expected::Stopped(_) => Verdict::Otherwise,
+    };
+    Row { attempt, expected, seen, verdict }
+}
