@@ -6,6 +6,7 @@
 
 #[cfg(feature = "discord")]
 mod discord;
+mod examined;
 mod heard;
 #[cfg(feature = "discord")]
 mod http;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use examined::{Examined, Grade};
 pub use heard::{
     Accepted, Attachment, Fetch, FetchError, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Standing,
     Stranger,
@@ -47,20 +49,6 @@ pub trait Channel: Sync {
     /// Where a key is unknown or a value does not fit.
     fn check(&self, section: &toml::Table, context: SectionContext<'_>) -> Result<(), ChannelError>;
 
-    /// Looks whether the bot could do its work: asks the network, and changes
-    /// nothing there. Without one of its own there is nothing to look at.
-    ///
-    /// # Errors
-    /// Where the section is wrong, or the token cannot be sent.
-    fn examine<'a>(
-        &'a self,
-        _section: &'a toml::Table,
-        _context: SectionContext<'a>,
-        _token: &'a Secret,
-    ) -> BoxFuture<'a, Result<Vec<Finding>, ChannelError>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
     /// The link by which the bot of an application is invited with what it
     /// needs; nothing where bots are not invited.
     fn invitation(&self, _application: &str) -> Option<String> {
@@ -73,36 +61,15 @@ pub trait Channel: Sync {
     /// # Errors
     /// Where the section is wrong.
     fn start(&self, section: &toml::Table, context: StartContext<'_>) -> Result<Connection, ChannelError>;
-}
 
-/// How something was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is right.
-    Good,
-    /// It works, and somebody may want to know.
-    Note,
-    /// It does not work.
-    Bad,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How it was found.
-    pub verdict: Verdict,
-    /// What was found; it may hold names that others chose.
-    pub found: String,
-    /// What to do about it.
-    pub remedy: Option<String>,
-}
-
-impl Finding {
-    /// One thing that was looked at.
-    #[must_use]
-    pub fn new(verdict: Verdict, found: impl Into<String>, remedy: Option<String>) -> Self {
-        Self { verdict, found: found.into(), remedy }
-    }
+    /// Asks the network whether it would let the program in, and what else can
+    /// be wrong on the way, for `denizen doctor`.
+    fn examine<'a>(
+        &'a self,
+        section: &'a toml::Table,
+        context: SectionContext<'a>,
+        token: &'a Secret,
+    ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>>;
 }
 
 /// The chat networks that this program was built with.
@@ -112,11 +79,9 @@ pub const CHANNELS: &[&dyn Channel] = &[
 ];
 
 /// The network of a name.
-///
-/// # Errors
-/// Where this program was built with none of that name.
-pub fn named(name: &str) -> Result<&'static dyn Channel, ChannelError> {
-    of(CHANNELS, name)
+#[must_use]
+pub fn channel(name: &str) -> Option<&'static dyn Channel> {
+    CHANNELS.iter().copied().find(|channel| channel.name() == name)
 }
 
 /// The network of a name, of some.

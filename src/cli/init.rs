@@ -11,7 +11,7 @@ use serde_json::json;
 use super::doctor;
 use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
-use crate::channel;
+use crate::channel::{self, CHANNELS};
 use crate::config::{Config, Environment, Inputs};
 use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
@@ -62,7 +62,7 @@ pub(super) fn run(
     environment: &Environment,
     home: Option<&Path>,
 ) -> Result<ExitCode, CliError> {
-    if args.discord && channel::named("discord").is_err() {
+    if args.discord && channel::of(CHANNELS, "discord").is_err() {
         return Err(
             CliError::usage("this program was built without Discord").hint("build it with its feature `discord`")
         );
@@ -132,8 +132,10 @@ pub(super) fn run(
 
 /// What a person does who has nothing yet but the root.
 fn discord_steps(args: &InitArgs, root: &Path, file: &Path, is_to_be_added: bool) -> Vec<String> {
-    let invitation =
-        channel::named("discord").ok().and_then(|discord| discord.invitation("APPLICATION_ID")).unwrap_or_default();
+    let invitation = channel::of(CHANNELS, "discord")
+        .ok()
+        .and_then(|discord| discord.invitation("APPLICATION_ID"))
+        .unwrap_or_default();
     let token = root.join(TOKEN);
     let mut steps = vec![
         "Make an application at https://discord.com/developers/applications: `New Application`".to_owned(),

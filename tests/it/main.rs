@@ -20,7 +20,7 @@ mod daemon_life;
 mod daemon_people;
 mod daemon_turns;
 mod discord;
-mod doctor_discord;
+mod discord_doctor;
 mod endings;
 mod generated_docs;
 mod hand_edits;

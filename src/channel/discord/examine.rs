@@ -1,15 +1,14 @@
-//! Whether the bot could do its work: the token, the intent, where it was
-//! invited, and who may talk to it. Everything is asked, nothing is changed.
+//! What can be wrong on the way to a bot that answers, each with what to do.
 
 use serde_json::Value;
 
 use super::rest::{Api, ApiError};
-use super::section::Section;
-use super::wire::Id;
-use crate::channel::{Finding, Verdict};
+use super::section::{ApiUrl, Section};
+use super::wire::{Id, User};
+use crate::channel::{Examined, Grade};
+use crate::config::Secret;
 
-/// What the bot has to be allowed where it is invited: the bit and the name that
-/// Discord gives it (Permissions, Bitwise Permission Flags).
+/// What the bot needs to be allowed: the bit, and the name that Discord gives it.
 const PERMISSIONS: &[(u32, &str)] = &[
     (10, "View Channels"),
     (11, "Send Messages"),
@@ -21,12 +20,12 @@ const PERMISSIONS: &[(u32, &str)] = &[
 /// Who has it may do everything.
 const ADMINISTRATOR: u64 = 1 << 3;
 
-/// The application may see what is written (flags of an application); the second
-/// is for those in fewer than 100 servers.
-const MESSAGE_CONTENT: u64 = 1 << 18 | 1 << 19;
+/// The application may read what is written, of many guilds or of few.
+const MAY_READ: u64 = 1 << 18 | 1 << 19;
 
-/// How many servers are looked at.
-const MOST_GUILDS: usize = 200;
+/// How to find one's own id.
+const OWN_ID: &str = "set `channels.discord.owners = [\"<your id>\"]`: in Discord, User Settings, Advanced, \
+                      Developer Mode; then right-click your name, Copy User ID";
 
 /// The link that invites the bot with all it needs.
 pub(super) fn invitation(application: &str) -> String {
@@ -37,128 +36,104 @@ pub(super) fn invitation(application: &str) -> String {
     )
 }
 
-/// Looks at everything; at the rest only with a token that is accepted.
-pub(super) async fn examine(api: &Api, section: &Section) -> Vec<Finding> {
-    let me = match api.get("/users/@me").await {
-        Ok(me) => me,
-        Err(error) => return vec![refused(&error)],
+/// Asks Discord about the bot, and looks at who may talk to it.
+pub(super) async fn examine(section: &Section, token: &Secret) -> Vec<Examined> {
+    let mut found = vec![people(section)];
+    let asked = match Api::new(section.api.clone(), token) {
+        Ok(api) => match api.get("/users/@me").await {
+            Ok(bot) => Ok((api, bot)),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
     };
-    let name = me["username"].as_str().unwrap_or("a bot without a name");
-    let mut findings = vec![Finding::new(Verdict::Good, format!("the token is that of `{name}`"), None)];
-    let application = api.get("/applications/@me").await.unwrap_or_default();
-    let id = section.application.clone().or_else(|| id_in(&application)).or_else(|| id_in(&me));
-    let id = id.map_or_else(|| "APPLICATION_ID".to_owned(), |id| id.to_string());
-    findings.extend(intent(&application, &id));
-    match api.get(&format!("/users/@me/guilds?limit={MOST_GUILDS}")).await {
-        Ok(guilds) => findings.extend(invited(&guilds, &id)),
+    let (api, bot) = match asked {
+        Ok(asked) => asked,
         Err(error) => {
-            findings.push(Finding::new(Verdict::Note, format!("its servers cannot be listed: {error}"), None));
+            found.insert(0, refused(&section.api, &error));
+            return found;
         }
-    }
-    findings.push(people(section));
-    findings
-}
-
-fn refused(error: &ApiError) -> Finding {
-    let remedy = match error {
-        ApiError::Refused { status: 401, .. } => {
-            "make a new one with `Reset Token` at https://discord.com/developers/applications (your application, then \
-             `Bot`), and put it where `channels.discord.token` says"
-        }
-        ApiError::Refused { .. } | ApiError::Later(_) => "try again later",
-        ApiError::Http(_) => "see whether this machine reaches it: `curl -sI https://discord.com`",
-        ApiError::Token => "copy the token again, on one line",
     };
-    Finding::new(Verdict::Bad, error.to_string(), Some(remedy.to_owned()))
+    let bot = serde_json::from_value::<User>(bot).ok();
+    let name = bot.as_ref().map_or("unknown", User::display);
+    found.insert(0, Examined::new(Grade::Good, format!("the token is valid, the bot is {name}")));
+    let application = api.get("/applications/@me").await.unwrap_or_default();
+    let id = serde_json::from_value::<Id>(application["id"].clone()).ok().or_else(|| bot.map(|bot| bot.id));
+    let id = section.application.clone().or(id).unwrap_or_default();
+    found.push(intent(&application, &id));
+    found.extend(guilds(&api, &id).await);
+    found
 }
 
-fn id_in(value: &Value) -> Option<Id> {
-    serde_json::from_value(value["id"].clone()).ok()
-}
-
-/// Whether it may see what is written; nothing where the server does not say.
-fn intent(application: &Value, id: &str) -> Option<Finding> {
-    let flags = application["flags"].as_u64()?;
-    Some(if flags & MESSAGE_CONTENT == 0 {
-        let remedy = format!(
-            "switch `Message Content Intent` on at https://discord.com/developers/applications/{id}/bot, and save"
-        );
-        Finding::new(Verdict::Bad, "the bot may not read what is written", Some(remedy))
-    } else {
-        Finding::new(Verdict::Good, "the Message Content intent is on", None)
-    })
-}
-
-/// Where it was invited, and what it may not do there.
-fn invited(guilds: &Value, id: &str) -> Vec<Finding> {
-    let guilds = guilds.as_array().map(Vec::as_slice).unwrap_or_default();
-    let invite = |what: &str| Some(format!("{what}: {}", invitation(id)));
-    if guilds.is_empty() {
-        return vec![Finding::new(Verdict::Bad, "the bot is in no server", invite("invite it"))];
+fn people(section: &Section) -> Examined {
+    let scopes = section.guilds.values().chain(section.channels.values()).chain([&section.whole]);
+    let talkers = scopes.into_iter().any(|scope| !scope.users.is_empty() || !scope.roles.is_empty());
+    match (section.owners.len(), talkers || !section.open_channels.is_empty()) {
+        (0, false) => {
+            let found = "nobody may talk to the bot yet, but whom `denizen pairing approve` lets in";
+            Examined::new(Grade::Note, found).remedy(OWN_ID)
+        }
+        (0, true) => {
+            let found = "there are no owners: nobody may use the commands that reach other sessions";
+            Examined::new(Grade::Note, found).remedy(OWN_ID)
+        }
+        (1, _) => Examined::new(Grade::Good, "there is 1 owner"),
+        (owners, _) => Examined::new(Grade::Good, format!("there are {owners} owners")),
     }
-    let name = |guild: &Value| guild["name"].as_str().unwrap_or("?").chars().take(100).collect::<String>();
-    let names: Vec<String> = guilds.iter().take(5).map(|guild| format!("`{}`", name(guild))).collect();
-    let more = if guilds.len() > names.len() { " and others" } else { "" };
-    let found = format!("the bot is in {}{more}", names.join(", "));
-    let mut findings = vec![Finding::new(Verdict::Good, found, None)];
+}
+
+fn refused(api: &ApiUrl, error: &ApiError) -> Examined {
+    let remedy = match error {
+        ApiError::Refused { status: 401, .. } | ApiError::Token => {
+            "copy the bot's token, not the application's secret or key: \
+             https://discord.com/developers/applications, your application, Bot, Reset Token"
+                .to_owned()
+        }
+        ApiError::Http(_) => {
+            format!("is {} reachable from here? `channels.discord.api_url` is another server", api.host)
+        }
+        ApiError::Refused { .. } | ApiError::Later(_) => "try again later".to_owned(),
+    };
+    Examined::new(Grade::Bad, error.to_string()).remedy(remedy)
+}
+
+fn intent(application: &Value, id: &Id) -> Examined {
+    match application["flags"].as_u64() {
+        Some(flags) if flags & MAY_READ != 0 => Examined::new(Grade::Good, "the Message Content intent is on"),
+        Some(_) => {
+            let page = format!("https://discord.com/developers/applications/{id}/bot");
+            let found = "the Message Content intent is off, so Discord will not let the bot in";
+            Examined::new(Grade::Bad, found).remedy(format!("enable the Message Content intent at {page}"))
+        }
+        None => Examined::new(Grade::Note, "the server does not say whether the Message Content intent is on"),
+    }
+}
+
+async fn guilds(api: &Api, id: &Id) -> Vec<Examined> {
+    // Not every server has this.
+    let guilds = api.get("/users/@me/guilds").await.unwrap_or_default();
+    let Some(guilds) = guilds.as_array() else { return Vec::new() };
+    let link = invitation(&id.to_string());
+    let mut found = vec![match guilds.len() {
+        0 => Examined::new(Grade::Bad, "the bot is in no guild").remedy(format!("invite it: {link}")),
+        1 => Examined::new(Grade::Good, "the bot is in 1 guild"),
+        many => Examined::new(Grade::Good, format!("the bot is in {many} guilds")),
+    }];
     for guild in guilds {
         let missing = missing(&guild["permissions"]);
         if !missing.is_empty() {
-            let found = format!("in `{}` it may not: {}", name(guild), missing.join(", "));
-            findings.push(Finding::new(Verdict::Note, found, invite("give its role that, or invite it again")));
+            let name = guild["name"].as_str().unwrap_or("?");
+            let found_here = format!("in `{name}` the bot may not: {}", missing.join(", "));
+            let remedy = format!("give its role that, or invite it again: {link}");
+            found.push(Examined::new(Grade::Note, found_here).remedy(remedy));
         }
     }
-    findings
+    found
 }
 
-/// What is missing of what the bot needs, where the server says what it has.
+/// What is missing of what the bot needs, where the server says what it has: a
+/// number in a text.
 fn missing(permissions: &Value) -> Vec<&'static str> {
-    // A text, because it does not fit a number of JavaScript.
-    let Some(has) = permissions.as_str().and_then(|text| text.parse::<u64>().ok()).or_else(|| permissions.as_u64())
-    else {
-        return Vec::new();
-    };
-    if has & ADMINISTRATOR != 0 {
-        return Vec::new();
-    }
-    PERMISSIONS.iter().filter(|(bit, _)| has & (1 << bit) == 0).map(|(_, name)| *name).collect()
-}
-
-/// Whether anybody may talk to it.
-fn people(section: &Section) -> Finding {
-    let scopes = section.guilds.values().chain(section.channels.values()).chain([&section.whole]);
-    let others = !section.open_channels.is_empty()
-        || scopes.into_iter().any(|scope| !scope.users.is_empty() || !scope.roles.is_empty());
-    let how = "right-click your name in Discord, with `Developer Mode` on, `Copy User ID`; then \
-               `owners = [\"ID\"]` in `[channels.discord]`";
-    match (section.owners.len(), others) {
-        (0, false) => Finding::new(Verdict::Bad, "nobody may talk to the bot: it has no owner", Some(how.to_owned())),
-        (0, true) => {
-            Finding::new(Verdict::Note, "it has no owner, so nobody may use all commands", Some(how.to_owned()))
-        }
-        (1, _) => Finding::new(Verdict::Good, "it has an owner", None),
-        (owners, _) => Finding::new(Verdict::Good, format!("it has {owners} owners"), None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_the_bot_may_not_do_is_named() {
-        let all: u64 = PERMISSIONS.iter().map(|(bit, _)| 1 << bit).sum();
-        assert_eq!(missing(&json!(all.to_string())), [""; 0]);
-        assert_eq!(
-            missing(&json!((all & !(1 << 11) & !(1 << 38)).to_string())),
-            ["Send Messages", "Send Messages in Threads"]
-        );
-        assert_eq!(missing(&json!("8")), [""; 0], "an administrator");
-        assert_eq!(missing(&Value::Null), [""; 0], "a server that does not say");
-        assert_eq!(
-            invitation("7"),
-            "https://discord.com/oauth2/authorize?client_id=7&scope=bot+applications.commands&permissions=274878008320"
-        );
-    }
+    let Some(has) = permissions.as_str().and_then(|text| text.parse::<u64>().ok()) else { return Vec::new() };
+    let lacks = |bit: u32| has & ADMINISTRATOR == 0 && has & (1 << bit) == 0;
+    PERMISSIONS.iter().filter(|(bit, _)| lacks(*bit)).map(|(_, name)| *name).collect()
 }

@@ -22,7 +22,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use super::{BoxFuture, Channel, ChannelError, Connection, Finding, SectionContext, StartContext};
+use super::{BoxFuture, Channel, ChannelError, Connection, Examined, SectionContext, StartContext};
 use crate::config::Secret;
 use crate::config::keys::KeySpec;
 use rest::Api;
@@ -44,32 +44,28 @@ impl Channel for Discord {
         Section::read(section, context).map(drop)
     }
 
+    fn start(&self, section: &toml::Table, context: StartContext<'_>) -> Result<Connection, ChannelError> {
+        let section = Arc::new(Section::read(section, context.section)?);
+        let token = |error: rest::ApiError| ChannelError::Token {
+            channel: route::NETWORK.to_owned(),
+            reason: error.to_string(),
+        };
+        let api = Arc::new(Api::new(section.api.clone(), &context.token).map_err(token)?);
+        let network = Arc::new(network::Speaker::new(Arc::clone(&api), section.owners.clone()));
+        let task = tokio::spawn(run::run(api, section, run::Context::of(context)));
+        Ok(Connection { network, task })
+    }
+
     fn examine<'a>(
         &'a self,
         section: &'a toml::Table,
         context: SectionContext<'a>,
         token: &'a Secret,
-    ) -> BoxFuture<'a, Result<Vec<Finding>, ChannelError>> {
-        Box::pin(async move {
-            let section = Section::read(section, context)?;
-            let api = Api::new(section.api.clone(), token).map_err(not_a_token)?;
-            Ok(examine::examine(&api, &section).await)
-        })
+    ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>> {
+        Box::pin(async move { Ok(examine::examine(&Section::read(section, context)?, token).await) })
     }
 
     fn invitation(&self, application: &str) -> Option<String> {
         Some(examine::invitation(application))
     }
-
-    fn start(&self, section: &toml::Table, context: StartContext<'_>) -> Result<Connection, ChannelError> {
-        let section = Arc::new(Section::read(section, context.section)?);
-        let api = Arc::new(Api::new(section.api.clone(), &context.token).map_err(not_a_token)?);
-        let network = Arc::new(network::Speaker::new(Arc::clone(&api), section.owners.clone()));
-        let task = tokio::spawn(run::run(api, section, run::Context::of(context)));
-        Ok(Connection { network, task })
-    }
-}
-
-fn not_a_token(error: rest::ApiError) -> ChannelError {
-    ChannelError::Token { channel: route::NETWORK.to_owned(), reason: error.to_string() }
 }
