@@ -39,6 +39,16 @@ fn claude_asks_in_the_same_conversation() {
 }
 
 #[test]
+fn codex_asks_in_the_same_conversation() {
+    asks_in_the_same_conversation(Cli::Codex, Bounds::Walls, "codex_asks_in_the_same_conversation");
+}
+
+#[test]
+fn codex_asks_in_the_same_conversation_without_walls() {
+    asks_in_the_same_conversation(Cli::Codex, Bounds::Own, "codex_asks_in_the_same_conversation_without_walls");
+}
+
+#[test]
 fn claude_asks_inside_its_walls() {
     asks_inside_its_walls(Cli::Claude, "claude_asks_inside_its_walls");
 }
@@ -72,16 +82,6 @@ fn asks_inside_its_walls(cli: Cli, test: &str) {
         assert!(!root.session(&key).join("birch").exists(), "{mode}: a no holds");
         assert!(!outside.exists(), "{mode}: the walls hold");
     }
-}
-
-#[test]
-fn codex_asks_in_the_same_conversation() {
-    asks_in_the_same_conversation(Cli::Codex, Bounds::Walls, "codex_asks_in_the_same_conversation");
-}
-
-#[test]
-fn codex_asks_in_the_same_conversation_without_walls() {
-    asks_in_the_same_conversation(Cli::Codex, Bounds::Own, "codex_asks_in_the_same_conversation_without_walls");
 }
 
 /// What keeps the agent from things.
