@@ -49,7 +49,7 @@ fn answer(args: &[OsString]) -> Result<(String, String), String> {
     let file_of = |id: &str| conversations.join(format!("{id}.jsonl"));
     let mut said = String::new();
     std::io::stdin().read_to_string(&mut said).map_err(|error| format!("the message cannot be read: {error}"))?;
-    let said = said.trim().to_owned();
+    let said = without_author(&said).trim().to_owned();
     if said.is_empty() {
         // Nobody sends that: whoever was about to write the message is gone.
         return Err("the message is empty".to_owned());
@@ -73,6 +73,13 @@ fn answer(args: &[OsString]) -> Result<(String, String), String> {
     write(&mut file, &exchange)?;
     past.push(exchange);
     Ok((id, past.pop().map(|exchange| exchange.replied).unwrap_or_default()))
+}
+
+/// What was said, without the line that says who did in a chat.
+fn without_author(said: &str) -> &str {
+    let Some((line, rest)) = said.split_once('\n') else { return said };
+    let author: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
+    if author.is_some_and(|author| author.contains_key("from")) { rest } else { said }
 }
 
 fn reply(said: &str, past: &[Exchange], memory: &Path) -> Result<String, String> {
@@ -147,6 +154,14 @@ mod tests {
         write(&mut file, &exchange("two")).expect("written");
         let said: Vec<String> = read(&path).expect("read").into_iter().map(|exchange| exchange.said).collect();
         assert_eq!(said, ["one", "two"]);
+    }
+
+    #[test]
+    fn who_said_it_is_not_what_was_said() {
+        assert_eq!(without_author("{\"from\":\"7\",\"name\":\"Ann\"}\nremember it"), "remember it");
+        for text in ["remember it", "{\"a\": 1}\nremember it", "{\nremember it"] {
+            assert_eq!(without_author(text), text);
+        }
     }
 
     #[test]

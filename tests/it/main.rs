@@ -49,6 +49,7 @@ mod real_walks;
 mod real_walls;
 mod rsync_loop;
 mod secrets;
+mod serve_discord;
 mod service;
 mod support;
 mod tidy;

@@ -253,7 +253,13 @@ impl Discord {
         self.shared.with(|world| {
             let id = world.id();
             let token = format!("token-of-{id}");
-            let its = Interaction { id: if on == 0 { id } else { on }, channel, answers: Vec::new(), callback: None };
+            let its = Interaction {
+                id: if on == 0 { id } else { on },
+                channel,
+                answers: Vec::new(),
+                callback: None,
+                hidden: false,
+            };
             world.interactions.insert(token.clone(), its);
             let mut event = json!({ "id": id.to_string(), "application_id": world.application.to_string(), "type": kind,
                 "token": token, "version": 1, "channel_id": channel.to_string(), "channel": world.channel(channel) });
@@ -362,6 +368,11 @@ impl Discord {
             let connected = world.sessions.values().any(|session| session.connection.is_some());
             (connected && world.identifies >= count).then_some(())
         });
+    }
+
+    /// Waits until a bot is connected.
+    pub(crate) fn wait_connected(&self) {
+        self.wait("a connection", |world| world.sessions.values().any(|it| it.connection.is_some()).then_some(()));
     }
 
     /// Waits until a session was resumed, for the `count`-th time.

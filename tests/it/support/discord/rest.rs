@@ -331,6 +331,7 @@ fn callback(world: &mut World, token: &str, body: &Value) -> Answer {
     }
     interaction.callback = Some(kind);
     let hidden = body["data"]["flags"].as_u64().unwrap_or(0) & 64 != 0;
+    interaction.hidden = hidden;
     if matches!(kind, 4 | 7) {
         interaction.answers.push((body["data"]["content"].as_str().unwrap_or_default().to_owned(), hidden));
     }
@@ -352,7 +353,7 @@ fn original(world: &mut World, token: &str, body: &Value) -> Answer {
     }
     match world.interactions.get_mut(token) {
         Some(interaction) if interaction.callback.is_some() => {
-            interaction.answers.push((body["content"].as_str().unwrap_or_default().to_owned(), false));
+            interaction.answers.push((body["content"].as_str().unwrap_or_default().to_owned(), interaction.hidden));
             (200, json!({ "id": "1" }))
         }
         _ => error(404, 10015, "Unknown Webhook"),
