@@ -6,6 +6,7 @@
 
 #[cfg(feature = "discord")]
 mod discord;
+mod examined;
 mod heard;
 #[cfg(feature = "discord")]
 mod http;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use examined::{Examined, Grade};
 pub use heard::{
     Accepted, Attachment, Fetch, FetchError, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Standing,
     Stranger,
@@ -53,6 +55,15 @@ pub trait Channel: Sync {
     /// # Errors
     /// Where the section is wrong.
     fn start(&self, section: &toml::Table, context: StartContext<'_>) -> Result<Connection, ChannelError>;
+
+    /// Asks the network whether it would let the program in, and what else can
+    /// be wrong on the way, for `denizen doctor`.
+    fn examine<'a>(
+        &'a self,
+        section: &'a toml::Table,
+        context: SectionContext<'a>,
+        token: &'a Secret,
+    ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>>;
 }
 
 /// The chat networks that this program was built with.

@@ -9,7 +9,11 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
+<<<<<<< HEAD
+use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
+=======
 use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext};
+>>>>>>> daemon
 use crate::config::{Environment, NetworkMode, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
@@ -237,26 +241,36 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
         let about = format!("channel {name}");
         let checked = channel::of(CHANNELS, name).and_then(|channel| {
             channel.check(section, context)?;
-            Common::read(name, section, context)?.token.ok_or_else(|| ChannelError::NoToken(name.clone()))
+            let token = Common::read(name, section, context)?.token;
+            Ok((channel, token.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
         });
-        let token = match checked {
-            Ok(token) => token,
+        let (channel, token) = match checked {
+            Ok(checked) => checked,
             Err(error) => {
                 let error = CliError::from(daemon::DaemonError::from(error));
                 findings.push(Finding::new(Verdict::Bad, &about, error.message, error.hint));
                 continue;
             }
         };
-        match app.wait_for(async { Ok(process::secret(&token, &setup.environment).await) })? {
-            Ok(_) => {
-                findings.push(Finding::new(Verdict::Good, &about, "its section is right, and there is a token", None))
-            }
+        let token = match app.wait_for(async { Ok(process::secret(&token, &setup.environment).await) })? {
+            Ok(token) => token,
             Err(reason) => {
                 let error = ChannelError::Token { channel: name.clone(), reason };
                 let remedy = format!("`channels.{name}.token` says where it comes from");
                 findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), Some(remedy)));
+                continue;
             }
-        }
+        };
+        let examined = app.wait_for(async { Ok(channel.examine(section, context, &token).await) })?;
+        let examined = examined.map_err(|error| CliError::from(daemon::DaemonError::from(error)))?;
+        findings.extend(examined.into_iter().map(|examined| {
+            let verdict = match examined.grade {
+                Grade::Good => Verdict::Good,
+                Grade::Note => Verdict::Note,
+                Grade::Bad => Verdict::Bad,
+            };
+            Finding::new(verdict, &about, examined.found, examined.remedy)
+        }));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod catch_up;
 mod commands;
+mod examine;
 mod files;
 mod gateway;
 mod intake;
@@ -21,7 +22,8 @@ mod wire;
 
 use std::sync::Arc;
 
-use super::{Channel, ChannelError, Connection, SectionContext, StartContext};
+use super::{BoxFuture, Channel, ChannelError, Connection, Examined, SectionContext, StartContext};
+use crate::config::Secret;
 use crate::config::keys::KeySpec;
 use rest::Api;
 use section::{KEYS, Section};
@@ -52,5 +54,14 @@ impl Channel for Discord {
         let network = Arc::new(network::Speaker::new(Arc::clone(&api), section.owners.clone()));
         let task = tokio::spawn(run::run(api, section, run::Context::of(context)));
         Ok(Connection { network, task })
+    }
+
+    fn examine<'a>(
+        &'a self,
+        section: &'a toml::Table,
+        context: SectionContext<'a>,
+        token: &'a Secret,
+    ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>> {
+        Box::pin(async move { Ok(examine::examine(&Section::read(section, context)?, token).await) })
     }
 }

@@ -322,7 +322,14 @@ impl<'a> At<'a> {
     fn api(&self) -> Result<ApiUrl, ChannelError> {
         let text = self.text("api_url")?.unwrap_or(API).trim_end_matches('/');
         let uri = self.url("api_url", text, &["http", "https"])?;
-        let base = if uri.path().len() > 1 { text.to_owned() } else { format!("{text}/api/v10") };
+        // Libraries differ in how much of the path they want to be told.
+        let last = uri.path().rsplit('/').next().unwrap_or_default();
+        let is_version = last.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok());
+        let base = match last {
+            _ if is_version => text.to_owned(),
+            "api" => format!("{text}/v10"),
+            _ => format!("{text}/api/v10"),
+        };
         Ok(ApiUrl { is_discord: base == API, base, host: uri.host().unwrap_or_default().to_owned() })
     }
 
@@ -399,6 +406,20 @@ mod tests {
         assert_eq!(section.guilds[&id("7")].listen, Some(false));
         assert!(section.channels[&id("8")].users.contains(&id("9")));
         assert_eq!((section.api.base.as_str(), section.api.is_discord), ("http://127.0.0.1:9/api/v10", false));
+    }
+
+    #[test]
+    fn the_api_may_be_told_with_as_much_of_its_path_as_one_likes() {
+        for (told, base) in [
+            ("http://h:9", "http://h:9/api/v10"),
+            ("http://h:9/", "http://h:9/api/v10"),
+            ("http://h:9/api", "http://h:9/api/v10"),
+            ("http://h:9/api/v9/", "http://h:9/api/v9"),
+            ("https://h/proxy", "https://h/proxy/api/v10"),
+            ("https://discord.com/api", "https://discord.com/api/v10"),
+        ] {
+            assert_eq!(read(&format!("api_url = \"{told}\"")).expect("a section").api.base, base);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use denizen::channel::{
     Accepted, Answer, BoxFuture, Heard, Incoming, Invoked, Leave, Network, NetworkState, PlaceChange, Pressed,
-    SectionContext, StartContext, Stranger, channel,
+    SectionContext, StartContext, Stranger, named,
 };
 use denizen::config::Secret;
 use denizen::files::Durability;
@@ -68,7 +68,7 @@ impl Listener {
                         people,
                         leave: Leave::new(left),
                     };
-                    let discord = channel("discord").expect("the network");
+                    let discord = named("discord").expect("the network");
                     let connection = discord.start(&table, context).unwrap_or_else(|error| panic!("{error}"));
                     ready.send((connection.network, Handle::current())).expect("the test waits");
                     while let Some(event) = received.recv().await {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use denizen::channel::{
-    Accepted, Answer, Attachment, BoxFuture, Channel, ChannelError, Connection, Fetch, FetchError, Heard, Incoming,
-    Invoked, Limits, Network, NetworkState, PlaceChange, Post, PostedId, Pressed, SectionContext, SendError, Standing,
-    StartContext, Stranger, unknown_key,
+    Accepted, Answer, Attachment, BoxFuture, Channel, ChannelError, Connection, Examined, Fetch, FetchError, Heard,
+    Incoming, Invoked, Limits, Network, NetworkState, PlaceChange, Post, PostedId, Pressed, SectionContext, SendError,
+    Standing, StartContext, Stranger, unknown_key,
 };
+use denizen::config::Secret;
 use denizen::config::keys::KeySpec;
 use denizen::key::Key;
 use denizen::session::{Address, Author};
@@ -50,6 +51,15 @@ impl Channel for Files {
         let network = Arc::new(Server { dir: server.clone() });
         let task = tokio::spawn(listen(server, context.state.join("position"), context.events, context.leave));
         Ok(Connection { network, task })
+    }
+
+    fn examine<'a>(
+        &'a self,
+        _section: &'a toml::Table,
+        _context: SectionContext<'a>,
+        _token: &'a Secret,
+    ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>> {
+        Box::pin(async { Ok(Vec::new()) })
     }
 }
 

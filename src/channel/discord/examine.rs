@@ -1,0 +1,105 @@
+//! What can be wrong on the way to a bot that answers, each with what to do.
+
+use serde_json::Value;
+
+use super::rest::{Api, ApiError};
+use super::section::{ApiUrl, Section};
+use super::wire::{Id, User};
+use crate::channel::{Examined, Grade};
+use crate::config::Secret;
+
+/// What the bot needs to be allowed: to see channels, to write in them and in
+/// threads, to attach files, to read what was written.
+const PERMISSIONS: u64 = 1 << 10 | 1 << 11 | 1 << 38 | 1 << 15 | 1 << 16;
+
+/// The application may read what is written, of many guilds or of few.
+const MAY_READ: u64 = 1 << 18 | 1 << 19;
+
+/// How to find one's own id.
+const OWN_ID: &str = "set `channels.discord.owners = [\"<your id>\"]`: in Discord, User Settings, Advanced, \
+                      Developer Mode; then right-click your name, Copy User ID";
+
+/// Asks Discord about the bot, and looks at who may talk to it.
+pub(super) async fn examine(section: &Section, token: &Secret) -> Vec<Examined> {
+    let mut found = vec![people(section)];
+    let asked = match Api::new(section.api.clone(), token) {
+        Ok(api) => match api.get("/users/@me").await {
+            Ok(bot) => Ok((api, bot)),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    let (api, bot) = match asked {
+        Ok(asked) => asked,
+        Err(error) => {
+            found.insert(0, refused(&section.api, &error));
+            return found;
+        }
+    };
+    let bot = serde_json::from_value::<User>(bot).ok();
+    let name = bot.as_ref().map_or("unknown", User::display);
+    found.insert(0, Examined::new(Grade::Good, format!("the token is valid, the bot is {name}")));
+    let application = api.get("/applications/@me").await.unwrap_or_default();
+    let id = serde_json::from_value::<Id>(application["id"].clone()).ok().or_else(|| bot.map(|bot| bot.id));
+    let id = section.application.clone().or(id).unwrap_or_default();
+    found.push(intent(&application, &id));
+    found.extend(guilds(&api, &id).await);
+    found
+}
+
+fn people(section: &Section) -> Examined {
+    let scopes = section.guilds.values().chain(section.channels.values()).chain([&section.whole]);
+    let talkers = scopes.into_iter().any(|scope| !scope.users.is_empty() || !scope.roles.is_empty());
+    match (section.owners.len(), talkers || !section.open_channels.is_empty()) {
+        (0, false) => {
+            let found = "nobody may talk to the bot yet, but whom `denizen pairing approve` lets in";
+            Examined::new(Grade::Note, found).remedy(OWN_ID)
+        }
+        (0, true) => {
+            let found = "there are no owners: nobody may use the commands that reach other sessions";
+            Examined::new(Grade::Note, found).remedy(OWN_ID)
+        }
+        (1, _) => Examined::new(Grade::Good, "there is 1 owner"),
+        (owners, _) => Examined::new(Grade::Good, format!("there are {owners} owners")),
+    }
+}
+
+fn refused(api: &ApiUrl, error: &ApiError) -> Examined {
+    let remedy = match error {
+        ApiError::Refused { status: 401, .. } | ApiError::Token => {
+            "copy the bot's token, not the application's secret or key: \
+             https://discord.com/developers/applications, your application, Bot, Reset Token"
+                .to_owned()
+        }
+        ApiError::Http(_) => {
+            format!("is {} reachable from here? `channels.discord.api_url` is another server", api.host)
+        }
+        ApiError::Refused { .. } | ApiError::Later(_) => "try again later".to_owned(),
+    };
+    Examined::new(Grade::Bad, error.to_string()).remedy(remedy)
+}
+
+fn intent(application: &Value, id: &Id) -> Examined {
+    match application["flags"].as_u64() {
+        Some(flags) if flags & MAY_READ != 0 => Examined::new(Grade::Good, "the Message Content intent is on"),
+        Some(_) => {
+            let page = format!("https://discord.com/developers/applications/{id}/bot");
+            let found = "the Message Content intent is off, so Discord will not let the bot in";
+            Examined::new(Grade::Bad, found).remedy(format!("enable the Message Content intent at {page}"))
+        }
+        None => Examined::new(Grade::Note, "the server does not say whether the Message Content intent is on"),
+    }
+}
+
+async fn guilds(api: &Api, id: &Id) -> Option<Examined> {
+    // Not every server has this.
+    let guilds = api.get("/users/@me/guilds").await.ok()?;
+    let link = format!(
+        "https://discord.com/oauth2/authorize?client_id={id}&scope=bot+applications.commands&permissions={PERMISSIONS}"
+    );
+    match guilds.as_array()?.len() {
+        0 => Some(Examined::new(Grade::Bad, "the bot is in no guild").remedy(format!("invite it: {link}"))),
+        1 => Some(Examined::new(Grade::Good, "the bot is in 1 guild")),
+        many => Some(Examined::new(Grade::Good, format!("the bot is in {many} guilds"))),
+    }
+}
