@@ -9,11 +9,7 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-<<<<<<< HEAD
-use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
-=======
-use crate::channel::{self, CHANNELS, ChannelError, Common, SectionContext};
->>>>>>> daemon
+use crate::channel::{self, CHANNELS, ChannelError, Common, Grade, SectionContext};
 use crate::config::{Environment, NetworkMode, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
