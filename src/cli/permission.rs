@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::{BufRead, IsTerminal};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::termios::QueueSelector;
 use tokio::sync::mpsc;
 
@@ -36,18 +37,18 @@ fn put(out: Output, ask: Ask) {
     if ask.decide.is_closed() {
         return;
     }
+    let stdin = std::io::stdin();
+    // What was typed before the question is no answer to it.
+    let _flushed = rustix::termios::tcflush(&stdin, QueueSelector::IFlush);
     // Indented, so that no line of it looks like one of ours.
     let detail = escape(&ask.request.detail).replace('\n', "\n    ");
     let tool = escape(&ask.request.tool);
     out.error_line(format_args!("{BOLD}the agent asks for permission to use {tool}:{RESET}\n    {detail}"));
     out.error_line("allow it this once? `y` and Enter, anything else is no");
-    let stdin = std::io::stdin();
-    // What was typed before the question is no answer to it.
-    let _flushed = rustix::termios::tcflush(&stdin, QueueSelector::IFlush);
     while !ask.decide.is_closed() {
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
         let look = Timespec { tv_sec: 0, tv_nsec: LOOK };
-        if !rustix::event::poll(&mut fds, Some(&look)).is_ok_and(|ready| ready > 0) {
+        if matches!(rustix::event::poll(&mut fds, Some(&look)), Ok(0) | Err(Errno::INTR)) {
             continue;
         }
         let mut line = String::new();

@@ -26,6 +26,9 @@ pub struct Limits {
     pub files: Option<u64>,
     /// The directories that `disk` and `files` are about.
     pub directories: Vec<PathBuf>,
+    /// The control group in which each turn gets one of its own, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<PathBuf>,
 }
 
 /// What a session's processes used more of than they may.

@@ -54,8 +54,12 @@ pub struct Inputs<'a> {
     pub program: &'a Path,
     /// What the agent may do unasked.
     pub permission_mode: PermissionMode,
+    /// Whether a person decides about what it may not.
+    pub asks: bool,
     /// What this machine can do.
     pub means: &'a Means,
+    /// The control group in which each turn gets one of its own.
+    pub group: Option<&'a Path>,
 }
 
 /// Why there are no walls.
@@ -120,7 +124,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     read.extend(programs(path, &private));
     read.append(&mut installation.read);
     write.insert(homes.clone());
-    if inputs.provider.walls_keep_folder(inputs.permission_mode) {
+    if inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks) {
         read.insert(inputs.session.to_owned());
         write.insert(inputs.session.join("provider").join(&inputs.options.name));
     } else {
@@ -165,6 +169,7 @@ fn limits(inputs: &Inputs<'_>, homes: &Path) -> Limits {
         disk: config.disk,
         files: config.files,
         directories: vec![inputs.session.to_owned(), homes.to_owned()],
+        group: inputs.group.map(Path::to_owned),
     }
 }
 
@@ -276,7 +281,7 @@ impl Found<'_> {
         if self.inputs.working_dir == self.inputs.session {
             return Ok(());
         }
-        let kept = self.inputs.provider.walls_keep_folder(self.inputs.permission_mode);
+        let kept = self.inputs.provider.walls_keep_folder(self.inputs.permission_mode, self.inputs.asks);
         self.let_in(self.inputs.working_dir.to_owned(), if kept { Access::Read } else { Access::Write })
     }
 

@@ -163,7 +163,7 @@ impl Control {
             session: workspace.path(),
             working_dir: &working_dir,
         };
-        Ok(turn::confinement(&self.setup, subject, &chosen).map_err(TurnError::from)?)
+        Ok(turn::confinement(&self.setup, subject, &chosen, false).map_err(TurnError::from)?)
     }
 
     /// The unanswered messages of a folder.

@@ -44,7 +44,7 @@ use crate::config::{Config, ConfigError, WallsMode};
 use crate::confine::Obstacle;
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
-use crate::process::probe;
+use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
 use crate::session::{SessionError, Store};
 use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
@@ -149,7 +149,7 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
     // memory and environment: with this, only root can (prctl(2)).
     let _closed = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     raise_file_limit();
-    let setup = Setup { unattended: true, ..Setup::clone(&control.setup) };
+    let setup = Setup { group: process::group::settle(), ..Setup::clone(&control.setup).unattended() };
     let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
     walls_stand(&control).await?;
     move_in(&control, &source);

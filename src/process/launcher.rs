@@ -23,6 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
+use super::group::Group;
 use super::{descendants, inside};
 use crate::confine::limits::Watch;
 use crate::confine::{Confinement, Excess, Level, Rule};
@@ -223,6 +224,10 @@ impl Launcher {
         if orders.stop.exists() {
             return Outcome::Stopped;
         }
+        let group = match Group::enter(&orders.confinement.limits) {
+            Ok(group) => group,
+            Err(error) => return Outcome::NotStarted(format!("its control group could not be made: {error}")),
+        };
         let mut started = match inside::start(&orders.confinement, &orders.command) {
             Ok(started) => started,
             Err(reason) => return Outcome::NotStarted(reason),
@@ -240,6 +245,14 @@ impl Launcher {
             _ => None,
         };
         let status = self.end_all(pid, bubblewrap, grace);
+        let mut reason = reason;
+        if let Some(group) = group {
+            if let (true, Some(most)) = (group.was_out_of_memory(), orders.confinement.limits.memory) {
+                reason = Reason::Excess(Excess::Memory(most));
+            }
+            // What is left of it is removed at the daemon's next start.
+            let _left = group.leave();
+        }
         match reason {
             Reason::Deadline => Outcome::Deadline,
             Reason::Stopped => Outcome::Stopped,

@@ -4,6 +4,7 @@
 //! owner granted it; there is no way to start one elsewhere.
 
 mod descendants;
+pub mod group;
 pub mod inside;
 pub mod launcher;
 mod permit;

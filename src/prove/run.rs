@@ -306,7 +306,7 @@ fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, Pro
         notices: Vec::new(),
     };
     let (confinement, _) =
-        turn::confinement(setup, Subject::of(guard, guard.path()), &chosen).map_err(TurnError::from)?;
+        turn::confinement(setup, Subject::of(guard, guard.path()), &chosen, false).map_err(TurnError::from)?;
     Ok(confinement)
 }
 

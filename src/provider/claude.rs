@@ -515,6 +515,43 @@ mod tests {
     }
 
     #[test]
+    fn where_somebody_can_be_asked_the_input_is_a_conversation() {
+        let fixture = Fixture::default();
+        let turn = Turn { asks: true, ..fixture.turn(&Continuation::Fresh, "/clear \"x\"") };
+        let invocation = Claude.invocation(&turn).expect("an invocation");
+        assert_eq!(
+            testing::args(&invocation)[9..],
+            [
+                "-p",
+                "--output-format",
+                "stream-json",
+                "--verbose",
+                "--input-format",
+                "stream-json",
+                "--permission-prompt-tool",
+                "stdio",
+                "--disallowedTools",
+                "AskUserQuestion,EnterPlanMode,ExitPlanMode",
+                "--session-id",
+                testing::NEW_ID,
+            ]
+        );
+        let line = r#"{"type":"user","message":{"role":"user","content":"\n/clear \"x\""}}"#;
+        assert_eq!(invocation.stdin, Input::Conversation(format!("{line}\n").into_bytes()));
+    }
+
+    #[test]
+    fn what_was_asked_about_is_not_told_again() {
+        let request = r#"{"type":"control_request","request_id":"r","request":{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"x"},"tool_use_id":"asked"}}"#;
+        let result = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"u","permission_denials":[{"tool_name":"Bash","tool_use_id":"asked"},{"tool_name":"Write","tool_use_id":"other"}]}"#;
+        let cancel = r#"{"type":"control_cancel_request","request_id":"r"}"#;
+        let events = testing::events(&mut ClaudeParser::default(), &[request, cancel, result], Some(0), "");
+        let notices = events.iter().filter(|event| matches!(event, Event::Notice(_))).collect::<Vec<_>>();
+        assert_eq!(notices, [&Event::Notice("the agent was not allowed to use Write".into())]);
+        assert!(events.contains(&Event::Withdrawn("r".into())), "{events:?}");
+    }
+
+    #[test]
     fn resume_and_fork() {
         let fixture = Fixture::default();
         let tail = |continuation: &Continuation| {

@@ -1,4 +1,5 @@
-//! Codex, as `codex exec`.
+//! Codex, as `codex exec`, and as `codex app-server` where somebody can be asked
+//! for permission.
 //!
 //! Observed with 0.169.0. Its home is `CODEX_HOME`; `sessions` in it is a link
 //! into the session's folder, the login and the user's configuration are links
@@ -9,6 +10,8 @@
 //! The home may not lie below the temp directory: the CLI then cannot run a
 //! single sandboxed command. A fork is a short file that refers to the one it
 //! was made from, so a copy of a session takes all of `provider/codex` along.
+
+mod server;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -71,10 +74,8 @@ impl Provider for Codex {
         vec![LoginFile::renewed(directory.join("auth.json")), LoginFile::read(directory.join("config.toml"))]
     }
 
-    /// Its own sandbox is made by bubblewrap too, which Landlock forbids to
-    /// mount: inside walls they are the sandbox.
-    fn walls_keep_folder(&self, mode: PermissionMode) -> bool {
-        sandbox(mode) == "read-only"
+    fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
+        own_sandbox(mode) == "read-only" && !(asks && mode == PermissionMode::Default)
     }
 
     fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
@@ -99,8 +100,13 @@ impl Provider for Codex {
 
     fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
         let mut invocation = Invocation::of(turn.program);
+        if turn.asks {
+            add_server(&mut invocation, turn);
+            invocation.stdin = Input::Conversation(server::opening(turn));
+            return Ok(invocation);
+        }
         invocation.args(["exec", "--json", "--skip-git-repo-check"]);
-        add_common(&mut invocation, turn);
+        add_flags(&mut invocation, turn);
         // Flags of `exec` only count before its subcommand.
         match turn.continuation {
             Continuation::Fresh => &mut invocation,
@@ -114,7 +120,11 @@ impl Provider for Codex {
     }
 
     fn parser(&self, turn: &Turn<'_>) -> Box<dyn Parser> {
-        Box::new(CodexParser::new(turn.continuation))
+        if turn.asks {
+            Box::new(server::ServerParser::new(turn))
+        } else {
+            Box::new(CodexParser::new(turn.continuation))
+        }
     }
 
     fn attach(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
@@ -126,13 +136,65 @@ impl Provider for Codex {
         };
         // A background server would outlive the terminal, outside this session.
         invocation.arg("--no-daemon");
-        add_common(&mut invocation, turn);
+        add_flags(&mut invocation, turn);
         invocation.args(turn.continuation.id());
         Ok(invocation)
     }
 }
 
-/// What a headless turn and the terminal UI have in common.
+/// What the agent may do unasked, as the CLI calls it. Inside walls these are the
+/// sandbox: its own is made by bubblewrap too, which could not mount there.
+fn sandbox(turn: &Turn<'_>) -> &'static str {
+    if turn.walled { "danger-full-access" } else { own_sandbox(turn.permission_mode) }
+}
+
+/// The CLI's own sandbox for a permission mode.
+fn own_sandbox(mode: PermissionMode) -> &'static str {
+    match mode {
+        PermissionMode::Plan | PermissionMode::Default => "read-only",
+        PermissionMode::AcceptEdits => "workspace-write",
+        PermissionMode::BypassPermissions => "danger-full-access",
+    }
+}
+
+/// What `exec` and the terminal UI have in common.
+fn add_flags(invocation: &mut Invocation, turn: &Turn<'_>) {
+    let sandbox = sandbox(turn);
+    // The sandbox is not remembered: without it a resumed turn is read-only.
+    invocation.args(["-s", sandbox]);
+    add_common(invocation, turn);
+    if sandbox == "workspace-write" && is_memory_elsewhere(turn) {
+        invocation.arg("--add-dir").arg(turn.place.memory.as_os_str());
+    }
+    if let Some(model) = turn.model {
+        invocation.args(["-m", model]);
+    }
+}
+
+/// What the app server needs to be started. The rest it is told for the thread.
+fn add_server(invocation: &mut Invocation, turn: &Turn<'_>) {
+    invocation.arg("app-server");
+    add_common(invocation, turn);
+    if is_memory_elsewhere(turn) {
+        let configured = configuration(turn.user)
+            .and_then(|table| table.get("sandbox_workspace_write")?.get("writable_roots")?.as_array().cloned());
+        let mut roots = configured.unwrap_or_default();
+        roots.push(turn.place.memory.to_string_lossy().into_owned().into());
+        let roots = toml::Value::Array(roots);
+        invocation.arg("-c").arg(format!("sandbox_workspace_write.writable_roots={roots}"));
+    }
+    if server::api_key(turn).is_some() {
+        // The key stays out of the user's own file.
+        invocation.args(["-c", "cli_auth_credentials_store=\"ephemeral\""]);
+    }
+}
+
+/// Whether memory is not below the directory that the agent works in.
+fn is_memory_elsewhere(turn: &Turn<'_>) -> bool {
+    !turn.place.memory.starts_with(&turn.place.working_dir)
+}
+
+/// What every way of starting the CLI has in common.
 fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
     let place = turn.place;
     invocation.env("CODEX_HOME", place.home.as_os_str());
@@ -141,9 +203,6 @@ fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
             invocation.env(&name, value);
         }
     }
-    // The sandbox is not remembered: without it a resumed turn is read-only.
-    let sandbox = if turn.walled { "danger-full-access" } else { sandbox(turn.permission_mode) };
-    invocation.args(["-s", sandbox]);
     // Sessions share the temp directory.
     invocation.args(["-c", "sandbox_workspace_write.exclude_slash_tmp=true"]);
     invocation.args(["-c", "sandbox_workspace_write.exclude_tmpdir_env_var=true"]);
@@ -156,30 +215,18 @@ fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
         let folder = toml::Value::from(place.session.to_string_lossy().into_owned());
         invocation.arg("-c").arg(format!("projects={{{folder}={{trust_level=\"untrusted\"}}}}"));
     }
-    if sandbox == "workspace-write" && !place.memory.starts_with(&place.working_dir) {
-        invocation.arg("--add-dir").arg(place.memory.as_os_str());
-    }
-    if let Some(model) = turn.model {
-        invocation.args(["-m", model]);
-    }
 }
 
-/// The CLI's own sandbox for a permission mode.
-fn sandbox(mode: PermissionMode) -> &'static str {
-    match mode {
-        PermissionMode::Plan | PermissionMode::Default => "read-only",
-        PermissionMode::AcceptEdits => "workspace-write",
-        PermissionMode::BypassPermissions => "danger-full-access",
-    }
+/// The user's own `config.toml`.
+fn configuration(user: &User<'_>) -> Option<toml::Table> {
+    let directory = user.directory("CODEX_HOME", ".codex")?;
+    toml::from_slice((user.read)(&directory.join("config.toml"))?.as_slice()).ok()
 }
 
 /// The variables that the user's `config.toml` names for the keys and headers of
 /// model providers.
 fn configured_variables(user: &User<'_>) -> Vec<String> {
-    let table = user
-        .directory("CODEX_HOME", ".codex")
-        .and_then(|directory| (user.read)(&directory.join("config.toml")))
-        .and_then(|bytes| toml::from_slice::<toml::Table>(&bytes).ok());
+    let table = configuration(user);
     let providers = table.as_ref().and_then(|table| table.get("model_providers")?.as_table());
     let mut names = Vec::new();
     for provider in providers.into_iter().flat_map(|table| table.values()) {
@@ -237,7 +284,8 @@ impl Parser for CodexParser {
             "thread.started" => events.extend(line.thread_id.map(|id| self.conversation(id))),
             "item.started" | "item.completed" => {
                 if let Some(item) = line.item {
-                    self.item(&item, line.kind == "item.completed", events);
+                    let kind = item.get("type").and_then(Value::as_str).unwrap_or_default();
+                    self.item(kind, &item, line.kind == "item.completed", events);
                 }
             }
             "turn.completed" => {
@@ -297,9 +345,9 @@ impl CodexParser {
         Event::Failed(Failure::new(FailureKind::ConversationOther, words))
     }
 
-    fn item(&mut self, item: &Value, completed: bool, events: &mut Vec<Event>) {
+    fn item(&mut self, kind: &str, item: &Value, completed: bool, events: &mut Vec<Event>) {
         let text = |field: &str| item.get(field).and_then(Value::as_str).unwrap_or_default();
-        let activity = match text("type") {
+        let activity = match kind {
             "agent_message" if completed => return events.push(Event::Text(text("text").to_owned())),
             "error" if completed => return events.push(Event::Notice(text("message").to_owned())),
             "command_execution" => text("command").to_owned(),
@@ -310,7 +358,7 @@ impl CodexParser {
                 let paths = changes.into_iter().flatten().filter_map(|change| change.get("path")?.as_str());
                 format!("edit: {}", paths.collect::<Vec<_>>().join(", "))
             }
-            "" | "agent_message" | "error" | "reasoning" | "todo_list" => return,
+            "" | "agent_message" | "error" | "reasoning" | "todo_list" | "user_message" | "plan" => return,
             other => other.replace('_', " "),
         };
         // An item is told when it starts, or when it ends if its start was not.
@@ -333,7 +381,8 @@ fn failure(words: &str) -> Failure {
 
 fn kind_of(words: &str) -> FailureKind {
     let has = |needle: &str| words.contains(needle);
-    if has("no rollout found") || has("Session not found") || has("missing source rollout") {
+    if has("no rollout found") || has("invalid session id") || has("Session not found") || has("missing source rollout")
+    {
         FailureKind::ConversationUnknown
     } else if has("429 Too Many Requests") || has("usage limit") || has("Rate limit") || has("Quota exceeded") {
         FailureKind::RateLimited

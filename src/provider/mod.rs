@@ -76,8 +76,9 @@ pub trait Provider: Sync {
 
     /// Whether, inside walls, these have to keep the session's folder as it is:
     /// where a CLI's own sandbox does so outside, which cannot be put up inside.
-    fn walls_keep_folder(&self, mode: PermissionMode) -> bool {
-        let _ = mode;
+    /// `asks`: whether a person decides about what the agent may not do unasked.
+    fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
+        let _ = (mode, asks);
         false
     }
 
@@ -281,6 +282,14 @@ impl Input {
     }
 }
 
+impl fmt::Debug for Input {
+    /// Without the input itself, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if matches!(self, Self::Conversation(_)) { ", and more" } else { "" };
+        write!(f, "{} bytes{more}", self.bytes().len())
+    }
+}
+
 impl Default for Input {
     fn default() -> Self {
         Self::Whole(Vec::new())
@@ -294,7 +303,7 @@ impl fmt::Debug for Invocation {
             .field("program", &self.program)
             .field("args", &self.args)
             .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .field("stdin", &format_args!("{} bytes", self.stdin.bytes().len()))
+            .field("stdin", &self.stdin)
             .finish()
     }
 }

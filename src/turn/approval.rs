@@ -30,15 +30,20 @@ pub(super) struct Questions<'a> {
     approvals: Option<&'a mpsc::Sender<Ask>>,
     open: JoinSet<(String, Decision)>,
     handles: HashMap<String, AbortHandle>,
+    closed: bool,
 }
 
 impl<'a> Questions<'a> {
     pub(super) fn new(approvals: Option<&'a mpsc::Sender<Ask>>) -> Self {
-        Self { approvals, open: JoinSet::new(), handles: HashMap::new() }
+        Self { approvals, open: JoinSet::new(), handles: HashMap::new(), closed: false }
     }
 
-    /// Asks. What cannot be asked is answered at once.
+    /// Asks. What cannot be asked is answered at once; once the turn is ending,
+    /// nothing is.
     pub(super) fn ask(&mut self, id: String, request: PermissionRequest) -> Option<Decision> {
+        if self.closed {
+            return None;
+        }
         let Some(approvals) = self.approvals else { return Some(no_answer()) };
         if self.handles.len() >= MAX_OPEN {
             return Some(Decision::Deny(format!("{MAX_OPEN} other requests wait for a decision already")));
@@ -65,8 +70,9 @@ impl<'a> Questions<'a> {
         }
     }
 
-    /// Nobody wants to know any more.
-    pub(super) fn withdraw_all(&mut self) {
+    /// The turn is ending: nobody wants to know any more.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
         self.handles.clear();
         self.open.abort_all();
     }

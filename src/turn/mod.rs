@@ -49,13 +49,15 @@ pub struct Setup {
     pub unattended: bool,
     /// What this machine can hold walls with, once that was found out.
     pub means: Arc<OnceLock<Means>>,
+    /// The control group in which each turn gets one of its own, where there is one.
+    pub group: Option<PathBuf>,
 }
 
 impl Setup {
     /// For somebody who sits there.
     #[must_use]
     pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
-        Self { config, environment, home, launcher, unattended: false, means: Arc::default() }
+        Self { config, environment, home, launcher, unattended: false, means: Arc::default(), group: None }
     }
 
     /// For a service: walls that cannot be had are an error.
@@ -250,7 +252,10 @@ async fn ask(
         heard.notices.push(notice);
         heard.replay = true;
     }
-    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
+    // A command of the provider's own uses no tools.
+    let asks =
+        request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
+    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen, asks)?;
     heard.notices.extend(open);
     let walled = confinement.walls.is_some();
     let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
@@ -264,9 +269,6 @@ async fn ask(
         environment: Environment::default(),
     };
     let text = prompt::compose(guard, request.message)?;
-    // A command of the provider's own uses no tools.
-    let asks =
-        request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
     guard.claim_mut().start()?;
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let mut new_id = Uuid::new_v4();

@@ -98,7 +98,7 @@ impl Run<'_> {
             parser: chosen.provider.parser(turn),
             stopper: child.stopper(),
             turn,
-            questions: Questions::new(self.request.approvals),
+            questions: Questions::new(self.request.approvals.filter(|_| turn.asks)),
             to_say: Some(to_say),
             reported_before,
             guard,
@@ -178,8 +178,7 @@ impl Listener<'_> {
                 filled = reader.fill_buf() => filled,
                 () = interrupt.notified(), if !stopping => {
                     stopping = true;
-                    self.say_no_more();
-                    self.stopper.stop();
+                    self.stop();
                     continue;
                 }
                 (id, decision) = self.questions.decided() => {
@@ -282,9 +281,6 @@ impl Listener<'_> {
             }
             Event::Send(bytes) => self.say(bytes),
             Event::Ask { id, request } => {
-                if self.to_say.is_none() {
-                    return;
-                }
                 if let Some(decision) = self.questions.ask(id.clone(), request) {
                     let mut events = Vec::new();
                     self.parser.answer(&id, &decision, &mut events);
@@ -310,23 +306,28 @@ impl Listener<'_> {
         }
     }
 
-    /// Ends the child's input, and with it what waits for a decision.
+    /// Ends the child's input, after its last word, so that it can exit.
     fn say_no_more(&mut self) {
         self.to_say = None;
-        self.questions.withdraw_all();
+        self.questions.close();
+    }
+
+    /// Ends the child. Its input stays open: at its end a child that waits for a
+    /// decision would go on without one.
+    fn stop(&mut self) {
+        self.questions.close();
+        self.stopper.stop();
     }
 
     /// Ends the turn for a reason of ours.
     fn refuse(&mut self, message: String) {
         self.failure = Some(Failure::new(FailureKind::Other, message));
-        self.say_no_more();
-        self.stopper.stop();
+        self.stop();
     }
 
     fn fail(&mut self, error: TurnError) {
         self.error.get_or_insert(error);
-        self.say_no_more();
-        self.stopper.stop();
+        self.stop();
     }
 
     /// What the child's end makes of it all.

@@ -32,7 +32,7 @@ pub async fn attach(
     if let Some(notice) = lost {
         tell(Progress::Notice(&notice));
     }
-    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &place.working_dir), &chosen)?;
+    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &place.working_dir), &chosen, false)?;
     if let Some(notice) = open {
         tell(Progress::Notice(&notice));
     }
@@ -120,7 +120,7 @@ pub async fn exec(
         permission_mode: PermissionMode::BypassPermissions,
         notices: Vec::new(),
     };
-    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &working_dir), &chosen)?;
+    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &working_dir), &chosen, false)?;
     if let Some(notice) = open {
         tell(Progress::Notice(&notice));
     }

@@ -43,6 +43,7 @@ pub fn confinement(
     setup: &Setup,
     subject: Subject<'_>,
     chosen: &Chosen,
+    asks: bool,
 ) -> Result<(Confinement, Option<String>), ConfineError> {
     let means = setup.means.get_or_init(|| process::probe::means(subject.store, &setup.environment));
     let inputs = Inputs {
@@ -57,7 +58,9 @@ pub fn confinement(
         options: &chosen.options,
         program: &chosen.program,
         permission_mode: chosen.permission_mode,
+        asks,
         means,
+        group: setup.group.as_deref(),
     };
     match confine::plan(&inputs) {
         Ok(confinement) => Ok((confinement, None)),

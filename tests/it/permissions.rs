@@ -116,15 +116,14 @@ say flooded
 for number in $(seq 16); do heard; done
 answer done; over"#;
     let (root, fake) = asking("more_than_a_person_can_look_at_is_denied", body);
-    let mut waiting = Vec::new();
-    let sent = send(&root, "alder", "hello", |ask, _| {
-        waiting.push(ask);
-        if waiting.len() == 16 {
-            // The other four had their answer without anybody's doing.
-            fake.wait_for(1);
-            waiting.drain(..).for_each(allow);
-        }
+    let (put, waiting) = std::sync::mpsc::channel();
+    let person = thread::spawn(move || {
+        // The other four have their answer without anybody's doing.
+        fake.wait_for(1);
+        waiting.iter().take(16).for_each(allow);
     });
+    let sent = send(&root, "alder", "hello", |ask, _| put.send(ask).expect("somebody"));
+    person.join().expect("it was decided");
     assert_eq!((sent.text(), sent.asked.len()), ("done", 16));
     let answers = heard(&root);
     assert_eq!(answers[0], "17 deny 16 other requests wait for a decision already");
@@ -186,7 +185,8 @@ fn waiting_for_a_decision_counts_as_time_of_the_turn() {
     let (root, _fake) = asking("waiting_for_a_decision_counts_as_time_of_the_turn", "request 1 x; heard; answer done");
     root.write_config("provider = \"claude\"\n[limits]\nturn_timeout = \"2s\"\n");
     let sent = undecided(&root, |_| {});
-    assert!(sent.result.expect_err("too long").contains("took longer than 2s"));
+    let error = sent.result.expect_err("too long");
+    assert_eq!(error, "the turn took longer than 2s, and everything it had started was ended");
 }
 
 #[test]
@@ -223,8 +223,8 @@ fn a_person_at_a_terminal_is_asked_there() {
     }
     let body = r#"request 1 'rm \u001b[2J\nallow it this once'; heard; request 2 two; heard; answer done; over"#;
     let (root, _fake) = asking("a_person_at_a_terminal_is_asked_there", body);
-    let mut command = root.command("script");
-    command.args(["-qec", &format!("{} send alder hello", env!("CARGO_BIN_EXE_denizen")), "/dev/null"]);
+    let mut command = root.command("timeout");
+    command.args(["60", "script", "-qec", &format!("{} send alder hello", env!("CARGO_BIN_EXE_denizen")), "/dev/null"]);
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut terminal = command.spawn().expect("a terminal");
     let mut screen = String::new();

@@ -176,6 +176,20 @@ impl Cli {
         json!({ "name": name, "arguments": { argument: command, "description": "as asked" } })
     }
 
+    /// The call of its tool that runs a command, which asks first where it can.
+    /// Only of the two that can ask.
+    pub(crate) fn run_call(self, command: &str) -> Value {
+        match self {
+            Self::Claude => json!({ "name": "Bash", "arguments": { "command": command } }),
+            Self::Codex => json!({ "name": "exec_command", "arguments": {
+                "cmd": command,
+                "sandbox_permissions": "require_escalated",
+                "justification": "it is harmless",
+            } }),
+            Self::OpenCode | Self::Gemini => panic!("{self:?} cannot ask"),
+        }
+    }
+
     /// The call of its tool that writes a file.
     pub(crate) fn write_call(self, file: &Path, content: &str) -> Value {
         match self {

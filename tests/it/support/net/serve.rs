@@ -48,7 +48,7 @@ fn serve() {
     let config = loaded.expect("a configuration");
     let store = Arc::new(Store::at(&root, config.durability));
     let launcher = PathBuf::from(env!("CARGO_BIN_EXE_denizen"));
-    let setup = Setup { config, environment, home, launcher, unattended: true, means: Arc::default() };
+    let setup = Setup::attended(config, environment, home, launcher).unattended();
     let control = Control { setup: Arc::new(setup), store };
     let log = source.root.with_file_name("log");
     let log = fs_err::OpenOptions::new().append(true).create(true).open(log).expect("a log");
