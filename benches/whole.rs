@@ -18,6 +18,7 @@ use std::time::Instant;
 use support::floor::{self, Floor};
 use support::measure::{self, in_turns};
 use support::product::{self, Product};
+use support::serving;
 
 /// The provider: reads its input to the end, waits if told to, answers.
 const PROVIDER: &str = r#"
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             floor::migrate(&paths[0], &paths[1], paths.get(2).is_some());
             return ExitCode::SUCCESS;
         }
+        Some("__serve") => return serving::serve(&args.skip(1).collect::<Vec<_>>()),
         Some("__memory") => return memory_of(args.skip(1).collect()),
         _ => {}
     }
@@ -130,7 +132,11 @@ impl Bench {
         if self.has("5") {
             self.slow_provider();
         }
-        if self.has("7") || self.has("12") || self.has("9") {
+        if self.has("19") {
+            self.channels("process");
+            self.channels("power");
+        }
+        if self.has("7") || self.has("12") || self.has("9") || self.has("8") {
             self.many_sessions();
         }
         if self.has("17") || self.has("18") {
@@ -151,6 +157,43 @@ impl Bench {
             self.migrate("process");
             self.migrate("power");
         }
+    }
+
+    /// 200 channels of a chat write five messages each, and 8 turns run at once.
+    fn channels(&self, durability: &str) {
+        let name = format!("channels-{durability}");
+        let (root, ..) = self.root(&name, durability, Some(200));
+        self.network(&root, "[channels.load]\ntoken = \"none\"\n");
+        let (channels, messages, at_once) = (200, 5, 8);
+        let ideal = (channels * messages) as f64 / at_once as f64 * 0.2;
+        let needed = serving::talk(&root, channels, messages);
+        assert!(needed.ordered, "a channel got its replies in another order");
+        let what = format!("{channels} channels x {messages}, 8 at once, {durability}, s");
+        line("19", &what, [ideal, f64::NAN, needed.seconds], needed.seconds / ideal, At::Most(1.05));
+        line("19", "the same, RSS, MiB", [f64::NAN, f64::NAN, needed.peak], needed.peak, At::Most(40.0));
+    }
+
+    /// Adds a section to the configuration of a root.
+    fn network(&self, root: &Path, section: &str) {
+        let path = root.join("denizen.toml");
+        let config = std::fs::read_to_string(&path).expect("a configuration");
+        std::fs::write(&path, format!("walls = \"off\"\n{config}{section}")).expect("written");
+    }
+
+    /// The real daemon, from its start to ready, and what it then needs.
+    fn ready(&self, root: &Path, sessions: usize) {
+        let path = root.join("denizen.toml");
+        let config = std::fs::read_to_string(&path).expect("a configuration");
+        let nowhere = "[channels.discord]\ntoken = \"none\"\napi_url = \"http://127.0.0.1:9\"\ngateway_url = \"ws://127.0.0.1:9\"\n";
+        self.network(root, nowhere);
+        let rounds: Vec<(f64, f64)> = (0..7).map(|_| serving::ready(root)).collect();
+        std::fs::write(&path, config).expect("written");
+        let took = measure::median(&rounds.iter().map(|round| round.0).collect::<Vec<_>>());
+        let memory = measure::median(&rounds.iter().map(|round| round.1).collect::<Vec<_>>());
+        let what = format!("serve, {sessions} sessions, to ready, ms");
+        line("8", &what, [f64::NAN, f64::NAN, took], took, At::Most(8.0));
+        let what = format!("serve, {sessions} sessions, RSS idle, MiB");
+        line("8", &what, [f64::NAN, f64::NAN, memory], memory, At::Nothing);
     }
 
     /// A file of 10,000 conversations of an earlier bot becomes sessions.
@@ -269,6 +312,9 @@ impl Bench {
         for size in sizes {
             product::generate(&root, present, size);
             present = size;
+            if self.has("8") && (size == 0 || size >= 10_000) {
+                self.ready(&root, size);
+            }
             if self.has("9") && (size == 0 || size >= 10_000) {
                 let goal = if size == 0 { 7.0 } else { 7.5 };
                 self.memory(&root, &launched, "idle", &format!("RSS idle, {size} sessions, MiB"), goal);

@@ -17,7 +17,7 @@ fn two_sessions(test: &str) -> (Root, Net, Fake, super::support::fake::Running) 
     let net = Net::new(&root);
     let fake = Fake::claude(
         &mut root,
-        "say \"$(basename \"$PWD\") $message\"; case $message in *slow*) sleep 60 ;; esac; answer 'done'",
+        "case $message in *slow*) say \"$(basename \"$PWD\") slow\"; sleep 60 ;; esac; answer 'done'",
     );
     let projects = root.dir().join("projects");
     fs_err::create_dir(&projects).expect("a directory");
@@ -152,8 +152,12 @@ fn what_is_the_owners_is_refused_to_others_and_answered_to_one_person_only() {
     let daemon = net.serve(&root);
     net.say("a", "ann", "hello");
     net.until_says("a", "done");
-    let before = files(&root, "net-a");
+    until("an empty queue", || {
+        let pending = root.ok(&["pending", "net-a"]);
+        if pending.is_empty() { Ok(()) } else { Err(pending) }
+    });
     for command in COMMANDS {
+        let before = files(&root, "net-a");
         let line = format!("/{} something", command.name);
         if command.who == Who::Owners {
             let answer = net.command("a", "ann", &line);

@@ -187,7 +187,7 @@ fn kills(test: &str, nonces: bool, rounds: usize) {
     if !nonces {
         net.without_nonces();
     }
-    let config = format!("[limits]\nturns = 6\n{}", net.section());
+    let config = format!("[limits]\nturns = 6\nqueued = 1000\n{}", net.section());
     let script = "say \"$message\"; case $message in *7) sleep 0.05 ;; esac; echo \"you said $message\"";
     let fake = Fake::with_config(&root, script, &config);
     let mut said: BTreeMap<String, (String, String)> = BTreeMap::new();

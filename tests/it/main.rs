@@ -14,6 +14,7 @@ mod crash_elsewhere;
 mod crash_errors;
 mod crash_kill;
 mod cut_short;
+mod daemon_ask;
 mod daemon_commands;
 mod daemon_crash;
 mod daemon_life;
