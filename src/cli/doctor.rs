@@ -9,7 +9,7 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-use crate::channel::{self, CHANNELS, ChannelError, Common, Grade, SectionContext};
+use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
 use crate::config::{Environment, NetworkMode, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
@@ -235,7 +235,7 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     let context = SectionContext { agents: &agents, root, home: setup.home.as_deref() };
     for (name, section) in &setup.config.channels {
         let about = format!("channel {name}");
-        let checked = channel::of(CHANNELS, name).and_then(|channel| {
+        let checked = channel::named(name).and_then(|channel| {
             channel.check(section, context)?;
             let token = Common::read(name, section, context)?.token;
             Ok((channel, token.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
