@@ -32,8 +32,8 @@ const DOWNLOAD: Duration = Duration::from_secs(120);
 /// The longest answer that is read, in bytes.
 const MOST_ANSWER: usize = 16 << 20;
 
-/// What is told about this program.
-const AGENT: &str = concat!("DiscordBot (", env!("CARGO_PKG_NAME"), ", ", env!("CARGO_PKG_VERSION"), ")");
+/// What is told about this program, in the form that Discord asks for.
+const AGENT: &str = concat!("DiscordBot (https://crates.io/crates/denizen, ", env!("CARGO_PKG_VERSION"), ")");
 
 /// A client, which keeps its connections.
 #[derive(Debug, Clone)]

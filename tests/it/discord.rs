@@ -467,6 +467,31 @@ fn buttons_are_checked_by_who_pressed_them() {
 }
 
 #[test]
+fn interactions_that_are_replayed_or_forged_do_nothing() {
+    let scene = Scene::new("discord::replayed");
+    let stranger = scene.discord.user("Sam");
+    let mut bot = scene.bot("");
+    let given = scene.discord.run_command(scene.channel, scene.owner, "new", &[]);
+    let command = bot.command();
+    assert_eq!(command.name, "new");
+    scene.discord.replay(&given, json!({}));
+    scene.discord.replay(&given, json!({ "data": { "name": "fork", "type": 1, "options": [] } }));
+    // An owner who is only named beside the one who did it is not the one who did it.
+    let member = json!({ "roles": [], "user": { "id": stranger.to_string(), "username": "Sam" } });
+    let user = json!({ "id": scene.owner.to_string(), "username": "Olga" });
+    scene.discord.replay(&given, json!({ "id": "77", "member": member, "user": user }));
+    assert_eq!(scene.discord.answer(&given).0, "You may not do that here.");
+    scene.discord.replay(&given, json!({ "id": "78", "token": "../../users/@me", "member": { "roles": [] } }));
+    scene.discord.replay(&given, json!({ "id": "79", "member": null, "user": null }));
+    scene.discord.replay(&given, json!({ "id": "80", "type": 9 }));
+    scene.discord.replay(&given, json!({ "id": "81", "channel_id": "../1", "channel": null }));
+    scene.ask("still there?");
+    assert_eq!(bot.kept().text, "still there?");
+    let left = bot.leave();
+    assert!(!format!("{left:?}").contains("Command("), "{left:?}");
+}
+
+#[test]
 fn direct_messages_of_strangers_lead_to_pairing() {
     let scene = Scene::new("discord::pairing");
     let stranger = scene.discord.user("Sam");

@@ -98,6 +98,19 @@ fn every_importer_file_is_in_the_list() {
 }
 
 #[test]
+fn every_channel_file_is_in_the_list() {
+    let common = ["examined", "heard", "http", "mod", "network", "section", "text"];
+    let files: BTreeSet<String> = std::fs::read_dir(source().join("channel"))
+        .expect("a directory")
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.trim_end_matches(".rs").to_owned()))
+        .filter(|name| !common.contains(&name.as_str()))
+        .collect();
+    let listed: BTreeSet<String> = denizen::channel::CHANNELS.iter().map(|channel| channel.name().to_owned()).collect();
+    assert_eq!(files, listed);
+}
+
+#[test]
 fn every_command_has_a_file() {
     for command in denizen::cli::command().get_subcommands() {
         let name = if command.get_name() == "unarchive" { "archive" } else { command.get_name() };

@@ -15,10 +15,10 @@ use super::commands::Registrar;
 use super::files::attachments;
 use super::gateway::Event;
 use super::position::{Handled, Mark, Passed, SavedSession};
-use super::rest::{Api, Body};
+use super::rest::{Api, ApiError, Body};
 use super::route::{self, Me, Place, Routed};
 use super::section::Section;
-use super::wire::{Channel, Guild, Id, Interaction, Member, Message, Ready};
+use super::wire::{Channel, Guild, Id, Interaction, Member, Message, Ready, User};
 use crate::channel::{Heard, Incoming, NetworkState, PlaceChange, Stranger};
 use crate::session::People;
 
@@ -131,8 +131,12 @@ impl Intake {
     }
 
     async fn ready(&mut self, ready: &Ready, sequence: Option<u64>) -> Result<(), Deaf> {
-        if let Some(user) = &ready.user {
-            self.me.id = user.id.clone();
+        match &ready.user {
+            Some(user) => self.me.id = user.id.clone(),
+            None => {
+                let user = self.api.get("/users/@me").await.unwrap_or_default();
+                self.me.id = serde_json::from_value::<User>(user).map(|user| user.id).unwrap_or_default();
+            }
         }
         let named = self.section.application.clone().or_else(|| ready.application.as_ref().map(|it| it.id.clone()));
         // The application of a bot has its id, but for some old ones.
@@ -326,7 +330,9 @@ impl Intake {
             let known = self.places.get(&message.channel_id).cloned();
             return known.unwrap_or_else(|| Place::unknown(&message.channel_id, message.guild_id.as_ref()));
         }
-        self.place_of(&message.channel_id, message.guild_id.as_ref()).await
+        let place = self.place_of(&message.channel_id, message.guild_id.as_ref()).await;
+        // Who is a member is in a guild, even where the server does not say which.
+        Place { direct: place.direct && message.member.is_none(), ..place }
     }
 
     /// The place of a channel; the server is asked where it was not seen yet,
@@ -339,7 +345,8 @@ impl Intake {
             Ok(value) => serde_json::from_value::<Channel>(value).ok().map(|found| Place::of(&found, guild)),
             Err(error) => {
                 tracing::debug!(%channel, %error, "a channel was not described");
-                None
+                // To ask again for each message would be one refusal more each time.
+                matches!(error, ApiError::Refused { status: 400..=499, .. }).then(|| Place::unknown(channel, guild))
             }
         };
         match place {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -59,7 +59,8 @@ impl RateLimits {
         if reply.status != 429 {
             bucket.refusals = 0;
             if number("x-ratelimit-remaining").is_some_and(|left| left < 1.0) {
-                let span = number("x-ratelimit-reset-after").and_then(span);
+                let after = || number("x-ratelimit-reset").map(|at| at - now());
+                let span = number("x-ratelimit-reset-after").or_else(after).and_then(span);
                 bucket.free = span.map(|span| Instant::now() + span);
             }
             return None;
@@ -81,6 +82,11 @@ impl RateLimits {
     }
 }
 
+/// Seconds of Unix time.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 fn span(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok().map(|span| span.min(LONGEST))
 }
@@ -90,10 +96,15 @@ fn span(seconds: f64) -> Option<Duration> {
 fn bucket_name(method: &str, path: &str) -> String {
     let path = path.split('?').next().unwrap_or(path);
     let mut name = method.to_owned();
+    // Each interaction is limited by itself, and must not wait for another.
+    if path.starts_with("/interactions/") || path.starts_with("/webhooks/") {
+        name.push_str(path);
+        return name;
+    }
     let mut before = "";
     for part in path.split('/').skip(1) {
-        let major = matches!(before, "channels" | "guilds" | "webhooks" | "applications");
-        let id = part.bytes().any(|byte| byte.is_ascii_digit()) || before == "interactions";
+        let major = matches!(before, "channels" | "guilds" | "applications");
+        let id = part.bytes().any(|byte| byte.is_ascii_digit());
         name.push('/');
         name.push_str(if id && !major { ":id" } else { part });
         before = part;
@@ -116,7 +127,7 @@ mod tests {
         assert_eq!(bucket_name("POST", "/channels/1/messages"), "POST/channels/1/messages");
         assert_eq!(bucket_name("PATCH", "/channels/1/messages/2"), "PATCH/channels/1/messages/:id");
         assert_eq!(bucket_name("GET", "/channels/1/messages?after=3"), "GET/channels/1/messages");
-        assert_eq!(bucket_name("POST", "/interactions/1/tok-2/callback"), "POST/interactions/:id/:id/callback");
+        assert_eq!(bucket_name("POST", "/interactions/1/tok-2/callback"), "POST/interactions/1/tok-2/callback");
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,7 +30,9 @@ const MOST_KEPT: usize = 256;
 /// How many channels are remembered.
 const MOST_CHANNELS: usize = 1000;
 
-/// How late what need not be kept at once is kept.
+/// How late the position is kept at most: after a message that was accepted, and
+/// after anything else. A crash in between makes the server tell it again.
+const SOON: Duration = Duration::from_millis(500);
 const LAZY: Duration = Duration::from_secs(5);
 
 /// How far the bot has read.
@@ -183,15 +185,15 @@ pub(super) async fn keep(place: StateDir, mut position: Position, mut passed: mp
         let later = due.unwrap_or_else(Instant::now);
         let next = tokio::select! {
             biased;
-            next = passed.recv() => next,
             () = sleep_until(later), if due.is_some() => {
                 save(&place, &position).await;
                 due = None;
                 continue;
             }
+            next = passed.recv() => next,
         };
         let Some(step) = next else { break };
-        let at_once = step.accepted.is_some() || step.session.is_some();
+        let span = if step.accepted.is_some() || step.session.is_some() { SOON } else { LAZY };
         if let Some(accepted) = step.accepted
             && accepted.await.is_err()
         {
@@ -199,13 +201,8 @@ pub(super) async fn keep(place: StateDir, mut position: Position, mut passed: mp
             break;
         }
         apply(&mut position, step.session, step.sequence, step.message, step.handled);
-        // What comes in a crowd is kept in one go.
-        due = if at_once && passed.is_empty() {
-            save(&place, &position).await;
-            None
-        } else {
-            due.or(Some(Instant::now() + if at_once { Duration::from_millis(20) } else { LAZY }))
-        };
+        let at = Instant::now() + span;
+        due = Some(due.map_or(at, |due| due.min(at)));
     }
     if due.is_some() {
         save(&place, &position).await;

@@ -132,8 +132,7 @@ impl Api {
             url: format!("{}{path}", self.url.base),
             authorization: (!open).then(|| self.authorization.clone()),
             body: match body {
-                Body::Nothing if *method == Method::GET => None,
-                Body::Nothing => Some((HeaderValue::from_static("application/json"), Bytes::new())),
+                Body::Nothing => None,
                 Body::Json(value) => {
                     Some((HeaderValue::from_static("application/json"), Bytes::from(value.to_string())))
                 }

@@ -185,7 +185,7 @@ async fn address(api: &Api, section: &Section, session: Option<&Session>) -> Str
         return url.clone();
     }
     let usable = |url: &str| checked_url(url, &["ws", "wss"]).is_some();
-    if let Some(url) = session.and_then(|session| session.url.clone()).filter(|url| usable(url)) {
+    if let Some(url) = session.and_then(|session| session.url.clone()).filter(|url| may_resume_at(section, url)) {
         return url;
     }
     for path in ["/gateway/bot", "/gateway"] {
@@ -202,6 +202,17 @@ async fn address(api: &Api, section: &Section, session: Option<&Session>) -> Str
     // Servers of one's own often have both in one place.
     let root = section.api.base.split("/api").next().unwrap_or_default();
     format!("{}/gateway", root.replacen("http", "ws", 1))
+}
+
+/// Whether the token may be told at an address where a session is to be resumed:
+/// it has to be one of the same server's.
+fn may_resume_at(section: &Section, url: &str) -> bool {
+    let Some(uri) = checked_url(url, &["ws", "wss"]) else { return false };
+    let host = uri.host().unwrap_or_default();
+    if section.api.is_discord {
+        return uri.scheme_str() == Some("wss") && (host == "discord.gg" || host.ends_with(".discord.gg"));
+    }
+    host.eq_ignore_ascii_case(&section.api.host)
 }
 
 /// What a close code that forbids to come back means, and what to do.
@@ -226,4 +237,28 @@ async fn forbidden(api: &Api, section: &Section, code: u16) -> (String, Option<S
         _ => ("the server does not accept what the bot asks for", "update Denizen, or the server".to_owned()),
     };
     (format!("{reason} (close code {code})"), Some(remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::SectionContext;
+
+    #[test]
+    fn the_token_is_told_to_the_same_server_only() {
+        let may = |api: &str, url: &str| {
+            let context = SectionContext { agents: &[], root: std::path::Path::new("/"), home: None };
+            let section = Section::read(&format!("api_url = \"{api}\"").parse().expect("TOML"), context);
+            may_resume_at(&section.expect("a section"), url)
+        };
+        let discord = "https://discord.com/api";
+        assert!(may(discord, "wss://gateway-us-east1-b.discord.gg"));
+        for url in
+            ["ws://gateway.discord.gg", "wss://discord.gg.evil.example", "wss://evildiscord.gg", "discord.gg", ""]
+        {
+            assert!(!may(discord, url), "{url}");
+        }
+        let own = "http://127.0.0.1:9";
+        assert!(may(own, "ws://127.0.0.1:10/gateway") && !may(own, "wss://gateway.discord.gg"));
+    }
 }

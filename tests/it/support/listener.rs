@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use denizen::channel::{
-    Accepted, Answer, BoxFuture, Heard, Incoming, Invoked, Leave, Network, NetworkState, PlaceChange, Pressed,
-    SectionContext, StartContext, Stranger, named,
+    Accepted, Answer, BoxFuture, CHANNELS, Heard, Incoming, Invoked, Leave, Network, NetworkState, PlaceChange,
+    Pressed, SectionContext, StartContext, Stranger, of,
 };
 use denizen::config::Secret;
 use denizen::files::Durability;
@@ -68,7 +68,7 @@ impl Listener {
                         people,
                         leave: Leave::new(left),
                     };
-                    let discord = named("discord").expect("the network");
+                    let discord = of(CHANNELS, "discord").expect("the network");
                     let connection = discord.start(&table, context).unwrap_or_else(|error| panic!("{error}"));
                     ready.send((connection.network, Handle::current())).expect("the test waits");
                     while let Some(event) = received.recv().await {

@@ -253,14 +253,6 @@ impl Discord {
         self.shared.with(|world| {
             let id = world.id();
             let token = format!("token-of-{id}");
-            let its = Interaction {
-                id: if on == 0 { id } else { on },
-                channel,
-                answers: Vec::new(),
-                callback: None,
-                hidden: false,
-            };
-            world.interactions.insert(token.clone(), its);
             let mut event = json!({ "id": id.to_string(), "application_id": world.application.to_string(), "type": kind,
                 "token": token, "version": 1, "channel_id": channel.to_string(), "channel": world.channel(channel) });
             match world.channels[&channel].guild {
@@ -273,14 +265,27 @@ impl Discord {
                 None => event["user"] = world.user(user),
             }
             merge(&mut event, fields);
+            let its = Interaction {
+                id: if on == 0 { id } else { on },
+                channel,
+                answers: Vec::new(),
+                callback: None,
+                event: event.clone(),
+                hidden: false,
+            };
+            world.interactions.insert(token.clone(), its);
             world.dispatch("INTERACTION_CREATE", event);
             token
         })
     }
 
-    /// Delivers an interaction again, word for word, as one who replays it does.
-    pub(crate) fn dispatch(&self, name: &str, data: Value) {
-        self.shared.with(|world| world.dispatch(name, data));
+    /// Delivers an interaction again, with some fields changed, as one who replays it does.
+    pub(crate) fn replay(&self, interaction: &str, changed: Value) {
+        self.shared.with(|world| {
+            let mut event = world.interactions[interaction].event.clone();
+            merge(&mut event, changed);
+            world.dispatch("INTERACTION_CREATE", event);
+        });
     }
 
     /// What an interaction was answered with, and whether only its user sees it.

@@ -130,6 +130,8 @@ pub(super) struct Interaction {
     /// Each answer, with whether only the person who asked sees it.
     pub(super) answers: Vec<(String, bool)>,
     pub(super) callback: Option<u64>,
+    /// The event that told the bot.
+    pub(super) event: Value,
     /// Whether the answer that was promised is for one person only.
     pub(super) hidden: bool,
 }
