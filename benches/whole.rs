@@ -142,6 +142,9 @@ impl Bench {
         if self.has("17") || self.has("18") {
             self.whole_root();
         }
+        if self.has("19") {
+            self.walls();
+        }
         if self.has("10") {
             self.cold("process");
             self.cold("power");
@@ -243,6 +246,21 @@ impl Bench {
         let what = format!("manager CPU, {durability}, ms");
         line("2", &what, [a.cpu(), b.cpu(), c.cpu()], c.cpu() / b.cpu(), At::Most(1.4));
         line("", "bytes written per message", [a.written(), b.written(), c.written()], c.written(), At::Most(2048.0));
+    }
+
+    /// What walls add to a turn, whose provider does next to nothing.
+    fn walls(&self) {
+        let (root, ..) = self.root("walls", "process", None);
+        let [off, kernel, full] = ["off", "kernel", "full"].map(|walls| Product::open_with(&root, walls));
+        let [a, b, c] = in_turns(
+            100,
+            [&mut |_| drop(off.send("off", "hello")), &mut |_| drop(kernel.send("kernel", "hello")), &mut |_| {
+                drop(full.send("full", "hello"))
+            }],
+        );
+        let (a, b, c) = (a.wall(), b.wall(), c.wall());
+        line("19", "Landlock and seccomp, to no walls, more ms", [a, f64::NAN, b], b - a, At::Most(2.0));
+        line("", "bubblewrap too, to no walls, more ms", [a, f64::NAN, c], c - a, At::Most(12.0));
     }
 
     fn many_keys(&self) {

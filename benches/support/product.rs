@@ -29,7 +29,7 @@ pub(crate) fn configure(root: &Path, provider: &[String], durability: &str) {
     std::fs::create_dir_all(root).expect("a root");
     let (program, args) = provider.split_first().expect("a program");
     let text = format!(
-        "provider = \"bench\"\ndurability = \"{durability}\"\nlimits.turns = 8\nlimits.queued = 1000\n\n\
+        "provider = \"bench\"\nwalls = \"off\"\ndurability = \"{durability}\"\nlimits.turns = 8\nlimits.queued = 1000\n\n\
          [providers.bench]\nprogram = {program:?}\nargs = {args:?}\n"
     );
     std::fs::write(root.join("denizen.toml"), text).expect("written");
@@ -41,12 +41,18 @@ pub(crate) fn program() -> PathBuf {
 }
 
 impl Product {
-    /// Opens a root that was configured.
+    /// Opens a root that was configured, without walls, as the floor has none.
     pub(crate) fn open(root: &Path) -> Self {
+        Self::open_with(root, "off")
+    }
+
+    /// The same with walls.
+    pub(crate) fn open_with(root: &Path, walls: &str) -> Self {
+        let overrides = [("walls".to_owned(), walls.to_owned())];
         let environment = Environment::default();
         let file = root.join("denizen.toml");
         let inputs =
-            Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &[] };
+            Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &overrides };
         let config = Config::load(inputs).expect("a configuration");
         let store = Arc::new(Store::at(root, config.durability));
         let setup = Arc::new(Setup::attended(config, environment, None, program()));

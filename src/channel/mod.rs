@@ -51,6 +51,12 @@ pub trait Channel: Sync {
     /// Where a key is unknown or a value does not fit.
     fn check(&self, section: &toml::Table, context: SectionContext<'_>) -> Result<(), ChannelError>;
 
+    /// The link by which the bot of an application is invited with what it
+    /// needs; nothing where bots are not invited.
+    fn invitation(&self, _application: &str) -> Option<String> {
+        None
+    }
+
     /// Connects, and goes on connecting, in tasks on the current runtime.
     /// Returns at once; how it goes is told by [`Heard::State`].
     ///

@@ -10,10 +10,11 @@ use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
 use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
-use crate::config::{Environment, NetworkMode, WallsMode};
+use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
 use crate::daemon;
+use crate::files::quoted;
 use crate::process::{self, probe};
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
@@ -43,24 +44,16 @@ fn rule(text: &str) -> Result<Rule, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Good,
-    Note,
-    Bad,
-}
-
 /// One thing that was looked at.
 struct Finding {
-    verdict: Verdict,
+    verdict: Grade,
     about: String,
     found: String,
     remedy: Option<String>,
 }
 
 impl Finding {
-    fn new(verdict: Verdict, about: &str, found: impl Into<String>, remedy: Option<String>) -> Self {
+    fn new(verdict: Grade, about: &str, found: impl Into<String>, remedy: Option<String>) -> Self {
         Self { verdict, about: about.to_owned(), found: found.into(), remedy }
     }
 }
@@ -79,7 +72,7 @@ pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
     for finding in &findings {
         show(app, finding);
     }
-    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
+    let bad = findings.iter().filter(|finding| finding.verdict == Grade::Bad).count();
     if bad > 0 {
         app.out.note(format_args!("{bad} of {} checks failed", findings.len()));
         return Ok(ExitCode::FAILURE);
@@ -89,9 +82,9 @@ pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
 
 fn show(app: &App, finding: &Finding) {
     let word = match finding.verdict {
-        Verdict::Good => "ok",
-        Verdict::Note => "note",
-        Verdict::Bad => "bad",
+        Grade::Good => "ok",
+        Grade::Note => "note",
+        Grade::Bad => "bad",
     };
     if app.out.json {
         app.out
@@ -99,9 +92,9 @@ fn show(app: &App, finding: &Finding) {
         return;
     }
     let color = match finding.verdict {
-        Verdict::Good => GREEN,
-        Verdict::Note => YELLOW,
-        Verdict::Bad => RED,
+        Grade::Good => GREEN,
+        Grade::Note => YELLOW,
+        Grade::Bad => RED,
     };
     app.out.data(format_args!("{color}{word:<5}{RESET}{:<16} {}", escape(&finding.about), escape(&finding.found)));
     if let Some(remedy) = &finding.remedy {
@@ -116,34 +109,24 @@ fn root(app: &App, findings: &mut Vec<Finding>) {
     match std::fs::metadata(root) {
         Err(_) => {
             let remedy = Some("`denizen init`, or the first message, makes it".to_owned());
-            findings.push(Finding::new(
-                Verdict::Note,
-                "root",
-                format!("{} does not exist yet", root.display()),
-                remedy,
-            ));
+            findings.push(Finding::new(Grade::Note, "root", format!("{} does not exist yet", root.display()), remedy));
         }
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o777;
             if mode & 0o077 == 0 {
-                findings.push(Finding::new(Verdict::Good, "root", root.display().to_string(), None));
+                findings.push(Finding::new(Grade::Good, "root", root.display().to_string(), None));
             } else {
                 let found = format!("{} can be entered by others (mode {mode:o})", root.display());
-                findings.push(Finding::new(
-                    Verdict::Note,
-                    "root",
-                    found,
-                    Some(format!("chmod 700 {}", root.display())),
-                ));
+                findings.push(Finding::new(Grade::Note, "root", found, Some(format!("chmod 700 {}", root.display()))));
             }
             if let Err(error) = app.control.store.staging() {
-                findings.push(Finding::new(Verdict::Bad, "root", CliError::from(error).message, None));
+                findings.push(Finding::new(Grade::Bad, "root", CliError::from(error).message, None));
             }
         }
     }
     for warning in bad_places(root, &setup.environment, setup.home.as_deref()) {
         findings.push(Finding::new(
-            Verdict::Bad,
+            Grade::Bad,
             "root",
             warning,
             Some("move it, or choose another with `--root`".to_owned()),
@@ -154,7 +137,7 @@ fn root(app: &App, findings: &mut Vec<Finding>) {
     } else {
         "none, defaults are used".to_owned()
     };
-    findings.push(Finding::new(Verdict::Good, "configuration", found, None));
+    findings.push(Finding::new(Grade::Good, "configuration", found, None));
 }
 
 /// Why a root is in a bad place, if it is.
@@ -193,7 +176,7 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
         let (provider, options) = match provider_of(&setup.config, name) {
             Ok(found) => found,
             Err(error) => {
-                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), None));
+                findings.push(Finding::new(Grade::Bad, &about, error.to_string(), None));
                 continue;
             }
         };
@@ -203,70 +186,68 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
                 let login = login(app, provider);
                 let found = format!("{}, {login}", program.display());
                 let remedy = (login == NO_LOGIN).then(|| provider.login_hint().to_owned());
-                let verdict = if remedy.is_some() { Verdict::Note } else { Verdict::Good };
+                let verdict = if remedy.is_some() { Grade::Note } else { Grade::Good };
                 findings.push(Finding::new(verdict, &about, found, remedy));
             }
             Err(error)
                 if setup.config.provider.as_deref() == Some(name) || setup.config.providers.contains_key(name) =>
             {
                 let hint = CliError::from(error.clone()).hint;
-                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), hint));
+                findings.push(Finding::new(Grade::Bad, &about, error.to_string(), hint));
             }
-            Err(_) => findings.push(Finding::new(Verdict::Note, &about, "not installed", None)),
+            Err(_) => findings.push(Finding::new(Grade::Note, &about, "not installed", None)),
         }
     }
     if installed == 0 {
         let remedy = Some("install one, or use `--provider notes`, which needs no account".to_owned());
-        findings.push(Finding::new(Verdict::Note, "providers", "no agent CLI is installed", remedy));
+        findings.push(Finding::new(Grade::Note, "providers", "no agent CLI is installed", remedy));
     }
 }
 
-/// The daemon, and each chat network as far as that can be seen without
-/// connecting.
+/// The daemon, and whether each chat network would work: its section, its token,
+/// and what the network says to it.
 fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     let setup = &app.control.setup;
     let root = app.control.store.root();
     let runs = daemon::is_running(&app.control.store);
     let found = if runs { "runs" } else { "does not run" };
     let remedy = (!runs && !setup.config.channels.is_empty()).then(|| "`denizen serve` starts it".to_owned());
-    let verdict = if remedy.is_some() { Verdict::Note } else { Verdict::Good };
+    let verdict = if remedy.is_some() { Grade::Note } else { Grade::Good };
     findings.push(Finding::new(verdict, "daemon", found, remedy));
     let agents: Vec<&str> = setup.config.agents.keys().map(String::as_str).collect();
     let context = SectionContext { agents: &agents, root, home: setup.home.as_deref() };
     for (name, section) in &setup.config.channels {
         let about = format!("channel {name}");
+        let wrong = |error: ChannelError, remedy: Option<String>| {
+            let error = CliError::from(daemon::DaemonError::from(error));
+            Finding::new(Grade::Bad, &about, error.message, remedy.or(error.hint))
+        };
         let checked = channel::named(name).and_then(|channel| {
             channel.check(section, context)?;
-            let token = Common::read(name, section, context)?.token;
-            Ok((channel, token.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
+            let source = Common::read(name, section, context)?.token;
+            Ok((channel, source.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
         });
-        let (channel, token) = match checked {
+        let (channel, source) = match checked {
             Ok(checked) => checked,
             Err(error) => {
-                let error = CliError::from(daemon::DaemonError::from(error));
-                findings.push(Finding::new(Verdict::Bad, &about, error.message, error.hint));
+                findings.push(wrong(error, None));
                 continue;
             }
         };
-        let token = match app.wait_for(async { Ok(process::secret(&token, &setup.environment).await) })? {
+        let token = match app.wait_for(async { Ok(process::secret(&source, &setup.environment).await) })? {
             Ok(token) => token,
             Err(reason) => {
                 let error = ChannelError::Token { channel: name.clone(), reason };
-                let remedy = format!("`channels.{name}.token` says where it comes from");
-                findings.push(Finding::new(Verdict::Bad, &about, error.to_string(), Some(remedy)));
+                findings.push(wrong(error, Some(how_to_give(&source))));
                 continue;
             }
         };
-        let examined = app.wait_for(async { Ok(channel.examine(section, context, &token).await) })?;
-        let examined = examined.map_err(|error| CliError::from(daemon::DaemonError::from(error)))?;
-        findings.extend(examined.into_iter().map(|examined| {
-            let verdict = match examined.grade {
-                Grade::Good => Verdict::Good,
-                Grade::Note => Verdict::Note,
-                Grade::Bad => Verdict::Bad,
-            };
-            Finding::new(verdict, &about, examined.found, examined.remedy)
-        }));
+        match app.wait_for(async { Ok(channel.examine(section, context, &token).await) })? {
+            Ok(found) => {
+                findings.extend(found.into_iter().map(|one| Finding::new(one.grade, &about, one.found, one.remedy)));
+            }
+            Err(error) => findings.push(wrong(error, None)),
+        }
     }
     Ok(())
 }
@@ -307,9 +288,9 @@ fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
         };
         let error = CliError::from(error);
         let about = format!("session {}", shown.folder);
-        findings.push(Finding::new(Verdict::Bad, &about, error.message, remedy.or(error.hint)));
+        findings.push(Finding::new(Grade::Bad, &about, error.message, remedy.or(error.hint)));
     }
-    findings.push(Finding::new(Verdict::Good, "sessions", format!("{good} can be read"), None));
+    findings.push(Finding::new(Grade::Good, "sessions", format!("{good} can be read"), None));
     Ok(())
 }
 
@@ -325,7 +306,7 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
                 (_, None) => Some("`walls = \"kernel\"` can be had here".to_owned()),
                 _ => None,
             };
-            findings.push(Finding::new(Verdict::Note, "walls", found, possible));
+            findings.push(Finding::new(Grade::Note, "walls", found, possible));
             return;
         }
         WallsMode::Full => ("full", means.against_full()),
@@ -333,7 +314,7 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
     };
     if let Some(obstacle) = obstacle {
         let found = format!("{name} cannot be had: {obstacle}");
-        findings.push(Finding::new(Verdict::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
+        findings.push(Finding::new(Grade::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
         return;
     }
     let sockets = if means.landlock >= KERNEL_LANDLOCK {
@@ -347,31 +328,42 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
         }
         _ => format!("kernel: Landlock {}, seccomp", means.landlock),
     };
-    findings.push(Finding::new(Verdict::Good, "walls", held, None));
+    findings.push(Finding::new(Grade::Good, "walls", held, None));
     if setup.config.walls == WallsMode::Kernel {
         let found =
             "not held: names, sizes and times of others' files, and their mode and attributes; all command lines";
-        findings.push(Finding::new(Verdict::Note, "walls", found, Some("`walls = \"full\"` holds these".to_owned())));
+        findings.push(Finding::new(Grade::Note, "walls", found, Some("`walls = \"full\"` holds these".to_owned())));
     }
     match setup.config.network {
         NetworkMode::Open => {
             let found = "open: agents reach the network, and servers on this machine's loopback address";
             let remedy = "`network = \"providers\"` leaves them the ports of model servers";
-            findings.push(Finding::new(Verdict::Note, "network", found, Some(remedy.to_owned())));
+            findings.push(Finding::new(Grade::Note, "network", found, Some(remedy.to_owned())));
         }
         NetworkMode::Providers => match means.against_ports() {
-            None => findings.push(Finding::new(
-                Verdict::Good,
-                "network",
-                "providers: TCP to the configured ports only",
-                None,
-            )),
+            None => {
+                findings.push(Finding::new(Grade::Good, "network", "providers: TCP to the configured ports only", None))
+            }
             Some(obstacle) => {
                 let found = format!("providers cannot be had: {obstacle}");
-                findings.push(Finding::new(Verdict::Bad, "network", found, Some(obstacle.remedy().to_owned())));
+                findings.push(Finding::new(Grade::Bad, "network", found, Some(obstacle.remedy().to_owned())));
             }
         },
-        NetworkMode::None => findings.push(Finding::new(Verdict::Good, "network", "none", None)),
+        NetworkMode::None => findings.push(Finding::new(Grade::Good, "network", "none", None)),
+    }
+}
+
+/// How a secret gets to where it is looked for.
+fn how_to_give(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Written(_) => "write it into denizen.toml, in quotes".to_owned(),
+        SecretSource::Variable(name) => {
+            format!("export {name}=… before `denizen serve`; a service has to get it from a file or a command")
+        }
+        SecretSource::File(path) => {
+            format!("run this, paste the token, press Enter and Ctrl-D: (umask 077; cat > {})", quoted(path))
+        }
+        SecretSource::Command(words) => format!("run it by hand, and see what it says: {}", words.join(" ")),
     }
 }
 
@@ -382,13 +374,13 @@ fn leftovers(app: &App, findings: &mut Vec<Finding>) {
     let conflicts = count("conflicts");
     if conflicts > 0 {
         let remedy = Some(format!("look at them and remove them: {}", store.conflicts_path().display()));
-        findings.push(Finding::new(Verdict::Note, "conflicts", format!("{conflicts} files were set aside"), remedy));
+        findings.push(Finding::new(Grade::Note, "conflicts", format!("{conflicts} files were set aside"), remedy));
     }
     let temporaries = count("tmp");
     if temporaries > 0 {
         let remedy = Some(format!("when nothing runs, remove them: {}", store.state_path("tmp").display()));
         findings.push(Finding::new(
-            Verdict::Note,
+            Grade::Note,
             "temporaries",
             format!("{temporaries} were left behind by a crash"),
             remedy,

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::doctor;
 use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
+use crate::channel::{self, CHANNELS};
 use crate::config::{Config, Environment, Inputs};
 use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
@@ -23,10 +24,6 @@ const DISCORD: &str = include_str!("../../templates/discord.toml");
 
 /// Where the bot's token is kept, below the root.
 const TOKEN: &str = "access/discord-token";
-
-/// What the bot may do where it is invited: see channels (bit 10), send messages
-/// (11), attach files (15), read the history (16), write in threads (38).
-const PERMISSIONS: u64 = 1 << 10 | 1 << 11 | 1 << 15 | 1 << 16 | 1 << 38;
 
 /// Make the root and a configuration that names the provider in use
 ///
@@ -65,6 +62,11 @@ pub(super) fn run(
     environment: &Environment,
     home: Option<&Path>,
 ) -> Result<ExitCode, CliError> {
+    if args.discord && channel::of(CHANNELS, "discord").is_err() {
+        return Err(
+            CliError::usage("this program was built without Discord").hint("build it with its feature `discord`")
+        );
+    }
     for warning in doctor::bad_places(root, environment, home) {
         out.note(format_args!("{YELLOW}warning:{RESET} {}", escape(&warning)));
     }
@@ -130,6 +132,10 @@ pub(super) fn run(
 
 /// What a person does who has nothing yet but the root.
 fn discord_steps(args: &InitArgs, root: &Path, file: &Path, is_to_be_added: bool) -> Vec<String> {
+    let invitation = channel::of(CHANNELS, "discord")
+        .ok()
+        .and_then(|discord| discord.invitation("APPLICATION_ID"))
+        .unwrap_or_default();
     let token = root.join(TOKEN);
     let mut steps = vec![
         "Make an application at https://discord.com/developers/applications: `New Application`".to_owned(),
@@ -142,8 +148,7 @@ fn discord_steps(args: &InitArgs, root: &Path, file: &Path, is_to_be_added: bool
         ),
         format!(
             "Invite the bot to your server: open this, with the `Application ID` of `General Information` in it\n\
-             https://discord.com/oauth2/authorize?client_id=APPLICATION_ID&scope=bot+applications.commands\
-             &permissions={PERMISSIONS}"
+             {invitation}"
         ),
     ];
     if is_to_be_added {

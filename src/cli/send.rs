@@ -20,7 +20,8 @@ use crate::turn::Setup;
 /// Send a message to a session and print the reply
 ///
 /// The session is made if it does not exist. Without a text, or with `-`, the
-/// message is read from standard input. Exit codes: 0 answered, 1 failed,
+/// message is read from standard input. At a terminal, you are asked for what
+/// the agent may not do unasked, unless with `--quiet`. Exit codes: 0 answered, 1 failed,
 /// 2 wrong usage, 3 the provider failed, 4 busy or timed out.
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {

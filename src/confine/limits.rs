@@ -70,8 +70,8 @@ pub fn in_words(bytes: u64) -> String {
 
 impl Limits {
     /// Sets the limits that the kernel holds, for this process and all that it
-    /// starts. `own_pids`: whether process numbers are the session's own, so
-    /// that other processes of the user do not count.
+    /// starts. `own_pids`: whether process numbers are the session's own, so that
+    /// other processes of the user do not count.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -79,12 +79,25 @@ impl Limits {
         if let Some(bytes) = self.file_size {
             lower(Resource::Fsize, bytes)?;
         }
-        if let (Some(count), true) = (self.processes, own_pids) {
-            lower(Resource::Nproc, count)?;
+        if let Some(count) = self.processes {
+            // It holds what multiplies faster than it can be looked at, and leaves
+            // room, so that whoever looks sees that there are too many. Where others
+            // of the user count too, so do all that there are now. The kernel does
+            // not hold root to it.
+            let others = if own_pids { 0 } else { everything_that_runs() };
+            lower(Resource::Nproc, count.saturating_mul(2).saturating_add(others))?;
         }
         // A dump of memory may hold the login, and would land in the folder.
         lower(Resource::Core, 0)
     }
+}
+
+/// How many processes and threads the machine has, the kernel's too.
+fn everything_that_runs() -> u64 {
+    // `0.20 0.18 0.12 1/80 11206` (proc_loadavg(5)).
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let total = text.split_whitespace().nth(3).and_then(|counts| counts.split_once('/')?.1.parse().ok());
+    total.unwrap_or(u64::MAX)
 }
 
 fn lower(resource: Resource, most: u64) -> std::io::Result<()> {
@@ -139,17 +152,18 @@ impl<'a> Watch<'a> {
         Self { limits, memory_at: now, disk_at: now + FIRST_DISK_LOOK, most: None }
     }
 
-    /// Looks, where it is time to. `descendants` gives the living processes.
-    pub fn look(&mut self, descendants: impl FnOnce() -> Vec<u32>) -> Option<Excess> {
+    /// Looks, where it is time to. `descendants` gives the living processes, up to
+    /// one more than it is told.
+    pub fn look(&mut self, descendants: impl FnOnce(u64) -> Vec<u32>) -> Option<Excess> {
         self.look_at_processes(descendants).or_else(|| self.look_at_directories())
     }
 
-    fn look_at_processes(&mut self, descendants: impl FnOnce() -> Vec<u32>) -> Option<Excess> {
+    fn look_at_processes(&mut self, descendants: impl FnOnce(u64) -> Vec<u32>) -> Option<Excess> {
         let Limits { processes, memory, .. } = self.limits;
         if processes.is_none() && memory.is_none() {
             return None;
         }
-        let living = descendants();
+        let living = descendants(processes.unwrap_or(u64::MAX));
         if let Some(most) = *processes
             && threads(&living, most) > most
         {
@@ -250,10 +264,10 @@ mod tests {
         let limits = Limits { files: Some(10), directories: vec![dir.path().to_owned()], ..Limits::default() };
         let look = |watch: &mut Watch<'_>| {
             watch.disk_at = Instant::now();
-            watch.look(Vec::new)
+            watch.look(|_| Vec::new())
         };
         let mut watch = Watch::new(&limits);
-        assert_eq!(watch.look(Vec::new), None, "it is not time to look yet");
+        assert_eq!(watch.look(|_| Vec::new()), None, "it is not time to look yet");
         assert_eq!(look(&mut watch), None);
         make(0..20);
         assert_eq!(look(&mut watch), Some(Excess::Files(10)));
@@ -267,9 +281,9 @@ mod tests {
     fn threads_and_memory_of_this_process_are_counted() {
         let own = std::process::id();
         let limits = Limits { memory: Some(1), ..Limits::default() };
-        assert_eq!(Watch::new(&limits).look(|| vec![own]), Some(Excess::Memory(1)));
+        assert_eq!(Watch::new(&limits).look(|_| vec![own]), Some(Excess::Memory(1)));
         let limits = Limits { processes: Some(1), ..Limits::default() };
         // The test runs on a thread of its own.
-        assert_eq!(Watch::new(&limits).look(|| vec![own]), Some(Excess::Processes(1)));
+        assert_eq!(Watch::new(&limits).look(|_| vec![own]), Some(Excess::Processes(1)));
     }
 }

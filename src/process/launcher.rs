@@ -233,6 +233,9 @@ impl Launcher {
             Err(reason) => return Outcome::NotStarted(reason),
         };
         let pid = started.pid;
+        // However much the provider starts, whoever ends it gets its turn. Only root
+        // may; other users are held to a number of processes by the kernel.
+        let _raised = rustix::process::setpriority_process(None, -20);
         let reason = self.wait(orders, pid, deadline).unwrap_or(Reason::Stopped);
         let grace = match reason {
             Reason::Exited => LEFTOVER_GRACE,
@@ -292,7 +295,7 @@ impl Launcher {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Reason::Deadline);
             }
-            if let Some(excess) = watch.look(|| descendants::of(std::process::id())) {
+            if let Some(excess) = watch.look(|most| descendants::at_most(std::process::id(), most)) {
                 return Ok(Reason::Excess(excess));
             }
         }
@@ -301,7 +304,7 @@ impl Launcher {
     /// Ends every descendant: asks, waits, kills, until none is left. Returns
     /// how the provider itself ended. `bubblewrap` is not asked: with its end the
     /// kernel kills everything inside, and nothing there could finish.
-    fn end_all(&self, provider: u32, bubblewrap: Option<u32>, grace: Duration) -> Option<ExitStatus> {
+    fn end_all(&self, provider: u32, mut bubblewrap: Option<u32>, grace: Duration) -> Option<ExitStatus> {
         let mut status = None;
         let mut asked = Vec::new();
         let killing_from = Instant::now() + grace;
@@ -310,12 +313,14 @@ impl Launcher {
                 return status;
             }
             let killing = Instant::now() >= killing_from;
-            let living = descendants::of(std::process::id());
-            if killing {
+            if let (true, Some(pid)) = (killing, bubblewrap.take()) {
+                descendants::signal(&[pid], Signal::KILL);
+            } else if killing {
                 // Stopped first, so that none of them can start another meanwhile.
-                descendants::signal(&living, Signal::STOP);
+                let living = descendants::stop(std::process::id());
                 descendants::signal(&living, Signal::KILL);
             } else {
+                let living = descendants::of(std::process::id());
                 let is_new = |pid: &u32| !asked.contains(pid) && Some(*pid) != bubblewrap;
                 let new: Vec<u32> = living.into_iter().filter(is_new).collect();
                 descendants::signal(&new, Signal::TERM);

@@ -312,7 +312,8 @@ fn end_orphans() {
         if orphans.is_empty() {
             return;
         }
-        let below: Vec<u32> = orphans.iter().flat_map(|pid| descendants::of(*pid)).collect();
+        descendants::signal(&orphans, Signal::STOP);
+        let below: Vec<u32> = orphans.iter().flat_map(|pid| descendants::stop(*pid)).collect();
         descendants::signal(&orphans, Signal::KILL);
         descendants::signal(&below, Signal::KILL);
         for pid in orphans.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {

@@ -20,7 +20,8 @@ pub const COMMON_KEYS: &[KeySpec] = &[
         name: "permission_mode",
         kind: Kind::Choice(&["plan", "default", "acceptEdits", "bypassPermissions"]),
         default: "acceptEdits",
-        help: "What agents may do unasked. It is the ceiling: a session may lower it, never raise it.",
+        help: "What agents may do unasked. It is the ceiling: a session may lower it, never raise it. The rest is asked for \
+               where the program can ask (Claude Code and Codex) and somebody can be asked, else refused.",
     },
     KeySpec {
         name: "env",

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::support::discord::{Discord, TOKEN};
+use super::support::discord::{Discord, Failure, TOKEN};
 use super::support::root::Root;
 
 /// What `doctor` finds about Discord: verdict, what was found, what to do.
@@ -36,7 +36,11 @@ fn each_thing_that_can_be_wrong_is_said_with_the_remedy() {
     root.write_config(&section("", &api));
     has(&findings(&root), "bad", "token is not set", "");
     root.write_config(&section("token = { env = \"DISCORD_TOKEN\" }", &api));
-    has(&findings(&root), "bad", "cannot be got", "`channels.discord.token` says where it comes from");
+    has(&findings(&root), "bad", "DISCORD_TOKEN is not set", "a service has to get it from a file or a command");
+    root.write_config(&section("token = { file = \"access/t\" }", &api));
+    has(&findings(&root), "bad", "cannot be got", "(umask 077; cat > ");
+    root.write_config(&section("token = { command = [\"false\"] }", &api));
+    has(&findings(&root), "bad", "cannot be got", "run it by hand, and see what it says: false");
     root.write_config(&section("tokne = \"x\"", &api));
     has(&findings(&root), "bad", "did you mean `token`?", "");
     root.write_config(&section("token = \"wrong\"", &api));
@@ -61,4 +65,14 @@ fn each_thing_that_can_be_wrong_is_said_with_the_remedy() {
     assert!(found.iter().all(|(verdict, ..)| verdict == "ok"), "{found:#?}");
     assert_eq!(found.len(), 4, "{found:#?}");
     assert!(!format!("{found:?}").contains(TOKEN));
+
+    // A server that says what the bot may do there: all but sending.
+    discord.fail(Failure {
+        request: "GET /users/@me/guilds".to_owned(),
+        status: 200,
+        headers: Vec::new(),
+        body: "[{\"id\": \"1\", \"name\": \"G\", \"permissions\": \"274878006272\"}]".to_owned(),
+        after: false,
+    });
+    has(&findings(&root), "note", "in `G` the bot may not: Send Messages", "&permissions=274878008320");
 }

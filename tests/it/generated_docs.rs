@@ -37,6 +37,12 @@ fn the_command_line_is_documented() {
         let help = sub.clone().render_long_help().to_string();
         let own = help.split("Global options:").next().unwrap_or_default();
         writeln!(text, "## denizen {}\n\n```text\n{}\n```\n", sub.get_name(), trimmed(own)).expect("text");
+        for inner in sub.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            let help = inner.clone().render_long_help().to_string();
+            let own = help.split("Global options:").next().unwrap_or_default();
+            let name = format!("{} {}", sub.get_name(), inner.get_name());
+            writeln!(text, "### denizen {name}\n\n```text\n{}\n```\n", trimmed(own)).expect("text");
+        }
     }
     check("cli.md", &format!("{}\n", text.trim_end()));
 }

@@ -2,7 +2,13 @@
 //! works.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
+use rustix::process::Signal;
+
+use crate::support::discord::Discord;
+use crate::support::fake::Running;
 use crate::support::root::{Root, run, write};
 use crate::support::words::{plain, words};
 
@@ -96,4 +102,51 @@ fn what_exists_is_not_changed() {
     assert!(discord(&root).contains("channels.discord.owners = []"));
     let printed = root.ok(&["init", "--discord"]);
     assert!(!printed.contains("Add the section"), "{printed}");
+}
+
+/// What a newcomer does: `init`, the token, one edit, `doctor`, `serve`.
+#[test]
+fn a_newcomer_with_a_token_has_a_bot_that_replies() {
+    let discord = Discord::start();
+    let guild = discord.guild("Home");
+    let channel = discord.channel(guild, "general");
+    let (owner, stranger) = (discord.user("Olga"), discord.user("Sven"));
+    let root = Root::new("init-newcomer");
+    let printed = root.ok(&["init", "--try", "--discord"]);
+    let section = discord.section();
+    let good = section.split('"').nth(1).expect("the token of the section");
+    let keep = printed.lines().map(str::trim).find(|line| line.starts_with("(umask")).expect("a command");
+    let mut shell = root.command("sh");
+    shell.args(["-c", keep]);
+    assert_eq!(run(shell, &format!("{good}\n")).code, Some(0));
+    let server = format!("api_url = \"{}\"\ngateway_url = \"{}\"\n", discord.api_url(), discord.gateway_url());
+    root.write_config(&format!("{}{server}", config(&root)).replace("owners = []", &format!("owners = [\"{owner}\"]")));
+    root.ok(&["doctor"]);
+
+    // Started as a service manager starts it.
+    let told = root.dir().join("notify");
+    let socket = UnixDatagram::bind(&told).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+    let mut command = root.denizen();
+    command.arg("serve").env("NOTIFY_SOCKET", &told);
+    let daemon = Running::start(command);
+    let mut heard = [0; 64];
+    let length = socket.recv(&mut heard).expect("a datagram");
+    assert!(heard[..length].starts_with(b"READY=1"), "{:?}", String::from_utf8_lossy(&heard[..length]));
+    discord.wait_identified(1);
+
+    discord.say(channel, stranger, &format!("{} remember the gate is open", discord.mention()));
+    discord.say(channel, owner, &format!("{} remember the gate is blue", discord.mention()));
+    discord.wait_text(channel, "Noted: the gate is blue (turn 1)");
+    discord.say(channel, owner, &format!("{} gate?", discord.mention()));
+    discord.wait_text(channel, "the gate is blue");
+    assert_eq!(discord.posted(channel).iter().filter(|posted| posted.text.contains("open")).count(), 0);
+    let sessions = root.ok(&["ls", "--json"]);
+    assert!(sessions.contains(&format!("\"key\":\"discord-{channel}\"")), "{sessions}");
+    daemon.signal(Signal::TERM);
+    let output = daemon.end();
+    assert_eq!(output.code, Some(0), "{output:#?}");
+    let everything = format!("{}{}", output.stdout, output.stderr);
+    assert!(!everything.contains(good), "the token is not logged");
+    assert_eq!(root.files_with(&root.path().join("logs"), good).len(), 0);
 }

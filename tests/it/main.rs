@@ -29,6 +29,7 @@ mod hostile_agent;
 mod hostile_archives;
 mod hostile_folder;
 mod hostile_keys;
+mod hostile_sessions;
 mod init;
 mod keep;
 mod layering;

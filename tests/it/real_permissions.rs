@@ -15,17 +15,37 @@ use crate::support::talk::{all, assert_has, assert_lacks};
 
 #[test]
 fn claude_asks_and_does_what_was_decided() {
-    asks_and_does_what_was_decided(Cli::Claude, "claude_asks_and_does_what_was_decided");
+    asks_and_does_what_was_decided(Cli::Claude, Bounds::Walls, "claude_asks_and_does_what_was_decided");
 }
 
 #[test]
 fn codex_asks_and_does_what_was_decided() {
-    asks_and_does_what_was_decided(Cli::Codex, "codex_asks_and_does_what_was_decided");
+    asks_and_does_what_was_decided(Cli::Codex, Bounds::Walls, "codex_asks_and_does_what_was_decided");
+}
+
+#[test]
+fn claude_asks_without_walls() {
+    asks_and_does_what_was_decided(Cli::Claude, Bounds::Own, "claude_asks_without_walls");
+}
+
+#[test]
+fn codex_asks_without_walls() {
+    asks_and_does_what_was_decided(Cli::Codex, Bounds::Own, "codex_asks_without_walls");
 }
 
 #[test]
 fn claude_asks_in_the_same_conversation() {
-    asks_in_the_same_conversation(Cli::Claude, "claude_asks_in_the_same_conversation");
+    asks_in_the_same_conversation(Cli::Claude, Bounds::Walls, "claude_asks_in_the_same_conversation");
+}
+
+#[test]
+fn codex_asks_in_the_same_conversation() {
+    asks_in_the_same_conversation(Cli::Codex, Bounds::Walls, "codex_asks_in_the_same_conversation");
+}
+
+#[test]
+fn codex_asks_in_the_same_conversation_without_walls() {
+    asks_in_the_same_conversation(Cli::Codex, Bounds::Own, "codex_asks_in_the_same_conversation_without_walls");
 }
 
 #[test]
@@ -64,14 +84,20 @@ fn asks_inside_its_walls(cli: Cli, test: &str) {
     }
 }
 
-#[test]
-fn codex_asks_in_the_same_conversation() {
-    asks_in_the_same_conversation(Cli::Codex, "codex_asks_in_the_same_conversation");
+/// What keeps the agent from things.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bounds {
+    /// Walls. It is to change nothing unasked, also in its own folder.
+    Walls,
+    /// Its own sandbox and rules, by which it may work in its folder.
+    Own,
 }
 
 /// A root where each `Please <word>` makes the model call a tool, that makes a
-/// file named like the word where the agent may not, and then say `did-<word>`.
+/// file named like the word where the agent may not unasked, and then say
+/// `did-<word>`.
 struct Asking {
+    bounds: Bounds,
     // Dropped in this order: the model runs in the root.
     model: Model,
     root: Root,
@@ -81,10 +107,13 @@ struct Asking {
 const PLAIN: [&str; 2] = ["larch", "maple"];
 
 impl Asking {
-    fn new(cli: Cli, test: &str, login: Login) -> Option<Self> {
+    fn new(cli: Cli, bounds: Bounds, test: &str, login: Login) -> Option<Self> {
         let clis = Clis::find(test)?;
         let mut root = Root::new(test);
-        let outside = |word: &str| cli.run_call(&format!("touch {}", root.dir().join(word).display()));
+        let outside = |word: &str| match bounds {
+            Bounds::Walls => cli.run_call(&format!("touch {word}")),
+            Bounds::Own => cli.run_call(&format!("touch {}", root.dir().join(word).display())),
+        };
         let mut fixtures: Vec<Value> = PLAIN.iter().map(|word| reply(&please(word), &did(word))).collect();
         for word in ["alder", "birch", "cedar", "elder", "hazel"] {
             fixtures.extend(tool_then_reply(&please(word), &outside(word), &did(word)));
@@ -100,9 +129,14 @@ impl Asking {
         fixtures.extend(tool_then_reply(&please("inside"), &inside, &did("inside")));
         let model = Model::start(&root, &clis, fixtures);
         cli.set_up(&mut root, &clis, &model, login);
-        // What it may not is outside its folder, where walls would let nobody.
-        root.set_env("DENIZEN_WALLS", "off");
-        Some(Self { model, root })
+        let (walls, mode) = match bounds {
+            Bounds::Walls => ("full", "default"),
+            Bounds::Own => ("off", "acceptEdits"),
+        };
+        root.set_env("DENIZEN_WALLS", walls);
+        let name = cli.name();
+        root.write_config(&format!("provider = \"{name}\"\n[providers.{name}]\npermission_mode = \"{mode}\"\n"));
+        Some(Self { bounds, model, root })
     }
 
     /// Asks for a word in a session; gives what became of it, and everything
@@ -116,8 +150,16 @@ impl Asking {
         self.model.during(|| self.root.ok(&["send", key, &please(word)]))
     }
 
-    fn file(&self, word: &str) -> PathBuf {
-        self.root.dir().join(word)
+    /// Whether a session's agent has made a file.
+    fn has_made(&self, key: &str, word: &str) -> bool {
+        self.file(key, word).exists()
+    }
+
+    fn file(&self, key: &str, word: &str) -> PathBuf {
+        match self.bounds {
+            Bounds::Walls => self.root.session(key).join(word),
+            Bounds::Own => self.root.dir().join(word),
+        }
     }
 
     fn conversation(&self, key: &str) -> String {
@@ -141,8 +183,8 @@ fn deny(ask: Ask) {
     ask.decide.send(Decision::Deny("rather not".to_owned())).expect("it waits");
 }
 
-fn asks_and_does_what_was_decided(cli: Cli, test: &str) {
-    let Some(asking) = Asking::new(cli, test, Login::Environment) else { return };
+fn asks_and_does_what_was_decided(cli: Cli, bounds: Bounds, test: &str) {
+    let Some(asking) = Asking::new(cli, bounds, test, Login::Environment) else { return };
     // How the model hears of a no.
     let (told, unheard) = match cli {
         Cli::Claude => ("rather not", "nobody decided about it in time"),
@@ -151,12 +193,16 @@ fn asks_and_does_what_was_decided(cli: Cli, test: &str) {
 
     let (sent, _) = asking.send("oak", "alder", |ask, _| allow(ask));
     assert_eq!((sent.text(), sent.asked.len()), (did("alder").as_str(), 1));
-    assert_has(&sent.asked[0].detail, &format!("touch {}", asking.file("alder").display()));
-    assert!(asking.file("alder").exists());
+    let shown = match bounds {
+        Bounds::Walls => "touch alder".to_owned(),
+        Bounds::Own => format!("touch {}", asking.file("oak", "alder").display()),
+    };
+    assert_has(&sent.asked[0].detail, &shown);
+    assert!(asking.has_made("oak", "alder"));
 
     let (sent, requests) = asking.send("oak", "birch", |ask, _| deny(ask));
     assert_eq!((sent.text(), sent.asked.len()), (did("birch").as_str(), 1));
-    assert!(!asking.file("birch").exists());
+    assert!(!asking.has_made("oak", "birch"));
     assert_has(&requests.last().expect("the result of the tool").body, told);
     assert_lacks(&requests[0].body, told);
     // Nobody has to be told of what they decided themselves.
@@ -164,7 +210,7 @@ fn asks_and_does_what_was_decided(cli: Cli, test: &str) {
 
     let (sent, requests) = asking.send("ash", "cedar", |ask, _| drop(ask));
     assert_eq!((sent.text(), sent.asked.len()), (did("cedar").as_str(), 1));
-    assert!(!asking.file("cedar").exists());
+    assert!(!asking.has_made("ash", "cedar"));
     assert_has(&requests.last().expect("the result of the tool").body, unheard);
 
     // Two at once, in one turn: each has its own answer.
@@ -173,7 +219,7 @@ fn asks_and_does_what_was_decided(cli: Cli, test: &str) {
         false => allow(ask),
     });
     assert_eq!((sent.text(), sent.asked.len()), (did("two").as_str(), 2));
-    assert_eq!([asking.file("first").exists(), asking.file("second").exists()], [false, true]);
+    assert_eq!([asking.has_made("oak", "first"), asking.has_made("oak", "second")], [false, true]);
 
     // A turn that waits for a decision is stopped at once, and the next one goes on.
     let start = Instant::now();
@@ -185,7 +231,7 @@ fn asks_and_does_what_was_decided(cli: Cli, test: &str) {
     assert_eq!(sent.result.expect_err("stopped"), "the turn was stopped");
     assert!(waiting.is_some_and(|ask| ask.decide.is_closed()));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    assert!(!asking.file("elder").exists());
+    assert!(!asking.has_made("oak", "elder"));
     let (sent, requests) = asking.send("oak", "larch", |ask, _| allow(ask));
     assert_eq!(sent.text(), did("larch"));
     let known = all(&requests);
@@ -199,19 +245,19 @@ fn notices(sent: &Sent) -> Vec<String> {
     all.into_iter().filter(|notice| !notice.starts_with("Model metadata for")).collect()
 }
 
-fn asks_in_the_same_conversation(cli: Cli, test: &str) {
-    let Some(asking) = Asking::new(cli, test, Login::Environment) else { return };
+fn asks_in_the_same_conversation(cli: Cli, bounds: Bounds, test: &str) {
+    let Some(asking) = Asking::new(cli, bounds, test, Login::Environment) else { return };
     let config = asking.root.home().join(".codex/config.toml");
     let config_before = std::fs::read(&config).ok();
 
     // Begun without anybody to ask, gone on with somebody, and back.
     let (printed, _) = asking.send_alone("oak", "alder");
     assert_eq!(printed.trim(), did("alder"));
-    assert!(!asking.file("alder").exists());
+    assert!(!asking.has_made("oak", "alder"));
     let id = asking.conversation("oak");
     let (sent, requests) = asking.send("oak", "birch", |ask, _| allow(ask));
     assert_eq!((sent.text(), sent.asked.len()), (did("birch").as_str(), 1));
-    assert!(asking.file("birch").exists());
+    assert!(asking.has_made("oak", "birch"));
     assert_has(&all(&requests), &did("alder"));
     let (printed, requests) = asking.send_alone("oak", "larch");
     assert_eq!(printed.trim(), did("larch"));
@@ -235,7 +281,8 @@ fn asks_in_the_same_conversation(cli: Cli, test: &str) {
     // A folder that was moved goes on, and works where it is now.
     fs_err::rename(asking.root.session("oak"), asking.root.session("yew")).expect("moved");
     let (sent, requests) = asking.send("yew", "inside", |ask, _| allow(ask));
-    assert_eq!((sent.text(), sent.asked.len()), (did("inside").as_str(), 0));
+    let unasked = bounds == Bounds::Own;
+    assert_eq!((sent.text(), sent.asked.is_empty()), (did("inside").as_str(), unasked));
     assert!(asking.root.session("yew").join("inside").exists());
     assert_has(&all(&requests), &did("larch"));
     assert_lacks(&all(&requests), "<earlier-conversation");
@@ -254,7 +301,7 @@ fn asks_in_the_same_conversation(cli: Cli, test: &str) {
 #[test]
 fn codex_uses_the_login_of_its_file_where_it_asks() {
     let test = "codex_uses_the_login_of_its_file_where_it_asks";
-    let Some(asking) = Asking::new(Cli::Codex, test, Login::File) else { return };
+    let Some(asking) = Asking::new(Cli::Codex, Bounds::Walls, test, Login::File) else { return };
     let login = asking.root.home().join(Cli::Codex.login_file());
     let before = fs_err::read(&login).expect("the login");
     let (sent, requests) = asking.send("oak", "alder", |ask, _| allow(ask));

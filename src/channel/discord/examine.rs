@@ -8,9 +8,17 @@ use super::wire::{Id, User};
 use crate::channel::{Examined, Grade};
 use crate::config::Secret;
 
-/// What the bot needs to be allowed: to see channels, to write in them and in
-/// threads, to attach files, to read what was written.
-const PERMISSIONS: u64 = 1 << 10 | 1 << 11 | 1 << 38 | 1 << 15 | 1 << 16;
+/// What the bot needs to be allowed: the bit, and the name that Discord gives it.
+const PERMISSIONS: &[(u32, &str)] = &[
+    (10, "View Channels"),
+    (11, "Send Messages"),
+    (15, "Attach Files"),
+    (16, "Read Message History"),
+    (38, "Send Messages in Threads"),
+];
+
+/// Who has it may do everything.
+const ADMINISTRATOR: u64 = 1 << 3;
 
 /// The application may read what is written, of many guilds or of few.
 const MAY_READ: u64 = 1 << 18 | 1 << 19;
@@ -18,6 +26,15 @@ const MAY_READ: u64 = 1 << 18 | 1 << 19;
 /// How to find one's own id.
 const OWN_ID: &str = "set `channels.discord.owners = [\"<your id>\"]`: in Discord, User Settings, Advanced, \
                       Developer Mode; then right-click your name, Copy User ID";
+
+/// The link that invites the bot with all it needs.
+pub(super) fn invitation(application: &str) -> String {
+    let permissions: u64 = PERMISSIONS.iter().map(|(bit, _)| 1 << bit).sum();
+    format!(
+        "https://discord.com/oauth2/authorize?client_id={application}&scope=bot+applications.commands\
+         &permissions={permissions}"
+    )
+}
 
 /// Asks Discord about the bot, and looks at who may talk to it.
 pub(super) async fn examine(section: &Section, token: &Secret) -> Vec<Examined> {
@@ -91,15 +108,32 @@ fn intent(application: &Value, id: &Id) -> Examined {
     }
 }
 
-async fn guilds(api: &Api, id: &Id) -> Option<Examined> {
+async fn guilds(api: &Api, id: &Id) -> Vec<Examined> {
     // Not every server has this.
-    let guilds = api.get("/users/@me/guilds").await.ok()?;
-    let link = format!(
-        "https://discord.com/oauth2/authorize?client_id={id}&scope=bot+applications.commands&permissions={PERMISSIONS}"
-    );
-    match guilds.as_array()?.len() {
-        0 => Some(Examined::new(Grade::Bad, "the bot is in no guild").remedy(format!("invite it: {link}"))),
-        1 => Some(Examined::new(Grade::Good, "the bot is in 1 guild")),
-        many => Some(Examined::new(Grade::Good, format!("the bot is in {many} guilds"))),
+    let guilds = api.get("/users/@me/guilds").await.unwrap_or_default();
+    let Some(guilds) = guilds.as_array() else { return Vec::new() };
+    let link = invitation(&id.to_string());
+    let mut found = vec![match guilds.len() {
+        0 => Examined::new(Grade::Bad, "the bot is in no guild").remedy(format!("invite it: {link}")),
+        1 => Examined::new(Grade::Good, "the bot is in 1 guild"),
+        many => Examined::new(Grade::Good, format!("the bot is in {many} guilds")),
+    }];
+    for guild in guilds {
+        let missing = missing(&guild["permissions"]);
+        if !missing.is_empty() {
+            let name = guild["name"].as_str().unwrap_or("?");
+            let found_here = format!("in `{name}` the bot may not: {}", missing.join(", "));
+            let remedy = format!("give its role that, or invite it again: {link}");
+            found.push(Examined::new(Grade::Note, found_here).remedy(remedy));
+        }
     }
+    found
+}
+
+/// What is missing of what the bot needs, where the server says what it has: a
+/// number in a text.
+fn missing(permissions: &Value) -> Vec<&'static str> {
+    let Some(has) = permissions.as_str().and_then(|text| text.parse::<u64>().ok()) else { return Vec::new() };
+    let lacks = |bit: u32| has & ADMINISTRATOR == 0 && has & (1 << bit) == 0;
+    PERMISSIONS.iter().filter(|(bit, _)| lacks(*bit)).map(|(_, name)| *name).collect()
 }

@@ -64,4 +64,8 @@ impl Channel for Discord {
     ) -> BoxFuture<'a, Result<Vec<Examined>, ChannelError>> {
         Box::pin(async move { Ok(examine::examine(&Section::read(section, context)?, token).await) })
     }
+
+    fn invitation(&self, application: &str) -> Option<String> {
+        Some(examine::invitation(application))
+    }
 }
