@@ -89,7 +89,7 @@ impl Arguments {
         for file in system::elsewhere() {
             self.mount("--ro-bind", &file, &file);
         }
-        for closed in system::closed_to_others("/etc") {
+        for closed in system::closed_to_others(Path::new("/etc")) {
             if closed.is_dir() {
                 self.0.extend([OsString::from("--tmpfs"), closed.into()]);
             } else {

@@ -43,9 +43,10 @@ pub fn holds(path: &Path) -> bool {
 pub fn directories() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
     found.extend(elsewhere());
-    if !closed_to_others("/etc").is_empty() {
+    let closed = closed_to_others(Path::new("/etc"));
+    if !closed.is_empty() {
         found.retain(|path| path != Path::new("/etc"));
-        found.extend(open_below(Path::new("/etc"), 2));
+        open_below(Path::new("/etc"), &closed, &mut found);
     }
     found
 }
@@ -56,48 +57,47 @@ pub fn elsewhere() -> Vec<PathBuf> {
     LINKED.iter().filter_map(|path| std::fs::canonicalize(path).ok()).filter(|path| !holds(path)).collect()
 }
 
-/// What lies in a directory and only its owner may read, where that is who
-/// runs this: for everybody else the kernel sees to it.
+/// What lies in a directory, however deep, and only its owner may read, where
+/// that is who runs this: for everybody else the kernel sees to it.
 #[must_use]
-pub fn closed_to_others(directory: &str) -> Vec<PathBuf> {
+pub fn closed_to_others(directory: &Path) -> Vec<PathBuf> {
     if !rustix::process::geteuid().is_root() {
         return Vec::new();
     }
     let mut closed = Vec::new();
-    let mut look_at = vec![(PathBuf::from(directory), 0)];
-    while let Some((directory, depth)) = look_at.pop() {
+    let mut look_at = vec![directory.to_owned()];
+    while let Some(directory) = look_at.pop() {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
+            // What a link leads to has a place of its own.
             if metadata.is_symlink() {
                 continue;
             }
             let wanted = if metadata.is_dir() { 0o005 } else { 0o004 };
             if metadata.mode() & wanted != wanted {
                 closed.push(entry.path());
-            } else if metadata.is_dir() && depth < 1 {
-                look_at.push((entry.path(), depth + 1));
+            } else if metadata.is_dir() {
+                look_at.push(entry.path());
             }
         }
     }
     closed
 }
 
-/// What lies in a directory and everybody may read: whole where that holds for
+/// Adds what lies in a directory and is not closed: whole where that holds for
 /// everything in it.
-fn open_below(directory: &Path, depth: u32) -> Vec<PathBuf> {
-    let mut open = Vec::new();
+fn open_below(directory: &Path, closed: &[PathBuf], open: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-        let wanted = if metadata.is_dir() { 0o005 } else { 0o004 };
-        if metadata.mode() & wanted != wanted {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) || closed.contains(&path) {
             continue;
         }
-        let path = entry.path();
-        let mixed =
-            metadata.is_dir() && depth > 1 && path.to_str().is_some_and(|path| !closed_to_others(path).is_empty());
-        if mixed { open.extend(open_below(&path, depth - 1)) } else { open.push(path) }
+        if closed.iter().any(|closed| closed.starts_with(&path)) {
+            open_below(&path, closed, open);
+        } else {
+            open.push(path);
+        }
     }
-    open
 }
 
 /// Where a program lives.
@@ -208,6 +208,33 @@ mod tests {
         assert_eq!(found.links, [link].into_iter().collect());
         found.settle(&[dir.join("bin")]);
         assert_eq!(found.links, BTreeSet::new());
+    }
+
+    #[test]
+    fn what_only_root_may_read_is_left_out_however_deep_it_lies() {
+        use std::os::unix::fs::PermissionsExt;
+        if !rustix::process::geteuid().is_root() {
+            println!("did not run: it takes root");
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = std::fs::canonicalize(dir.path()).expect("its path");
+        let make = |name: &str, mode: u32| {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            std::fs::write(&path, "").expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            path
+        };
+        let secret = make("a/b/c/d/secret", 0o600);
+        let open = [make("a/b/c/open", 0o644), make("plain/open", 0o644)];
+        std::os::unix::fs::symlink(&secret, dir.join("link")).expect("a link");
+        let closed = closed_to_others(&dir);
+        assert_eq!(closed, [secret]);
+        let mut found = Vec::new();
+        open_below(&dir, &closed, &mut found);
+        found.sort();
+        assert_eq!(found, [open[0].clone(), dir.join("plain")]);
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod real_conversations;
 mod real_discord;
 mod real_logins;
 mod real_memory;
+mod real_mentions;
 mod real_migrations;
 mod real_moves;
 mod real_permissions;
