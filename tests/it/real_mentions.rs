@@ -32,19 +32,20 @@ fn brings_no_mentioned_file(cli: Cli, test: &str) {
     talk.say("alder", "alder-one", &[]);
     let own = talk.session("alder").join("own.md");
     fs_err::write(&own, "the wren is loud\n").expect("written");
-    for walls in ["full", "kernel"] {
+    let text = format!(
+        "Listen: alder-two. @own.md @../birch/memory/MEMORY.md @{memory} @birch/memory/MEMORY.md {memory} ![x](file://{memory})",
+        memory = memory.display()
+    );
+    for walls in ["full", "kernel", "off"] {
         talk.root.set_env("DENIZEN_WALLS", walls);
-        let text = format!(
-            "Listen: alder-two. @../birch/memory/MEMORY.md @{memory} @birch/memory/MEMORY.md @own.md {memory} ![x](file://{memory})",
-            memory = memory.display()
-        );
         let (_, requests) = talk.model.during(|| talk.ok(&["send", "alder", "--new", &text]));
         let sent = all(&requests);
         assert_has(&sent, "alder-two");
-        assert_lacks(&sent, "heron");
-        // The CLIs that take files in do take the session's own.
-        if cli == Cli::Claude {
-            assert_has(&sent, "wren");
+        if walls == "off" {
+            // What a CLI takes in by itself, it takes from anywhere then.
+            println!("{cli:?}: own {}, another session's {}", sent.contains("wren"), sent.contains("heron"));
+        } else {
+            assert_lacks(&sent, "heron");
         }
     }
 }
