@@ -79,9 +79,11 @@ pub const CHANNELS: &[&dyn Channel] = &[
 ];
 
 /// The network of a name.
-#[must_use]
-pub fn channel(name: &str) -> Option<&'static dyn Channel> {
-    CHANNELS.iter().copied().find(|channel| channel.name() == name)
+///
+/// # Errors
+/// Where this program was built with none of that name.
+pub fn named(name: &str) -> Result<&'static dyn Channel, ChannelError> {
+    of(CHANNELS, name)
 }
 
 /// The network of a name, of some.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
-use crate::channel::{self, CHANNELS, ChannelError, Common, Grade, SectionContext};
+use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
 use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
@@ -222,7 +222,7 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
             let error = CliError::from(daemon::DaemonError::from(error));
             Finding::new(Grade::Bad, &about, error.message, remedy.or(error.hint))
         };
-        let checked = channel::of(CHANNELS, name).and_then(|channel| {
+        let checked = channel::named(name).and_then(|channel| {
             channel.check(section, context)?;
             let source = Common::read(name, section, context)?.token;
             Ok((channel, source.ok_or_else(|| ChannelError::NoToken(name.clone()))?))
