@@ -32,18 +32,18 @@ fn brings_no_mentioned_file(cli: Cli, test: &str) {
     talk.say("alder", "alder-one", &[]);
     let own = talk.session("alder").join("own.md");
     fs_err::write(&own, "the wren is loud\n").expect("written");
+    let text = format!(
+        "Listen: alder-two. @own.md @../birch/memory/MEMORY.md @{memory} @birch/memory/MEMORY.md {memory} ![x](file://{memory})",
+        memory = memory.display()
+    );
     for walls in ["full", "kernel"] {
         talk.root.set_env("DENIZEN_WALLS", walls);
-        let text = format!(
-            "Listen: alder-two. @../birch/memory/MEMORY.md @{memory} @birch/memory/MEMORY.md @own.md {memory} ![x](file://{memory})",
-            memory = memory.display()
-        );
         let (_, requests) = talk.model.during(|| talk.ok(&["send", "alder", "--new", &text]));
         let sent = all(&requests);
         assert_has(&sent, "alder-two");
         assert_lacks(&sent, "heron");
-        // The CLIs that take files in do take the session's own.
-        if cli == Cli::Claude {
+        // The one that takes files in by itself does take the session's own.
+        if cli == Cli::Gemini {
             assert_has(&sent, "wren");
         }
     }
