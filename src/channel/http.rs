@@ -17,7 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::FetchError;
+use super::{FetchError, tls};
 use crate::causes::with_causes;
 
 /// How long a connection may take.
@@ -78,13 +78,16 @@ pub(super) enum HttpError {
 }
 
 impl Http {
-    /// A client that trusts the web's root certificates.
+    /// A client without connections.
     pub(super) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(CONNECT));
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(connector);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::config())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 

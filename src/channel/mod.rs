@@ -14,6 +14,8 @@ mod network;
 mod section;
 #[cfg(feature = "discord")]
 mod text;
+#[cfg(feature = "discord")]
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -99,7 +99,7 @@ fn every_importer_file_is_in_the_list() {
 
 #[test]
 fn every_channel_file_is_in_the_list() {
-    let common = ["examined", "heard", "http", "mod", "network", "section", "text"];
+    let common = ["examined", "heard", "http", "mod", "network", "section", "text", "tls"];
     let files: BTreeSet<String> = std::fs::read_dir(source().join("channel"))
         .expect("a directory")
         .flatten()

@@ -5,6 +5,7 @@
 //! Discord resets the token of a bot that does it 1000 times a day.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -13,12 +14,13 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio_rustls::TlsConnector;
 use tokio_websockets::{ClientBuilder, CloseCode, Connector, MaybeTlsStream, Message, WebSocketStream};
 
 use super::section::checked_url;
 use super::wire::{Hello, Payload, Ready};
 use crate::causes::with_causes;
-use crate::channel::Leave;
+use crate::channel::{Leave, tls};
 use crate::config::Secret;
 
 /// What is asked for: guilds, messages in them and in direct channels, and what
@@ -85,11 +87,9 @@ pub(super) struct Gateway {
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Gateway {
-    /// # Errors
-    /// Where TLS cannot be set up.
-    pub(super) fn new(token: Secret, session: Option<Session>) -> Result<Self, String> {
-        let connector = Connector::new().map_err(|error| with_causes(&error))?;
-        Ok(Self { token, connector, session, identified: VecDeque::new(), was_ready: false })
+    pub(super) fn new(token: Secret, session: Option<Session>) -> Self {
+        let connector = Connector::Rustls(TlsConnector::from(Arc::new(tls::config())));
+        Self { token, connector, session, identified: VecDeque::new(), was_ready: false }
     }
 
     /// How long to wait before identifying is allowed again.
@@ -367,7 +367,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn identifying_stops_before_the_token_is_reset() {
-        let mut gateway = Gateway::new(Secret::new("x"), None).expect("a gateway");
+        let mut gateway = Gateway::new(Secret::new("x"), None);
         for _ in 0..MOST_IDENTIFIES {
             assert_eq!(gateway.identify_pause(), Duration::ZERO);
             gateway.identified.push_back(Instant::now());

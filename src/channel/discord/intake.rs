@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -148,10 +148,13 @@ impl Intake {
         let session = |id: &String| SavedSession { id: id.clone(), url, application, me: Me::default() };
         self.session = ready.session_id.as_ref().map(session);
         // Until everything before it was caught up, a restart has to begin anew.
-        self.pass(Passed { session: Some(None), sequence, ..Passed::default() });
+        // What was written before the bot was there for the first time is not for it.
+        let from = self.highest.is_none().then(now);
+        self.before = self.highest.as_ref().map(earlier);
+        self.highest = self.highest.take().or(from.clone());
+        self.pass(Passed { session: Some(None), sequence, from, ..Passed::default() });
         self.tell(Heard::State(NetworkState::Connected)).await?;
         // What was missed is fetched guild by guild, as they come in sight.
-        self.before = self.highest.as_ref().map(earlier);
         self.awaited = self.marks.values().filter_map(|mark| mark.guild.clone()).collect();
         self.until = Some(Instant::now() + GUILDS);
         catch_up::directs(self).await
@@ -381,6 +384,12 @@ impl Intake {
         // It ends only with this program, or at a message that was not taken.
         let _ended = self.passed.send(passed);
     }
+}
+
+/// The id of this moment.
+fn now() -> Id {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Id::at_ms(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// An id some seconds before another: messages of different channels may have

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::route::Me;
-use super::wire::Id;
+use super::wire::{Id, lenient};
 use crate::channel::Accepted;
 use crate::files::{self, Dir, Durability, Staging};
 
@@ -59,6 +59,7 @@ pub(super) struct SavedSession {
     pub(super) url: Option<String>,
     /// Who the bot is.
     pub(super) me: Me,
+    #[serde(deserialize_with = "lenient")]
     pub(super) application: Id,
 }
 
@@ -138,6 +139,8 @@ pub(super) struct Passed {
     pub(super) sequence: Option<u64>,
     /// Its channel, guild and id, where it is a message.
     pub(super) message: Option<(Id, Option<Id>, Id)>,
+    /// Everything before this id is as good as read.
+    pub(super) from: Option<Id>,
     /// Its id, where it must not be handled again.
     pub(super) handled: Option<Id>,
     /// Told once it is durable; absent where nothing has to be.
@@ -193,12 +196,20 @@ pub(super) async fn keep(place: StateDir, mut position: Position, mut passed: mp
             next = passed.recv() => next,
         };
         let Some(step) = next else { break };
-        let span = if step.accepted.is_some() || step.session.is_some() { SOON } else { LAZY };
+        let span = match &step {
+            // Nothing is caught up after a first start of which nothing is known.
+            Passed { from: Some(_), .. } => Duration::ZERO,
+            Passed { accepted: Some(_), .. } | Passed { session: Some(_), .. } => SOON,
+            _ => LAZY,
+        };
         if let Some(accepted) = step.accepted
             && accepted.await.is_err()
         {
             // Whatever comes after it must come again too.
             break;
+        }
+        if position.highest.is_none() {
+            position.highest = step.from;
         }
         apply(&mut position, step.session, step.sequence, step.message, step.handled);
         let at = Instant::now() + span;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::section::{Directs, Respond, Scope, Section};
-use super::wire::{Channel, Id, Message, User};
+use super::wire::{Channel, Id, Message, User, lenient};
 use crate::channel::Standing;
 use crate::channel::text::is_unseen;
 use crate::key::{Key, KeyError};
@@ -27,6 +27,7 @@ const MOST_TITLE: usize = 100;
 /// Who the bot is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Me {
+    #[serde(default, deserialize_with = "lenient")]
     pub(super) id: Id,
     /// The roles that are the bot's own: to mention one is to mention the bot.
     pub(super) roles: HashSet<Id>,

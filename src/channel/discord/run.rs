@@ -65,14 +65,7 @@ pub(super) async fn run(api: Arc<Api>, section: Arc<Section>, context: Context) 
         sequence: position.sequence,
         url: session.url.clone(),
     });
-    let fatal = |reason: String, remedy| Heard::State(NetworkState::Fatal { reason, remedy });
-    let mut gateway = match Gateway::new(context.token, session) {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            let _unheard = context.heard.send(fatal(format!("TLS cannot be set up: {error}"), None)).await;
-            return;
-        }
-    };
+    let mut gateway = Gateway::new(context.token, session);
     let (events, received) = mpsc::channel(EVENTS);
     let (passed, passing) = mpsc::unbounded_channel();
     let mut registrar = Registrar::new(Arc::clone(&api), place.clone());
@@ -85,7 +78,8 @@ pub(super) async fn run(api: Arc<Api>, section: Arc<Section>, context: Context) 
     let end = connect(&api, &section, &mut gateway, &events, &context.heard, &context.leave).await;
     drop(events);
     if let Some((reason, remedy)) = end {
-        let _unheard = context.heard.send(fatal(reason, remedy)).await;
+        let fatal = Heard::State(NetworkState::Fatal { reason, remedy });
+        let _unheard = context.heard.send(fatal).await;
     }
     // What was received is read to its end, and what was read is kept.
     for task in [reading, keeping] {

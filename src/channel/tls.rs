@@ -1,0 +1,28 @@
+//! TLS for the chat networks: whom it trusts. One configuration for HTTP and
+//! WebSockets.
+
+use std::sync::Arc;
+
+use rustls::crypto::ring::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Trusts what the machine trusts, so that the certificates of a company's proxy
+/// or of a server of one's own count (`SSL_CERT_FILE` too); where a machine has
+/// none, as small containers do, the web's root certificates.
+pub(super) fn config() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the machine's certificates were not read");
+    }
+    let (added, _unusable) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    match builder.with_safe_default_protocol_versions() {
+        Ok(builder) => builder.with_root_certificates(roots).with_no_client_auth(),
+        // The provider has every suite that a version needs.
+        Err(_) => ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
+    }
+}
