@@ -177,7 +177,7 @@ impl Bench {
     fn network(&self, root: &Path, section: &str) {
         let path = root.join("denizen.toml");
         let config = std::fs::read_to_string(&path).expect("a configuration");
-        std::fs::write(&path, format!("walls = \"off\"\n{config}{section}")).expect("written");
+        std::fs::write(&path, format!("{config}\n{section}")).expect("written");
     }
 
     /// The real daemon, from its start to ready, and what it then needs.
