@@ -35,7 +35,14 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The same for those that a provider left behind when it exited by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_millis(300);
 
-/// How often the end of many processes is looked at.
+/// How soon it is looked whether all have ended, at first: where bubblewrap ended,
+/// the first process inside follows at once.
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+
+/// How often it is looked while they are killed.
+const KILLING_PAUSE: Duration = Duration::from_millis(1);
+
+/// How often the end of many processes is looked at, at last.
 const TICK: Duration = Duration::from_millis(10);
 
 /// How often a request to stop is looked for. inotify would tell at once, but
@@ -308,6 +315,7 @@ impl Launcher {
         let mut status = None;
         let mut asked = Vec::new();
         let killing_from = Instant::now() + grace;
+        let mut pause = FIRST_PAUSE;
         loop {
             if reap(provider, &mut status) {
                 return status;
@@ -326,7 +334,8 @@ impl Launcher {
                 descendants::signal(&new, Signal::TERM);
                 asked.extend(new);
             }
-            std::thread::sleep(if killing { Duration::from_millis(1) } else { TICK });
+            std::thread::sleep(if killing { KILLING_PAUSE } else { pause });
+            pause = (pause * 2).min(TICK);
         }
     }
 }
