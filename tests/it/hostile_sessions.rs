@@ -2,10 +2,11 @@
 //! and leaves no process; meanwhile another session is answered.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::support::fake::{Running, until};
 use crate::support::proof::USER;
-use crate::support::root::{Root, run};
+use crate::support::root::{Root, full, run};
 
 /// What a session does once it may, with `limits` as below.
 struct Excess {
@@ -15,6 +16,15 @@ struct Excess {
     ends: (i32, &'static str),
 }
 
+/// Several of these sessions at once would take the machine from each other's
+/// launchers, and from all other tests.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What doubles at every step. Only where the kernel holds the number of an
+/// ordinary user's processes is it tried on a machine that does something else
+/// too; elsewhere `DENIZEN_TEST_FULL=1` tries it.
+const FORK_BOMB: &str = "bomb() { bomb & bomb & exec sleep 1000; }; bomb";
+
 const LIMITS: &str = "[limits]\nprocesses = 64\nmemory = \"100M\"\nfile_size = \"8M\"\ndisk = \"60M\"\nfiles = 2000\n";
 
 const HINT: &str = "\nhint: look at what it did, or raise the limit in denizen.toml\n";
@@ -22,7 +32,7 @@ const HINT: &str = "\nhint: look at what it did, or raise the limit in denizen.t
 const EXCESSES: &[Excess] = &[
     Excess {
         name: "a fork bomb",
-        script: "bomb() { bomb & bomb & wait; }; bomb",
+        script: FORK_BOMB,
         ends: (
             1,
             "error: the turn was ended: it had more than 64 processes and threads at once, as many as `limits.processes` allows",
@@ -100,7 +110,11 @@ fn meets_its_limits(test: &str, excesses: &[Excess], walls: &str, user: Option<u
     let set = format!("walls={walls}");
     let folder = root.session("alder");
     let mut wrong = Vec::new();
-    for Excess { name, script, ends } in excesses {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_held = walls == "full" && user.is_some();
+    for Excess { name, script, ends } in
+        excesses.iter().filter(|excess| excess.script != FORK_BOMB || is_held || full())
+    {
         let mut running = Running::denizen(&root, &["-c", &set, "send", "alder", script]);
         until("the start of the greedy session", || {
             if folder.join("started").exists() { Ok(()) } else { Err(String::new()) }
@@ -168,6 +182,7 @@ fn endless_output_is_ended() {
 #[test]
 fn ten_gigabytes_are_not_written() {
     let root = greedy("ten_gigabytes_are_not_written", None);
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     for walls in ["full", "kernel", "off"].into_iter().filter(|walls| can_have(&root, walls)) {
         let set = format!("walls={walls}");
         let script = "dd if=/dev/zero of=large bs=1M count=10240 2>&1 | tail -n 1; stat -c %s large";
@@ -186,9 +201,10 @@ fn ten_gigabytes_are_not_written() {
 #[test]
 fn exec_meets_the_limits_too() {
     let root = greedy("exec_meets_the_limits_too", None);
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     root.ok(&["send", "alder", "--provider", "notes", "hello"]);
     let mut command = root.denizen();
-    command.args(["exec", "alder", "--", "/bin/sh", "-c", "bomb() { bomb & bomb & wait; }; bomb"]);
+    command.args(["exec", "alder", "--", "/bin/sh", "-c", "while :; do sleep 1000 & done"]);
     let output = run(command, "");
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains("`limits.processes` allows"), "{output:?}");
