@@ -1,7 +1,7 @@
 //! Chat networks: one file or folder per network, wire format only.
 //!
-//! A network reports what happened there ([`Heard`]) and carries out what it is
-//! told ([`Network`]). It knows who may talk, because its own section of the
+//! A network reports what happened there (`Heard`) and carries out what it is
+//! told (`Network`). It knows who may talk, because its own section of the
 //! configuration says so; what a message then does is not decided here.
 
 #[cfg(feature = "discord")]

@@ -1,10 +1,10 @@
 //! What a child may see and do, as a value.
 //!
 //! The value is computed from the configuration and from `access/`, never from
-//! a session's folder ([`plan`]), can be printed, and is handed to the launcher,
+//! a session's folder (`plan`), can be printed, and is handed to the launcher,
 //! which puts it up before the provider starts: bubblewrap gives it a file
-//! system of its own ([`bubblewrap`]), Landlock holds what it may open, write
-//! and reach ([`landlock`]), seccomp which system calls it may make ([`calls`]).
+//! system of its own (`bubblewrap`), Landlock holds what it may open, write
+//! and reach (`landlock`), seccomp which system calls it may make (`calls`).
 //! Nothing here starts a process; what this machine can do is asked by
 //! `process::probe`.
 
