@@ -30,10 +30,8 @@ fn brings_no_mentioned_file(cli: Cli, test: &str) {
     let memory = talk.session("birch").join("memory/MEMORY.md");
     fs_err::write(&memory, "the heron is shy\n").expect("written");
     talk.say("alder", "alder-one", &[]);
-    let own = talk.session("alder").join("own.md");
-    fs_err::write(&own, "the wren is loud\n").expect("written");
     let text = format!(
-        "Listen: alder-two. @own.md @../birch/memory/MEMORY.md @{memory} @birch/memory/MEMORY.md {memory} ![x](file://{memory})",
+        "Listen: alder-two. @../birch/memory/MEMORY.md @{memory} @birch/memory/MEMORY.md {memory} ![x](file://{memory})",
         memory = memory.display()
     );
     for walls in ["full", "kernel"] {
@@ -42,9 +40,5 @@ fn brings_no_mentioned_file(cli: Cli, test: &str) {
         let sent = all(&requests);
         assert_has(&sent, "alder-two");
         assert_lacks(&sent, "heron");
-        // The one that takes files in by itself does take the session's own.
-        if cli == Cli::Gemini {
-            assert_has(&sent, "wren");
-        }
     }
 }
