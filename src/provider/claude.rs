@@ -12,7 +12,7 @@
 mod control;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -157,6 +157,9 @@ impl Claude {
         if let Some(model) = turn.model {
             invocation.args(["--model", model]);
         }
+        if let Some(key) = walled_key(turn) {
+            invocation.env("ANTHROPIC_API_KEY", key);
+        }
         if turn.walled && turn.permission_mode == PermissionMode::BypassPermissions {
             // As root it does anything only where it is told that it is kept in.
             invocation.env("IS_SANDBOX", "1");
@@ -190,29 +193,50 @@ fn settings(turn: &Turn<'_>) -> Value {
         "autoMemoryDirectory": turn.place.memory,
         "cleanupPeriodDays": 36500,
     });
-    if let Some(helper) = api_key_helper(turn.user) {
+    if let Some(helper) = api_key_helper(turn) {
         settings["apiKeyHelper"] = helper.into();
     }
     settings
 }
 
 /// The command that prints the user's API key, where the login is one: the
-/// user's own `apiKeyHelper`, or one for the key that a Console login leaves in
-/// `.claude.json`.
-fn api_key_helper(user: &User<'_>) -> Option<String> {
-    let read = |path: &Path| -> Option<Value> { serde_json::from_slice(&(user.read)(path)?).ok() };
-    let directory = user.directory("CLAUDE_CONFIG_DIR", ".claude")?;
-    let own = read(&directory.join("settings.json"))
-        .and_then(|settings| Some(settings.get("apiKeyHelper")?.as_str()?.to_owned()));
-    let state = match user.environment.get("CLAUDE_CONFIG_DIR") {
-        Some(_) => directory.join(".claude.json"),
-        None => user.at_home(".claude.json")?,
-    };
-    own.or_else(|| {
-        let _key = read(&state)?.get("primaryApiKey")?.as_str()?;
+/// user's own `apiKeyHelper`, or one for the key that a Console login leaves.
+fn api_key_helper(turn: &Turn<'_>) -> Option<String> {
+    own_helper(turn.user).or_else(|| {
+        let (state, _) = console_key(turn.user).filter(|_| !turn.walled)?;
         let quoted = state.to_string_lossy().replace('\'', r"'\''");
         Some(format!(r#"sed -n 's/.*"primaryApiKey": *"\([^"]*\)".*/\1/p' '{quoted}'"#))
     })
+}
+
+/// The key of a Console login, for a child inside walls, which does not see the
+/// file: that holds more of the user than the key.
+fn walled_key(turn: &Turn<'_>) -> Option<String> {
+    let given = turn.user.environment.get("ANTHROPIC_API_KEY").is_some();
+    if !turn.walled || given || own_helper(turn.user).is_some() {
+        return None;
+    }
+    console_key(turn.user).map(|(_, key)| key)
+}
+
+/// The `apiKeyHelper` of the user's own settings.
+fn own_helper(user: &User<'_>) -> Option<String> {
+    let settings = read_json(user, &user.directory("CLAUDE_CONFIG_DIR", ".claude")?.join("settings.json"))?;
+    Some(settings.get("apiKeyHelper")?.as_str()?.to_owned())
+}
+
+/// The key that a Console login leaves in `.claude.json`, and that file.
+fn console_key(user: &User<'_>) -> Option<(PathBuf, String)> {
+    let state = match user.environment.get("CLAUDE_CONFIG_DIR") {
+        Some(directory) => Path::new(directory).join(".claude.json"),
+        None => user.at_home(".claude.json")?,
+    };
+    let key = read_json(user, &state)?.get("primaryApiKey")?.as_str()?.to_owned();
+    Some((state, key))
+}
+
+fn read_json(user: &User<'_>, path: &Path) -> Option<Value> {
+    serde_json::from_slice(&(user.read)(path)?).ok()
 }
 
 /// The name of the directory below `projects/` for a working directory: every
@@ -569,7 +593,14 @@ mod tests {
     fn a_console_login_is_handed_on() {
         let mut fixture = Fixture::default();
         fixture.files.insert("/h/.claude.json".into(), br#"{"primaryApiKey": "sk-1"}"#.to_vec());
-        let settings = settings(&fixture.turn(&Continuation::Fresh, "x"));
+        let mut turn = fixture.turn(&Continuation::Fresh, "x");
+        turn.walled = true;
+        assert_eq!(settings(&turn)["apiKeyHelper"], Value::Null, "its file is not seen inside walls");
+        let invocation = Claude.invocation(&turn).expect("an invocation");
+        assert_eq!(testing::env(&invocation, "ANTHROPIC_API_KEY"), Some("sk-1"));
+        turn.walled = false;
+        assert_eq!(testing::env(&Claude.invocation(&turn).expect("one"), "ANTHROPIC_API_KEY"), None);
+        let settings = settings(&turn);
         assert_eq!(settings["apiKeyHelper"], r#"sed -n 's/.*"primaryApiKey": *"\([^"]*\)".*/\1/p' '/h/.claude.json'"#);
     }
 
