@@ -142,7 +142,7 @@ impl Bench {
         if self.has("17") || self.has("18") {
             self.whole_root();
         }
-        if self.has("19") {
+        if self.has("20") {
             self.walls();
         }
         if self.has("10") {
@@ -259,7 +259,7 @@ impl Bench {
             }],
         );
         let (a, b, c) = (a.wall(), b.wall(), c.wall());
-        line("19", "Landlock and seccomp, to no walls, more ms", [a, f64::NAN, b], b - a, At::Most(2.0));
+        line("20", "Landlock and seccomp, to no walls, more ms", [a, f64::NAN, b], b - a, At::Most(2.0));
         line("", "bubblewrap too, to no walls, more ms", [a, f64::NAN, c], c - a, At::Most(12.0));
     }
 
