@@ -43,21 +43,18 @@ const TRIAL: &[&str] = &[
 /// Finds out what this machine can do.
 #[must_use]
 pub fn means(store: &Store, environment: &Environment) -> Means {
-    Means {
-        bubblewrap: bubblewrap(Some(store), environment),
-        landlock: landlock::version(),
-        seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-    }
+    found(bubblewrap(Some(store), environment))
 }
 
 /// The same, trusting no note.
 #[must_use]
 pub fn means_now(environment: &Environment) -> Means {
-    Means {
-        bubblewrap: bubblewrap(None, environment),
-        landlock: landlock::version(),
-        seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-    }
+    found(bubblewrap(None, environment))
+}
+
+/// What the kernel says of itself, beside what bubblewrap can do.
+fn found(bubblewrap: Result<PathBuf, Obstacle>) -> Means {
+    Means { bubblewrap, landlock: landlock::version(), seccomp: Path::new("/proc/sys/kernel/seccomp").exists() }
 }
 
 fn bubblewrap(store: Option<&Store>, environment: &Environment) -> Result<PathBuf, Obstacle> {
