@@ -43,6 +43,11 @@ fn two_sessions(test: &str) -> (Root, Net, Fake, super::support::fake::Running) 
                 net.command(channel, "owner", "/new");
             }
         }
+        // The last reply is on the disk before it is shown, and leaves it after.
+        until("an empty queue", || {
+            let pending = root.ok(&["pending", &format!("net-{channel}")]);
+            if pending.is_empty() { Ok(()) } else { Err(pending) }
+        });
     }
     (root, net, fake, daemon)
 }
