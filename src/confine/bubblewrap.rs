@@ -36,7 +36,7 @@ pub fn arguments(confinement: &Confinement, walls: &Walls) -> Vec<OsString> {
         arguments.add(&["--cap-drop", "ALL"]);
     }
     if has(Rule::Mounts) {
-        arguments.system();
+        arguments.system(&walls.closed);
     } else {
         arguments.add(&["--bind", "/", "/"]);
     }
@@ -78,7 +78,7 @@ impl Arguments {
     }
 
     /// The system, read-only; links of it stay links.
-    fn system(&mut self) {
+    fn system(&mut self, closed: &[PathBuf]) {
         for directory in system::DIRECTORIES.iter().map(Path::new) {
             match std::fs::read_link(directory) {
                 Ok(target) => self.mount("--symlink", &target, directory),
@@ -89,11 +89,11 @@ impl Arguments {
         for file in system::elsewhere() {
             self.mount("--ro-bind", &file, &file);
         }
-        for closed in system::closed_to_others(Path::new("/etc")) {
+        for closed in closed {
             if closed.is_dir() {
                 self.0.extend([OsString::from("--tmpfs"), closed.into()]);
             } else {
-                self.mount("--ro-bind", Path::new("/dev/null"), &closed);
+                self.mount("--ro-bind", Path::new("/dev/null"), closed);
             }
         }
     }
@@ -147,6 +147,7 @@ mod tests {
             read: vec!["/h/tool".into()],
             keep: vec!["/r/sessions/a/session.json".into()],
             hide: vec!["/r".into()],
+            closed: Vec::new(),
             scratch: Vec::new(),
             links: Vec::new(),
             home: "/r/state/homes/a/.home".into(),

@@ -129,7 +129,7 @@ fn allowed(walls: &Walls, read: BitFlags<AccessFs>, all: BitFlags<AccessFs>) -> 
             allowed.extend(walls.scratch.iter().map(|path| (path.clone(), all)));
         }
         Level::Kernel => {
-            allowed.extend(system::directories().into_iter().map(|path| (path, read)));
+            allowed.extend(system::directories(&walls.closed).into_iter().map(|path| (path, read)));
             allowed.push(("/proc".into(), read));
             allowed.push((PathBuf::from("/proc/self/exe"), read));
             for device in system::DEVICES {

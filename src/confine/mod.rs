@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use limits::{Excess, Limits};
 pub use means::{Means, Obstacle};
 pub use plan::{ConfineError, Inputs, plan};
+pub use system::Closed;
 
 /// What a child may see and do, and how much of the machine it may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ pub struct Walls {
     pub keep: Vec<PathBuf>,
     /// What lies below `write` or `read` and is not seen. Only at [`Level::Full`].
     pub hide: Vec<PathBuf>,
+    /// What of `/etc` is not seen: what only root may read, where root runs this.
+    pub closed: Vec<PathBuf>,
     /// Directories that are empty, and that it may fill for itself.
     pub scratch: Vec<PathBuf>,
     /// Symbolic links that lead to the program, each with where it points.
@@ -285,6 +288,7 @@ mod tests {
             read: vec!["/opt/x".into()],
             keep: vec!["/r/sessions/a/session.json".into()],
             hide: Vec::new(),
+            closed: vec!["/etc/shadow".into()],
             scratch: vec!["/h/.claude".into()],
             links: vec![("/h/bin/x".into(), "../x".into())],
             home: "/r/state/homes/a/.home".into(),

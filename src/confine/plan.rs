@@ -14,7 +14,7 @@ use crate::provider::{Options, Provider, User};
 use crate::session::{PermissionMode, Store};
 
 use super::system::{self, Installation};
-use super::{Confinement, Level, Limits, Means, Network, Obstacle, Walls};
+use super::{Closed, Confinement, Level, Limits, Means, Network, Obstacle, Walls};
 
 /// The name, beside the providers' homes, of a session's home directory.
 const HOME: &str = ".home";
@@ -56,8 +56,10 @@ pub struct Inputs<'a> {
     pub permission_mode: PermissionMode,
     /// Whether a person decides about what it may not.
     pub asks: bool,
-    /// What this machine can do.
-    pub means: &'a Means,
+    /// What this machine can do; asked only where there are to be walls.
+    pub means: &'a dyn Fn() -> &'a Means,
+    /// What of the system this user alone may read.
+    pub closed: &'a Closed,
     /// The control group in which each turn gets one of its own.
     pub group: Option<&'a Path>,
 }
@@ -94,21 +96,24 @@ pub enum ConfineError {
 /// than the walls need.
 pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     let homes = inputs.store.homes_path(inputs.folder);
+    if inputs.config.walls == WallsMode::Off {
+        return Ok(without_walls(inputs));
+    }
+    let means = (inputs.means)();
     let level = match inputs.config.walls {
-        WallsMode::Off => return Ok(without_walls(inputs)),
-        WallsMode::Full => {
-            refuse("full", inputs.means.against_full())?;
-            let bubblewrap = inputs.means.bubblewrap.clone();
-            Level::Full { bubblewrap: bubblewrap.map_err(|obstacle| ConfineError::Means { level: "full", obstacle })? }
-        }
         WallsMode::Kernel => {
-            refuse("kernel", inputs.means.against_kernel())?;
+            refuse("kernel", means.against_kernel())?;
             Level::Kernel
+        }
+        _ => {
+            refuse("full", means.against_full())?;
+            let bubblewrap = means.bubblewrap.clone();
+            Level::Full { bubblewrap: bubblewrap.map_err(|obstacle| ConfineError::Means { level: "full", obstacle })? }
         }
     };
     let network = network(inputs);
     if matches!(network, Network::Ports(_)) {
-        refuse(level.name(), inputs.means.against_ports())?;
+        refuse(level.name(), means.against_ports())?;
     }
     let mut found =
         Found { inputs, read: BTreeSet::new(), write: BTreeSet::new(), hide: BTreeSet::new(), level: &level };
@@ -134,9 +139,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     let write: Vec<PathBuf> = write.into_iter().collect();
     installation.settle(&read.iter().chain(&write).cloned().collect::<Vec<_>>());
     let walls = Walls {
-        landlock: inputs.means.landlock,
+        landlock: means.landlock,
         keep: control_files(inputs.session),
         hide: hide.into_iter().collect(),
+        closed: inputs.closed.now(),
         scratch,
         links: installation.links.into_iter().collect(),
         home: homes.join(HOME),
@@ -237,15 +243,15 @@ fn ports_in(text: &str) -> Vec<u16> {
 }
 
 /// What is let in, while it is collected.
-struct Found<'a> {
-    inputs: &'a Inputs<'a>,
+struct Found<'a, 'b> {
+    inputs: &'a Inputs<'b>,
     read: BTreeSet<PathBuf>,
     write: BTreeSet<PathBuf>,
     hide: BTreeSet<PathBuf>,
     level: &'a Level,
 }
 
-impl Found<'_> {
+impl Found<'_, '_> {
     /// Lets a directory or file in, unless that would open Denizen's own.
     fn let_in(&mut self, path: PathBuf, access: Access) -> Result<(), ConfineError> {
         let root = self.inputs.store.root();

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The directories of the system, as far as they are directories of their own:
 /// where `/bin` is a link to `usr/bin`, the link is remade.
@@ -31,6 +34,10 @@ pub const DEVICES: &[&str] =
 /// Files of `/etc` that are often links to somewhere else.
 const LINKED: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf"];
 
+/// How long what was found closed in `/etc` holds where no directory of it has
+/// changed: a file that was open to all can be closed without that.
+const FRESH: Duration = Duration::from_secs(60);
+
 /// Whether a path lies in a directory of the system.
 #[must_use]
 pub fn holds(path: &Path) -> bool {
@@ -38,15 +45,14 @@ pub fn holds(path: &Path) -> bool {
 }
 
 /// Everything of the system that may be read, where only whole directories can
-/// be allowed: of `/etc`, what root alone may read is left out for root too.
+/// be allowed: of `/etc`, what is `closed` is left out.
 #[must_use]
-pub fn directories() -> Vec<PathBuf> {
+pub fn directories(closed: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
     found.extend(elsewhere());
-    let closed = closed_to_others(Path::new("/etc"));
     if !closed.is_empty() {
         found.retain(|path| path != Path::new("/etc"));
-        open_below(Path::new("/etc"), &closed, &mut found);
+        open_below(Path::new("/etc"), closed, &mut found);
     }
     found
 }
@@ -57,31 +63,79 @@ pub fn elsewhere() -> Vec<PathBuf> {
     LINKED.iter().filter_map(|path| std::fs::canonicalize(path).ok()).filter(|path| !holds(path)).collect()
 }
 
-/// What lies in a directory, however deep, and only its owner may read, where
-/// that is who runs this: for everybody else the kernel sees to it.
-#[must_use]
-pub fn closed_to_others(directory: &Path) -> Vec<PathBuf> {
-    if !rustix::process::geteuid().is_root() {
-        return Vec::new();
+/// What of `/etc` only its owner may read, where that is who runs this, root:
+/// for everybody else the kernel sees to it. Looking takes some milliseconds, so
+/// what was found is kept while no directory changes, and for at most a minute.
+#[derive(Debug, Default)]
+pub struct Closed(Mutex<Option<Looked>>);
+
+/// What was found, and when.
+#[derive(Debug)]
+struct Looked {
+    at: Instant,
+    /// Every directory that was looked into, with the time of its last change.
+    directories: Vec<(PathBuf, Changed)>,
+    closed: Vec<PathBuf>,
+}
+
+/// When a file was changed, by its content or by its mode.
+type Changed = (i64, i64);
+
+fn changed(metadata: &Metadata) -> Changed {
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+impl Closed {
+    /// What is closed now.
+    #[must_use]
+    pub fn now(&self) -> Vec<PathBuf> {
+        if !rustix::process::geteuid().is_root() {
+            return Vec::new();
+        }
+        self.below(Path::new("/etc"))
     }
-    let mut closed = Vec::new();
-    let mut look_at = vec![directory.to_owned()];
-    while let Some(directory) = look_at.pop() {
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            // What a link leads to has a place of its own.
-            if metadata.is_symlink() {
-                continue;
-            }
-            let wanted = if metadata.is_dir() { 0o005 } else { 0o004 };
-            if metadata.mode() & wanted != wanted {
-                closed.push(entry.path());
-            } else if metadata.is_dir() {
-                look_at.push(entry.path());
+
+    fn below(&self, directory: &Path) -> Vec<PathBuf> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.as_ref().is_some_and(Looked::holds) {
+            *kept = Some(Looked::at(directory));
+        }
+        kept.as_ref().map(|looked| looked.closed.clone()).unwrap_or_default()
+    }
+}
+
+impl Looked {
+    fn holds(&self) -> bool {
+        let same = |(path, then): &(PathBuf, Changed)| {
+            std::fs::symlink_metadata(path).is_ok_and(|metadata| changed(&metadata) == *then)
+        };
+        self.at.elapsed() < FRESH && self.directories.iter().all(same)
+    }
+
+    fn at(directory: &Path) -> Self {
+        let mut looked = Self { at: Instant::now(), directories: Vec::new(), closed: Vec::new() };
+        let mut look_at: Vec<PathBuf> = vec![directory.to_owned()];
+        while let Some(directory) = look_at.pop() {
+            // Before it is read, so that a change while it is read is seen next time.
+            let Ok(metadata) = std::fs::symlink_metadata(&directory) else { continue };
+            let entries = std::fs::read_dir(&directory);
+            looked.directories.push((directory, changed(&metadata)));
+            for entry in entries.into_iter().flatten().flatten() {
+                let Ok(metadata) = entry.metadata() else { continue };
+                // What a link leads to has a place of its own.
+                if metadata.is_symlink() {
+                    continue;
+                }
+                let wanted = if metadata.is_dir() { 0o005 } else { 0o004 };
+                if metadata.mode() & wanted != wanted {
+                    looked.closed.push(entry.path());
+                } else if metadata.is_dir() {
+                    look_at.push(entry.path());
+                }
             }
         }
+        looked
     }
-    closed
 }
 
 /// Adds what lies in a directory and is not closed: whole where that holds for
@@ -213,10 +267,6 @@ mod tests {
     #[test]
     fn what_only_root_may_read_is_left_out_however_deep_it_lies() {
         use std::os::unix::fs::PermissionsExt;
-        if !rustix::process::geteuid().is_root() {
-            println!("did not run: it takes root");
-            return;
-        }
         let dir = tempfile::tempdir().expect("a directory");
         let dir = std::fs::canonicalize(dir.path()).expect("its path");
         let make = |name: &str, mode: u32| {
@@ -229,12 +279,18 @@ mod tests {
         let secret = make("a/b/c/d/secret", 0o600);
         let open = [make("a/b/c/open", 0o644), make("plain/open", 0o644)];
         std::os::unix::fs::symlink(&secret, dir.join("link")).expect("a link");
-        let closed = closed_to_others(&dir);
-        assert_eq!(closed, [secret]);
+        let looks = Closed::default();
+        let closed = looks.below(&dir);
+        assert_eq!(closed, std::slice::from_ref(&secret));
         let mut found = Vec::new();
         open_below(&dir, &closed, &mut found);
         found.sort();
         assert_eq!(found, [open[0].clone(), dir.join("plain")]);
+        // What comes later, in however deep a directory, is seen too.
+        let later = make("a/b/later", 0o600);
+        let mut closed = looks.below(&dir);
+        closed.sort();
+        assert_eq!(closed, [secret, later]);
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Walls {
             ("only reads", &self.keep),
             ("reads", &self.read),
             ("hidden", &self.hide),
+            ("hidden", &self.closed),
         ] {
             lines.extend(paths.iter().map(|path| (name, path.display().to_string())));
         }

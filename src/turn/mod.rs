@@ -24,7 +24,7 @@ pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 
 use crate::config::{Config, Environment};
-use crate::confine::{ConfineError, Excess, Means};
+use crate::confine::{Closed, ConfineError, Excess, Means};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
@@ -49,6 +49,8 @@ pub struct Setup {
     pub unattended: bool,
     /// What this machine can hold walls with, once that was found out.
     pub means: Arc<OnceLock<Means>>,
+    /// What of the system this user alone may read.
+    pub closed: Arc<Closed>,
     /// The control group in which each turn gets one of its own, where there is one.
     pub group: Option<PathBuf>,
 }
@@ -57,7 +59,16 @@ impl Setup {
     /// For somebody who sits there.
     #[must_use]
     pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
-        Self { config, environment, home, launcher, unattended: false, means: Arc::default(), group: None }
+        Self {
+            config,
+            environment,
+            home,
+            launcher,
+            unattended: false,
+            means: Arc::default(),
+            closed: Arc::default(),
+            group: None,
+        }
     }
 
     /// For a service: walls that cannot be had are an error.

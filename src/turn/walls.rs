@@ -45,7 +45,7 @@ pub fn confinement(
     chosen: &Chosen,
     asks: bool,
 ) -> Result<(Confinement, Option<String>), ConfineError> {
-    let means = setup.means.get_or_init(|| process::probe::means(subject.store, &setup.environment));
+    let means = || setup.means.get_or_init(|| process::probe::means(subject.store, &setup.environment));
     let inputs = Inputs {
         config: &setup.config,
         store: subject.store,
@@ -59,7 +59,8 @@ pub fn confinement(
         program: &chosen.program,
         permission_mode: chosen.permission_mode,
         asks,
-        means,
+        means: &means,
+        closed: &setup.closed,
         group: setup.group.as_deref(),
     };
     match confine::plan(&inputs) {
