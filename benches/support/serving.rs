@@ -173,7 +173,7 @@ impl Network for Spoken {
             files: 10,
             pace: Duration::from_millis(1200),
             typing: Duration::from_secs(8),
-            nonces: true,
+            nonces: Some(Duration::from_secs(60)),
         }
     }
 

@@ -66,9 +66,12 @@ pub(super) enum HttpError {
     /// The request cannot be made.
     #[error("`{0}` cannot be asked")]
     Request(String),
-    /// The server was not reached, or went away.
-    #[error("{host} did not answer: {reason}")]
+    /// The server was not reached, so it was asked nothing.
+    #[error("{host} was not reached: {reason}")]
     Unreachable { host: String, reason: String },
+    /// The server went away before its answer was there.
+    #[error("{host} did not answer: {reason}")]
+    Lost { host: String, reason: String },
     /// It took too long.
     #[error("{0} did not answer in time")]
     Slow(String),
@@ -144,15 +147,17 @@ impl Http {
         };
         let request = request.body(body).map_err(|_| HttpError::Request(host.clone()))?;
         let sent = self.client.request(request).await;
-        sent.map_err(|error| HttpError::Unreachable { host, reason: with_causes(&error) })
+        sent.map_err(|error| match error.is_connect() {
+            true => HttpError::Unreachable { host, reason: with_causes(&error) },
+            false => HttpError::Lost { host, reason: with_causes(&error) },
+        })
     }
 }
 
 async fn read(mut body: Incoming, host: &str, most: usize) -> Result<Bytes, HttpError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| HttpError::Unreachable { host: host.to_owned(), reason: with_causes(&error) })?;
+        let frame = frame.map_err(|error| HttpError::Lost { host: host.to_owned(), reason: with_causes(&error) })?;
         let Ok(bytes) = frame.into_data() else { continue };
         if whole.len() + bytes.len() > most {
             return Err(HttpError::TooLong(host.to_owned()));

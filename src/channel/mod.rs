@@ -28,7 +28,7 @@ pub use heard::{
     Accepted, Attachment, Fetch, FetchError, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Standing,
     Stranger,
 };
-pub use network::{Answer, BoxFuture, Button, ButtonStyle, Limits, Network, Post, PostedId, SendError, Upload};
+pub use network::{Answer, BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError, Upload};
 pub use section::{COMMON_KEYS, ChannelError, Common, SectionContext, unknown_key};
 
 use crate::config::Secret;

@@ -10,14 +10,18 @@ use crate::session::Address;
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// What stands before a message that may be there already.
+pub const DOUBT: &str = "(perhaps a second time) ";
+
 /// A network as it is spoken to. Every call keeps to the network's rate limits
 /// by itself: it waits rather than fails, for at most some seconds.
 pub trait Network: Send + Sync {
     /// What fits.
     fn limits(&self) -> Limits;
 
-    /// Cuts a text into pieces that each fit one message. Code blocks are closed
-    /// and opened again, and no character is cut. Empty for an empty text.
+    /// Cuts a text into pieces that each fit one message, behind [`DOUBT`] too.
+    /// Code blocks are closed and opened again, and no character is cut. Empty
+    /// for an empty text.
     fn split(&self, text: &str) -> Vec<String>;
 
     /// Shows text that is nobody's to write in, such as a command, as it is:
@@ -54,9 +58,9 @@ pub struct Limits {
     pub pace: Duration,
     /// How often it has to be said that an answer is being written.
     pub typing: Duration,
-    /// Whether a post with a nonce that was posted already gives the message
-    /// that is there, instead of a second one.
-    pub nonces: bool,
+    /// For how long a post with a nonce that was posted already gives the message
+    /// that is there, instead of a second one. `None` where it may give a second.
+    pub nonces: Option<Duration>,
 }
 
 /// A message to post.
@@ -124,6 +128,9 @@ pub enum SendError {
     /// It was not said; whether it ever can is not known.
     #[error("{0}")]
     Failed(String),
+    /// It may have been said: the answer is lost.
+    #[error("{0}")]
+    Unsure(String),
 }
 
 /// How to answer a command or a button.

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::lane::LaneState;
 use super::now::{Shared, Spoken, blocking};
 use super::render;
-use crate::channel::{Post, PostedId, SendError};
+use crate::channel::{DOUBT, Network, Post, PostedId, SendError};
 use crate::control::Unrecorded;
 use crate::session::{Address, Entry, Note, Queue, SessionError};
 
@@ -61,12 +62,13 @@ pub(super) enum NotPosted {
 }
 
 /// Posts something, and again while the network is down. `edit` is a message
-/// that becomes it.
+/// that becomes it; `since` is when it may have been posted already.
 pub(super) async fn post(
     shared: &Shared,
     to: &Address,
     post: &Post,
     edit: Option<&PostedId>,
+    mut since: Option<Timestamp>,
 ) -> Result<PostedId, NotPosted> {
     let mut pause = Duration::from_secs(1);
     let mut refused = 0;
@@ -86,19 +88,25 @@ pub(super) async fn post(
         };
         let posted = match edit {
             Some(id) => network.edit(to, id, post).await.map(|()| id.clone()),
-            None => network.post(to, post).await,
+            None => match since.is_some_and(|since| !is_known(&*network, since)) {
+                true => network.post(to, &doubtful(post)).await,
+                false => network.post(to, post).await,
+            },
         };
         let wait = match posted {
             Ok(id) => return Ok(id),
             // What was to become it may be deleted, or too old.
-            Err(SendError::Gone(_) | SendError::Failed(_)) if edit.is_some() => {
+            Err(SendError::Gone(_) | SendError::Failed(_) | SendError::Unsure(_)) if edit.is_some() => {
                 edit = None;
                 continue;
             }
             Err(SendError::Gone(reason)) => return Err(NotPosted::Gone(reason)),
             Err(SendError::Later(wait)) => wait.max(Duration::from_millis(100)),
-            Err(SendError::Failed(reason)) => {
-                tracing::warn!(network = to.network, "a message could not be posted: {reason}");
+            Err(error @ (SendError::Failed(_) | SendError::Unsure(_))) => {
+                if let SendError::Unsure(_) = error {
+                    since.get_or_insert_with(Timestamp::now);
+                }
+                tracing::warn!(network = to.network, "a message could not be posted: {error}");
                 refused += u32::from(connected);
                 if refused >= TRIES {
                     return Err(NotPosted::Later);
@@ -114,14 +122,27 @@ pub(super) async fn post(
     }
 }
 
+/// Whether the network still knows the nonce of what may have been posted then,
+/// and so does not show it twice.
+fn is_known(network: &dyn Network, since: Timestamp) -> bool {
+    let ago = Timestamp::now().duration_since(since).unsigned_abs();
+    network.limits().nonces.is_some_and(|kept| ago < kept)
+}
+
+/// The same post, saying that it may be there already.
+fn doubtful(post: &Post) -> Post {
+    Post { text: format!("{DOUBT}{}", post.text), ..post.clone() }
+}
+
 /// Says something that nothing depends on, beside everything else.
 pub(super) fn say(shared: &Shared, to: &Address, text: String, nonce: Option<String>) {
     let (shared, to) = (shared.clone(), to.clone());
     tokio::spawn(async move {
         let Some(spoken) = shared.network(&to.network) else { return };
-        for text in spoken.network.split(&text) {
-            let message = Post { text, nonce: nonce.clone(), reply: true, ..Post::default() };
-            if let Err(NotPosted::Gone(reason)) = post(&shared, &to, &message, None).await {
+        for (at, text) in spoken.network.split(&text).into_iter().enumerate() {
+            let nonce = nonce.as_ref().map(|whole| self::nonce(&[whole, &at.to_string()]));
+            let message = Post { text, nonce, reply: at == 0, ..Post::default() };
+            if let Err(NotPosted::Gone(reason)) = post(&shared, &to, &message, None, None).await {
                 tracing::warn!(network = to.network, "nobody could be told: {reason}");
                 return;
             }
@@ -153,14 +174,11 @@ pub(super) async fn reply(shared: &Shared, state: &Arc<LaneState>, number: u64, 
     };
     let Prepared { to, entry, posts } = prepared;
     let count = posts.len();
-    let honours = shared.network(&to.address.network).is_some_and(|spoken| spoken.network.limits().nonces);
     for (at, mut piece) in posts.into_iter().enumerate().skip(entry.posted) {
         piece.nonce = Some(to.nonce(&at.to_string()));
         let shown = entry.shown.clone().filter(|_| at == 0 && piece.files.is_empty()).map(PostedId);
-        if again && at == entry.posted && shown.is_none() && !honours {
-            piece.text.insert_str(0, "(perhaps a second time) ");
-        }
-        match post(shared, &to.address, &piece, shown.as_ref()).await {
+        let since = entry.answered.filter(|_| again && at == entry.posted);
+        match post(shared, &to.address, &piece, shown.as_ref(), since).await {
             Ok(_) => note(shared, state, number, Note::Posted(at + 1)).await,
             Err(NotPosted::Gone(reason)) => {
                 tracing::warn!(
@@ -225,10 +243,13 @@ pub(super) async fn told(shared: &Shared, state: &Arc<LaneState>, to: &Sent, tex
     let pieces = spoken.network.split(text);
     let last = pieces.len().saturating_sub(1);
     for (at, text) in pieces.into_iter().enumerate() {
-        let buttons = if retry && at == last { vec![render::retry_button(to.number)] } else { Vec::new() };
+        let buttons = match retry && at == last {
+            true => vec![render::retry_button(to.number), render::dismiss_button(to.number)],
+            false => Vec::new(),
+        };
         let nonce = Some(to.nonce(&format!("told {at}")));
         let piece = Post { text, buttons, nonce, reply: at == 0, ..Post::default() };
-        match post(shared, &to.address, &piece, shown.take().as_ref()).await {
+        match post(shared, &to.address, &piece, shown.take().as_ref(), None).await {
             Ok(_) => {}
             Err(NotPosted::Gone(reason)) => {
                 tracing::warn!(session = state.folder, "nobody could be told: {reason}");

@@ -100,16 +100,25 @@ pub(super) async fn show(shared: &Shared, state: &Arc<LaneState>, to: &Sent, mut
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     typing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let began = Instant::now();
+    // Of this attempt alone: one that is sent again is shown in a message of its own.
+    let nonce = to.nonce(&format!("shown {}", jiff::Timestamp::now().as_microsecond()));
     let mut posted: Option<PostedId> = None;
     let mut shown = String::new();
     let mut silent = false;
+    // A post whose answer was lost.
+    let mut lost: Option<Post> = None;
     loop {
         // Whatever is begun here is finished, so that nothing of it can come
         // after the reply.
         tokio::select! {
             biased;
-            changed = over(&mut draft) => {
-                let () = changed;
+            () = over(&mut draft) => {
+                // The same nonce gives the message that is there already.
+                if let (None, Some(lost)) = (&posted, lost)
+                    && let Ok(id) = network.post(&to.address, &lost).await
+                {
+                    deliver::note(shared, state, to.number, Note::Shown(id.0)).await;
+                }
                 return;
             }
             _ = typing.tick() => {
@@ -131,7 +140,7 @@ pub(super) async fn show(shared: &Shared, state: &Arc<LaneState>, to: &Sent, mut
                 let post = Post {
                     text: body.clone(),
                     buttons: vec![render::stop_button(to.number)],
-                    nonce: Some(to.nonce("shown")),
+                    nonce: Some(nonce.clone()),
                     reply: true,
                     ..Post::default()
                 };
@@ -151,6 +160,15 @@ pub(super) async fn show(shared: &Shared, state: &Arc<LaneState>, to: &Sent, mut
                     Err(SendError::Gone(_)) => silent = true,
                     Err(SendError::Later(wait)) => pace.reset_after(wait.max(limits.pace)),
                     Err(SendError::Failed(reason)) => tracing::debug!("progress could not be shown: {reason}"),
+                    Err(SendError::Unsure(reason)) => {
+                        tracing::debug!("whether progress is shown is not known: {reason}");
+                        if posted.is_none() && limits.nonces.is_some() {
+                            lost = Some(post);
+                        } else if posted.is_none() {
+                            // Each try could show another.
+                            silent = true;
+                        }
+                    }
                 }
             }
         }

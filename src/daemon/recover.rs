@@ -92,13 +92,13 @@ fn left(shared: &Shared, control: &Control, state: &LaneState) -> Result<Vec<Wor
             continue;
         }
         let recorded = match &workspace {
-            Some(workspace) if entry.started && !entry.answered => workspace.recorded(place.number)?.is_some(),
+            Some(workspace) if entry.started && entry.answered.is_none() => workspace.recorded(place.number)?.is_some(),
             _ => false,
         };
         if recorded {
             queue.note(place.number, &Note::Answered(crate::session::now()))?;
         }
-        if recorded || entry.answered {
+        if recorded || entry.answered.is_some() {
             works.push(Work::Deliver(place.number));
         } else if !entry.started {
             works.extend(control.take_over(&state.key, place.number)?.map(|held| Work::Turn(Box::new(held))));

@@ -138,7 +138,9 @@ async fn tell_interrupted(shared: &Shared, state: &Arc<LaneState>, number: u64) 
         blocking(move || Queue::open(&store, &folder)?.entry(number)).await
     };
     let Ok(entry) = entry else { return };
-    let (Some(address), false, false) = (entry.message.reply.clone(), entry.told, entry.answered) else { return };
+    let (Some(address), false, false) = (entry.message.reply.clone(), entry.told, entry.answered.is_some()) else {
+        return;
+    };
     let owner = entry.message.session.map_or_else(|| state.key.to_string(), |uuid| uuid.to_string());
     let to = Sent { address, owner, number };
     if deliver::told(shared, state, &to, words::INTERRUPTED, true).await {

@@ -138,8 +138,8 @@ pub struct Entry {
     pub ids: Vec<String>,
     /// Whether its turn began.
     pub started: bool,
-    /// Whether its turn is recorded.
-    pub answered: bool,
+    /// When its turn was recorded, if it is.
+    pub answered: Option<Timestamp>,
     /// How many pieces of its reply were posted.
     pub posted: usize,
     /// The message that shows how far its turn has come.
@@ -151,20 +151,23 @@ pub struct Entry {
 impl Entry {
     fn of(message: Message) -> Self {
         let ids = message.id.iter().cloned().collect();
-        Self { message, ids, started: false, answered: false, posted: 0, shown: None, told: false }
+        Self { message, ids, started: false, answered: None, posted: 0, shown: None, told: false }
     }
 
     fn note(&mut self, note: Note) {
         match note {
             // One that is sent again begins again.
-            Note::Started(_) => (self.started, self.answered, self.posted, self.told) = (true, false, 0, false),
+            Note::Started(_) => {
+                self.started = true;
+                (self.answered, self.posted, self.shown, self.told) = (None, 0, None, false);
+            }
             Note::More(more) => {
                 self.ids.extend(more.id.clone());
                 self.message.add(more);
             }
             Note::Reply(address) => self.message.reply = Some(address),
             Note::Shown(id) => self.shown = Some(id),
-            Note::Answered(_) => self.answered = true,
+            Note::Answered(at) => self.answered = Some(at),
             Note::Posted(count) => self.posted = count,
             Note::Told(_) => self.told = true,
         }
@@ -417,7 +420,7 @@ impl Queue {
     /// Where the queue cannot be read, or the note not written.
     pub fn settle(&self, number: u64) -> Result<(), SessionError> {
         match self.entry(number) {
-            Ok(entry) if entry.answered => Ok(()),
+            Ok(entry) if entry.answered.is_some() => Ok(()),
             Ok(entry) if entry.message.reply.is_some() => {
                 self.note(number, &Note::Answered(super::now()))?;
                 Ok(())
@@ -438,7 +441,7 @@ impl Queue {
             .filter_map(|place| match self.read(&place.name) {
                 Ok(entry) => {
                     let state = match (entry.started, place.alive) {
-                        _ if entry.answered => PendingState::Answered,
+                        _ if entry.answered.is_some() => PendingState::Answered,
                         (false, true) => PendingState::Waiting,
                         (true, true) => PendingState::Running,
                         (false, false) => PendingState::Left,

@@ -2,13 +2,15 @@
 //! nothing is answered twice, and what was interrupted says so.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::support::fake::{Fake, until};
 use super::support::net::{Act, Net, end};
-use super::support::root::{Root, full};
+use super::support::root::{Root, amount, full};
 
 const INTERRUPTED: &str = "⚠ This was interrupted by a restart";
 
@@ -84,6 +86,36 @@ fn an_interrupted_turn_is_labelled_once_and_what_waited_goes_on() {
 }
 
 #[test]
+fn what_was_interrupted_can_be_dismissed() {
+    let root = Root::new("daemon_crash::dismissed");
+    let net = Net::new(&root);
+    let fake = Fake::with_config(&root, "say \"$message\"; gate; echo done", &net.section());
+    let pending = |key: &str| root.ok(&["pending", key]);
+    let mut daemon = net.serve(&root);
+    for (at, channel) in ["a", "b", "c"].into_iter().enumerate() {
+        net.say(channel, "ann", &format!("to {channel}"));
+        fake.wait_for(at + 1);
+    }
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    daemon = net.serve(&root);
+    let label = net.until_shown("a", |shown| shown.text.starts_with(INTERRUPTED));
+    net.until_shown("b", |shown| shown.text.starts_with(INTERRUPTED));
+    net.until_shown("c", |shown| shown.text.starts_with(INTERRUPTED));
+    assert!(net.press("b", "ann", &label, "Dismiss").text.contains("nothing to dismiss"));
+    assert_eq!(net.press("a", "ann", &label, "Dismiss").text, "Dismissed: to a");
+    assert!(net.press("a", "ann", &label, "Retry").text.contains("not sent again"));
+    assert_eq!(net.command("b", "ann", "/pending dismiss").text, "Dismissed: to b");
+    let told = root.ok(&["pending", "net-c", "--dismiss"]);
+    assert!(told.starts_with("dismissed") && told.contains("to c"), "{told}");
+    for key in ["net-a", "net-b", "net-c"] {
+        assert_eq!(pending(key), "", "{key}");
+    }
+    end(daemon);
+    assert_eq!(fake.said().len(), 3);
+}
+
+#[test]
 fn a_reply_that_could_not_be_delivered_is_delivered_after_the_restart() {
     let root = Root::new("daemon_crash::undelivered");
     let net = Net::new(&root);
@@ -117,6 +149,37 @@ fn a_reply_that_could_not_be_delivered_is_delivered_after_the_restart() {
     let words = net.texts("a").concat();
     assert_eq!(words.split_whitespace().filter(|word| *word == "150").count(), 1, "{words}");
     assert_eq!(fake.said(), ["begin hello", "begin from a terminal"]);
+}
+
+#[test]
+fn a_post_whose_answer_was_lost_is_there_once_or_says_so() {
+    let root = Root::new("daemon_crash::lost");
+    let net = Net::new(&root);
+    let script = "case $message in *slow) sleep 0.3; esac; echo \"you said $message\"";
+    let _fake = Fake::with_config(&root, script, &net.section());
+    let daemon = net.serve(&root);
+    let quiet = || {
+        until("an empty queue", || {
+            let pending = root.ok(&["pending", "net-a"]);
+            if pending.is_empty() { Ok(()) } else { Err(pending) }
+        });
+    };
+    for (text, post) in [("1", "reply"), ("2 slow", "progress")] {
+        net.lose_the_answer_to(post);
+        net.say("a", "ann", text);
+        net.until_says("a", &format!("you said {text}"));
+        quiet();
+    }
+    assert_eq!(net.texts("a"), ["you said 1", "you said 2 slow"]);
+    net.without_nonces();
+    // Whether progress is shown is then not known, so the reply is a message of its own.
+    net.lose_the_answer_to("progress");
+    net.lose_the_answer_to("reply");
+    net.say("b", "ann", "3");
+    net.until_says("b", "(perhaps a second time) you said 3");
+    end(daemon);
+    let told: Vec<String> = net.texts("b").into_iter().filter(|text| !text.ends_with('…')).collect();
+    assert_eq!(told, ["you said 3", "(perhaps a second time) you said 3"]);
 }
 
 #[test]
@@ -172,16 +235,48 @@ fn a_message_for_a_session_that_was_moved_is_not_given_to_whoever_took_its_name(
 
 #[test]
 fn kills_under_load_lose_nothing_and_repeat_nothing() {
-    kills("daemon_crash::kills", true, if full() { 10_000 } else { 25 });
+    if full() {
+        batches("daemon_crash::kills", true, 100);
+    } else {
+        kills("daemon_crash::kills", true, amount(8, 25, 25), 0);
+    }
 }
 
 #[test]
 fn without_nonces_at_most_a_labelled_piece_is_repeated() {
-    kills("daemon_crash::kills_without_nonces", false, if full() { 1_000 } else { 12 });
+    if full() {
+        batches("daemon_crash::kills_without_nonces", false, 10);
+    } else {
+        kills("daemon_crash::kills_without_nonces", false, amount(4, 12, 12), 0);
+    }
 }
 
-/// Kills the daemon at random moments while twenty channels talk.
-fn kills(test: &str, nonces: bool, rounds: usize) {
+/// So many times a hundred kills, each hundred with a root of its own, some side by side.
+fn batches(test: &str, nonces: bool, count: u64) {
+    let next = AtomicU64::new(0);
+    let totals = Mutex::new((0, 0, 0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let batch = next.fetch_add(1, Ordering::Relaxed);
+                    if batch >= count {
+                        return;
+                    }
+                    let (said, answered, labelled) = kills(&format!("{test}_{batch}"), nonces, 100, batch);
+                    let mut totals = totals.lock().expect("no panic");
+                    *totals = (totals.0 + said, totals.1 + answered, totals.2 + labelled);
+                }
+            });
+        }
+    });
+    let (said, answered, labelled) = totals.into_inner().expect("no panic");
+    println!("{} kills, {said} messages: {answered} answered, {labelled} interrupted", count * 100);
+}
+
+/// Kills the daemon at random moments while twenty channels talk. Returns how many
+/// messages there were, how many were answered, and how many labelled.
+fn kills(test: &str, nonces: bool, rounds: usize, seed: u64) -> (usize, usize, usize) {
     let root = Root::new(test);
     let net = Net::new(&root);
     if !nonces {
@@ -191,7 +286,7 @@ fn kills(test: &str, nonces: bool, rounds: usize) {
     let script = "say \"$message\"; case $message in *7) sleep 0.05 ;; esac; echo \"you said $message\"";
     let fake = Fake::with_config(&root, script, &config);
     let mut said: BTreeMap<String, (String, String)> = BTreeMap::new();
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = 0x2545_f491_4f6c_dd1d_u64.wrapping_add(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut next = move |below: u64| {
         random ^= random << 13;
         random ^= random >> 7;
@@ -248,6 +343,7 @@ fn kills(test: &str, nonces: bool, rounds: usize) {
         assert!(asked.iter().filter(|said| *said == text).count() <= 1, "{text} was asked twice");
     }
     assert!(answered > said.len() / 4, "only {answered} of {} were answered", said.len());
+    (said.len(), answered, labelled)
 }
 
 /// How many messages of a channel are said to be interrupted.

@@ -98,7 +98,7 @@ fn what_is_posted_twice_with_a_nonce_is_there_once() {
     scene.discord.fail(Failure { request: lost, status: 502, headers: vec![], body: String::new(), after: true });
     let other = Post { nonce: Some("abc124".to_owned()), ..text("lost on the way") };
     let failed = bot.run(bot.network.post(&to, &other)).expect_err("the answer was lost");
-    assert!(matches!(failed, SendError::Failed(_)), "{failed:?}");
+    assert!(matches!(failed, SendError::Unsure(_)), "{failed:?}");
     bot.run(bot.network.post(&to, &other)).expect("posted");
     assert_eq!(bot.run(bot.network.post(&to, &post)), Ok(first));
     let texts: Vec<String> = scene.discord.posted(scene.channel).into_iter().map(|posted| posted.text).collect();

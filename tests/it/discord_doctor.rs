@@ -46,7 +46,7 @@ fn each_thing_that_can_be_wrong_is_said_with_the_remedy() {
     root.write_config(&section("token = \"wrong\"", &api));
     has(&findings(&root), "bad", "Discord refuses the token", "Reset Token");
     root.write_config(&section("token = \"x\"", "http://127.0.0.1:9"));
-    has(&findings(&root), "bad", "did not answer", "is 127.0.0.1 reachable from here?");
+    has(&findings(&root), "bad", "was not reached", "is 127.0.0.1 reachable from here?");
 
     let token = format!("token = \"{TOKEN}\"");
     root.write_config(&section(&token, &api));

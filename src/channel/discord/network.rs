@@ -13,7 +13,7 @@ use super::rest::{Api, ApiError, Body, id_of};
 use super::route;
 use super::wire::Id;
 use crate::channel::text::{split, verbatim};
-use crate::channel::{BoxFuture, Button, ButtonStyle, Limits, Network, Post, PostedId, SendError};
+use crate::channel::{BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError};
 use crate::session::Address;
 
 /// The longest message, in UTF-16 units.
@@ -21,6 +21,10 @@ pub(super) const MOST_TEXT: usize = 2000;
 
 /// The largest file that a bot may send.
 const MOST_FILE: u64 = 10 << 20;
+
+/// For how long a nonce is known: Discord's reference says "the past few minutes"
+/// (Create Message, `enforce_nonce`).
+const NONCES_KEPT: Duration = Duration::from_secs(120);
 
 /// How many files fit a message; together they have to fit one request.
 const MOST_FILES: usize = 2;
@@ -75,12 +79,12 @@ impl Network for Speaker {
             pace: Duration::from_millis(1500),
             typing: Duration::from_secs(8),
             // Other servers may take a nonce and not keep to it.
-            nonces: self.api.url().is_discord,
+            nonces: self.api.url().is_discord.then_some(NONCES_KEPT),
         }
     }
 
     fn split(&self, text: &str) -> Vec<String> {
-        split(text, MOST_TEXT)
+        split(text, MOST_TEXT - DOUBT.len())
     }
 
     fn verbatim(&self, text: &str) -> String {

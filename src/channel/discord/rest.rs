@@ -181,6 +181,10 @@ impl From<ApiError> for SendError {
             ApiError::Later(wait) => Self::Later(wait),
             // It is refused for what it is, so it always will be.
             ApiError::Refused { status: 400 | 403 | 404 | 405 | 410 | 413, .. } => Self::Gone(words),
+            ApiError::Refused { status: 500.., .. }
+            | ApiError::Http(HttpError::Lost { .. } | HttpError::Slow(_) | HttpError::TooLong(_)) => {
+                Self::Unsure(words)
+            }
             ApiError::Refused { .. } | ApiError::Http(_) | ApiError::Token => Self::Failed(words),
         }
     }
@@ -203,7 +207,7 @@ mod tests {
         };
         assert_eq!(refused(404, 10003, "Unknown Channel"), SendError::Gone("the channel is gone".to_owned()));
         assert_eq!(refused(403, 0, ""), SendError::Gone("the server refused (403)".to_owned()));
-        assert_eq!(refused(500, 0, ""), SendError::Failed("the server refused (500)".to_owned()));
+        assert_eq!(refused(500, 0, ""), SendError::Unsure("the server refused (500)".to_owned()));
         assert_eq!(refused(401, 0, "x"), SendError::Failed("Discord refuses the token".to_owned()));
     }
 

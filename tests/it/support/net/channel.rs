@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use denizen::channel::{
-    Accepted, Answer, Attachment, BoxFuture, Channel, ChannelError, Connection, Examined, Fetch, FetchError, Heard,
-    Incoming, Invoked, Limits, Network, NetworkState, PlaceChange, Post, PostedId, Pressed, SectionContext, SendError,
-    Standing, StartContext, Stranger, unknown_key,
+    Accepted, Answer, Attachment, BoxFuture, Channel, ChannelError, Connection, DOUBT, Examined, Fetch, FetchError,
+    Heard, Incoming, Invoked, Limits, Network, NetworkState, PlaceChange, Post, PostedId, Pressed, SectionContext,
+    SendError, Standing, StartContext, Stranger, unknown_key,
 };
 use denizen::config::Secret;
 use denizen::config::keys::KeySpec;
@@ -250,13 +250,13 @@ impl Network for Server {
             files: 2,
             pace: Duration::from_millis(30),
             typing: Duration::from_secs(8),
-            nonces: !self.dir.join("forgetful").exists(),
+            nonces: (!self.dir.join("forgetful").exists()).then_some(Duration::from_secs(3600)),
         }
     }
 
     fn split(&self, text: &str) -> Vec<String> {
         let characters: Vec<char> = text.chars().collect();
-        characters.chunks(PIECE).map(|piece| piece.iter().collect()).collect()
+        characters.chunks(PIECE - DOUBT.len()).map(|piece| piece.iter().collect()).collect()
     }
 
     fn verbatim(&self, text: &str) -> String {
@@ -271,7 +271,7 @@ impl Network for Server {
             let _alone = lock(&self.dir);
             let known: Vec<Done> = read_lines(&self.dir.join("out"));
             if let Some(nonce) = &post.nonce
-                && self.limits().nonces
+                && self.limits().nonces.is_some()
                 && let Some(found) = known.iter().find(|done| done.what == "post" && done.nonce.as_ref() == Some(nonce))
             {
                 note(&self.dir, &Done { id: found.id.clone(), ..self.done("repeat", to, post) });
@@ -279,6 +279,10 @@ impl Network for Server {
             }
             let id = (500_000 + known.len()).to_string();
             note(&self.dir, &Done { id: id.clone(), ..self.done("post", to, post) });
+            let deaf = if post.buttons.is_empty() { "deaf-reply" } else { "deaf-progress" };
+            if std::fs::remove_file(self.dir.join(deaf)).is_ok() {
+                return Err(SendError::Unsure("the answer was lost".to_owned()));
+            }
             Ok(PostedId(id))
         })
     }

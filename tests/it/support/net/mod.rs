@@ -224,6 +224,11 @@ impl Net {
         self.switch("forgetful", true);
     }
 
+    /// Loses the answer to the next post that is a `reply`, or shows `progress`.
+    pub(crate) fn lose_the_answer_to(&self, post: &str) {
+        self.switch(&format!("deaf-{post}"), true);
+    }
+
     /// Deletes a channel, as far as posts are concerned.
     pub(crate) fn gone(&self, channel: &str) {
         self.switch(&format!("gone-{channel}"), true);
