@@ -13,11 +13,15 @@ use crate::session::Pending;
 
 /// List the messages of a session that were accepted and not answered
 ///
-/// `denizen retry` sends the first of them again.
+/// `denizen retry` sends the first of them again. With `--dismiss`, those that
+/// were interrupted or left behind are let go: nothing sends them again.
 #[derive(Debug, Args)]
 pub(super) struct PendingArgs {
     /// The session: its key, or a unique title or start of either
     key: String,
+    /// Let go of what was interrupted or left behind
+    #[arg(long)]
+    dismiss: bool,
 }
 
 pub(super) fn run(app: &App, args: &PendingArgs) -> Result<ExitCode, CliError> {
@@ -29,6 +33,25 @@ pub(super) fn run(app: &App, args: &PendingArgs) -> Result<ExitCode, CliError> {
             _ => return Err(error),
         },
     };
+    if args.dismiss {
+        let dismissed = app.control.dismiss(&key, None)?;
+        if dismissed.is_empty() {
+            app.out.note("there was nothing to dismiss");
+        }
+        for message in &dismissed {
+            if app.out.json {
+                app.out.json(&json!({ "state": "dismissed", "at": message.at, "text": message.text }));
+            } else {
+                app.out.data(format_args!(
+                    "{:<12} {:<9} {}",
+                    "dismissed",
+                    ago(message.at),
+                    one_line(&message.text, 80)
+                ));
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let pending = app.control.pending(&key.folder_name())?;
     if app.out.json {
         for pending in &pending {

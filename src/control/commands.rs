@@ -59,7 +59,16 @@ pub const COMMANDS: &[CommandSpec] = &[
     for_all("stop", "Stop what is running in this channel"),
     for_all("retry", "Send again what was interrupted or failed"),
     CommandSpec { ephemeral: true, ..for_all("status", "Show what this channel's session is doing") },
-    CommandSpec { ephemeral: true, ..for_all("pending", "Show messages of this channel that were not answered") },
+    CommandSpec {
+        ephemeral: true,
+        args: &[ArgSpec {
+            name: "do",
+            help: "`dismiss` lets go of what was interrupted; absent: show the list",
+            required: false,
+            choices: &["dismiss"],
+        }],
+        ..for_all("pending", "Show messages of this channel that were not answered")
+    },
     CommandSpec { ephemeral: true, ..for_all("cost", "Show what this channel's session has used") },
     for_all("compact", "Ask the agent to compact the conversation"),
     CommandSpec { ephemeral: true, ..for_all("help", "Show the commands") },

@@ -274,6 +274,25 @@ impl Control {
         Ok(None)
     }
 
+    /// Lets go of messages whose turn was interrupted or never began: of one
+    /// entry, or of all. Returns them; nothing sends them again.
+    ///
+    /// # Errors
+    /// Where the queue cannot be read.
+    pub fn dismiss(&self, key: &Key, number: Option<u64>) -> Result<Vec<Message>, ControlError> {
+        let mut dismissed = Vec::new();
+        for pending in self.pending(&key.folder_name())? {
+            if number.is_none_or(|number| number == pending.number)
+                && pending.message.is_ok()
+                && let Some(held) = self.take_over_unanswered(key, pending.number)?
+            {
+                held.queue.finish(held.ticket, held.message.attached.as_ref());
+                dismissed.push(held.message);
+            }
+        }
+        Ok(dismissed)
+    }
+
     /// Takes over a message whose owner died. `None` where its owner lives, or
     /// it is gone.
     ///

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::words::{one_line, state};
 use crate::control::{SessionStatus, Shown};
-use crate::session::{Conversation, Outcome, Pending, Record, Usage};
+use crate::session::{Conversation, Message, Outcome, Pending, Record, Usage};
 
 /// How many sessions or messages are listed.
 const LISTED: usize = 20;
@@ -61,6 +61,14 @@ pub(super) fn pending(pending: &[Pending]) -> String {
         Err(_) => "unreadable".to_owned(),
     };
     listed(pending.iter().map(line).collect())
+}
+
+pub(super) fn dismissed(messages: &[Message]) -> String {
+    match messages {
+        [] => "There is nothing to dismiss.".to_owned(),
+        [message] => format!("Dismissed: {}", one_line(&message.text, 80)),
+        messages => format!("Dismissed {} messages.", messages.len()),
+    }
 }
 
 pub(super) fn sessions(shown: &[Shown], pattern: Option<&str>) -> String {

@@ -80,6 +80,13 @@ pub(super) async fn button(shared: Shared, state: Option<Arc<LaneState>>, presse
         };
         return reply(&*answer, &text, true).await;
     }
+    if let Some(number) = number("dismiss:") {
+        let dismissed = read(shared.control(), &pressed.key, move |control, key| {
+            Ok(answers::dismissed(&control.dismiss(key, Some(number))?))
+        });
+        let text = dismissed.await.unwrap_or_else(|error| format!("⚠ {}", words::failed(&error)));
+        return reply(&*answer, &text, true).await;
+    }
     reply(&*answer, "This button is of an earlier version.", true).await;
 }
 
@@ -104,6 +111,9 @@ impl Given {
             "help" => Ok(help(self.invoked.standing == Standing::Owner)),
             "status" => read(control, key, |control, key| Ok(answers::status(&control.status(key)?))).await,
             "cost" => read(control, key, |control, key| Ok(answers::cost(&control.status(key)?.record))).await,
+            "pending" if asked("do") == Some("dismiss") => {
+                read(control, key, |control, key| Ok(answers::dismissed(&control.dismiss(key, None)?))).await
+            }
             "pending" => {
                 read(control, key, |control, key| Ok(answers::pending(&control.pending(&key.folder_name())?))).await
             }

@@ -81,6 +81,11 @@ pub(super) fn retry_button(entry: u64) -> Button {
     Button { id: format!("retry:{entry}"), label: "Retry".to_owned(), style: ButtonStyle::Primary }
 }
 
+/// The button that lets go of a message that was interrupted.
+pub(super) fn dismiss_button(entry: u64) -> Button {
+    Button { id: format!("dismiss:{entry}"), label: "Dismiss".to_owned(), style: ButtonStyle::Secondary }
+}
+
 /// The button that stops a turn.
 pub(super) fn stop_button(entry: u64) -> Button {
     Button { id: format!("stop:{entry}"), label: "Stop".to_owned(), style: ButtonStyle::Danger }

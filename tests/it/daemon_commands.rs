@@ -88,6 +88,7 @@ fn each_command_acts_on_its_own_session_only() {
     assert!(give("/status").text.starts_with("Session `net-a` (#a)"));
     assert_eq!(give("/cost").text, "2 turns used 6 tokens in (0 cached), 4 out");
     assert_eq!(give("/pending").text, "Every message was answered.");
+    assert_eq!(give("/pending dismiss").text, "There is nothing to dismiss.");
     assert!(give("/sessions").text.contains("`net-b` (#b)"));
     assert!(!give("/sessions net-a").text.contains("net-b"));
     let earlier = record()["earlier"][0]["id"].as_str().expect("an id").to_owned();
