@@ -56,6 +56,10 @@ step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
 step "tests"
+# More of what the quick loop, `cargo test` alone, does a little of.
+export DENIZEN_TEST_CHECK=1
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(nproc)}
+export RUST_TEST_THREADS
 run_tests cargo test --locked
 
 step "what the tests left behind"

@@ -41,6 +41,8 @@ prepare_test_dir
 
 step "tests, with the long ones"
 export DENIZEN_TEST_FULL=1
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(nproc)}
+export RUST_TEST_THREADS
 run_tests cargo test --locked --release -- --include-ignored
 
 step "what the tests left behind"

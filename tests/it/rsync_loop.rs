@@ -19,11 +19,11 @@ use serde_json::Value;
 
 use crate::support::clis::did_not_run;
 use crate::support::fake::{Fake, Running, until};
-use crate::support::root::{Root, full, run, write};
+use crate::support::root::{Root, amount, full, run, write};
 
 /// How many copies are made: a hundred where the long version is asked for.
 fn copies() -> usize {
-    if full() { 100 } else { 15 }
+    amount(5, 15, 100)
 }
 
 /// How many copies are made of one root.

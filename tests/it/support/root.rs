@@ -237,6 +237,17 @@ pub(crate) fn full() -> bool {
     std::env::var_os("DENIZEN_TEST_FULL").is_some_and(|value| value == "1")
 }
 
+/// How much of something is done: in the quick loop, in the check, and in the
+/// long version.
+pub(crate) fn amount(quick: usize, check: usize, long: usize) -> usize {
+    let is_check = std::env::var_os("DENIZEN_TEST_CHECK").is_some_and(|value| value == "1");
+    match (full(), is_check) {
+        (true, _) => long,
+        (false, true) => check,
+        (false, false) => quick,
+    }
+}
+
 /// Writes a file that only its owner can read, with the directories above it.
 pub(crate) fn write(path: &Path, content: &str) {
     use fs_err::os::unix::fs::OpenOptionsExt;
