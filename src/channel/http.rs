@@ -6,6 +6,7 @@
 //! network's own.
 
 use std::io::Write;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -38,7 +39,9 @@ const AGENT: &str = concat!("DiscordBot (https://crates.io/crates/denizen, ", en
 /// A client, which keeps its connections.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    plain: Client<HttpConnector, Full<Bytes>>,
+    /// Made when it is needed first, as `tls::config` is.
+    secure: Arc<OnceLock<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>>,
 }
 
 /// A request.
@@ -83,15 +86,17 @@ pub(super) enum HttpError {
 impl Http {
     /// A client without connections.
     pub(super) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(CONNECT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::config())
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self { plain: Client::builder(TokioExecutor::new()).build(connector()), secure: Arc::default() }
+    }
+
+    fn secure(&self) -> &Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
+        self.secure.get_or_init(|| {
+            let secure = HttpsConnectorBuilder::new()
+                .with_tls_config(Arc::unwrap_or_clone(tls::config()))
+                .https_only()
+                .enable_http1();
+            Client::builder(TokioExecutor::new()).build(secure.wrap_connector(connector()))
+        })
     }
 
     /// Asks, and reads the answer whole.
@@ -146,12 +151,23 @@ impl Http {
             None => Full::default(),
         };
         let request = request.body(body).map_err(|_| HttpError::Request(host.clone()))?;
-        let sent = self.client.request(request).await;
+        let sent = match request.uri().scheme_str() {
+            Some("http") => self.plain.request(request).await,
+            _ => self.secure().request(request).await,
+        };
         sent.map_err(|error| match error.is_connect() {
             true => HttpError::Unreachable { host, reason: with_causes(&error) },
             false => HttpError::Lost { host, reason: with_causes(&error) },
         })
     }
+}
+
+/// Connects over TCP, on which TLS may follow.
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector
 }
 
 async fn read(mut body: Incoming, host: &str, most: usize) -> Result<Bytes, HttpError> {

@@ -1,7 +1,7 @@
 //! TLS for the chat networks: whom it trusts. One configuration for HTTP and
 //! WebSockets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::ring::default_provider;
 use rustls::{ClientConfig, RootCertStore};
@@ -9,7 +9,15 @@ use rustls::{ClientConfig, RootCertStore};
 /// Trusts what the machine trusts, so that the certificates of a company's proxy
 /// or of a server of one's own count (`SSL_CERT_FILE` too); where a machine has
 /// none, as small containers do, the web's root certificates.
-pub(super) fn config() -> ClientConfig {
+///
+/// Made when it is needed first, and kept: reading the certificates of a machine
+/// takes as long as all the rest of a start.
+pub(super) fn config() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    CONFIG.get_or_init(|| Arc::new(made())).clone()
+}
+
+fn made() -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {

@@ -3,10 +3,11 @@
 
 use rustix::process::Signal;
 
-use super::support::discord::Discord;
+use super::support::discord::{Discord, TOKEN};
 use super::support::fake::{Fake, Running, until};
 use super::support::net::end;
-use super::support::root::Root;
+use super::support::root::{Root, write};
+use super::support::tls::Tls;
 
 /// Two channels and a thread of a guild, and three users: an owner, a talker and
 /// a stranger.
@@ -195,4 +196,39 @@ fn a_killed_daemon_answers_each_message_once() {
         assert_eq!(answers.len(), 1, "{answers:#?}");
         assert!(answers[0].text.contains("(turn") || answers[0].text.contains("interrupted"), "{answers:#?}");
     }
+}
+
+#[test]
+fn a_server_is_believed_that_the_machine_trusts_and_no_other() {
+    let mut root = Root::new("serve_discord::tls");
+    let scene = Scene::new();
+    let mut tls = Tls::new();
+    let port = |url: &str| -> u16 {
+        url.split(':').nth(2).and_then(|rest| rest.split('/').next()).expect("a port").parse().expect("a number")
+    };
+    let api = tls.before(port(&scene.discord.api_url()));
+    let gateway = tls.before(port(&scene.discord.gateway_url()));
+    let section = format!(
+        "provider = \"notes\"\n[channels.discord]\ntoken = \"{TOKEN}\"\nowners = [\"{}\"]\n\
+         api_url = \"https://127.0.0.1:{api}/api/v10\"\ngateway_url = \"wss://127.0.0.1:{gateway}\"\n",
+        scene.ann
+    );
+    root.write_config(&section);
+    // Nobody here knows who vouches for it, so it does not even hear the token.
+    let doctor = root.run(&["doctor"]);
+    assert!(doctor.stdout.contains("certificate") && doctor.stdout.contains("127.0.0.1"), "{doctor:#?}");
+    let daemon = Running::denizen(&root, &["serve"]);
+    until("a refusal", || {
+        let log = fs_err::read_to_string(root.path().join("logs/denizen.log")).unwrap_or_default();
+        if log.contains("certificate") { Ok(()) } else { Err(log) }
+    });
+    end(daemon);
+    assert!(scene.discord.journal().is_empty(), "{:?}", scene.discord.journal());
+    let file = root.dir().join("authority.pem");
+    write(&file, &tls.certificate());
+    root.set_env("SSL_CERT_FILE", file.display().to_string());
+    let daemon = scene.serve(&root);
+    scene.ask(scene.one, scene.ann, "remember the gate is blue");
+    scene.discord.wait_text(scene.one, "Noted: the gate is blue");
+    end(daemon);
 }

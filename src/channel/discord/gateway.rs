@@ -5,7 +5,6 @@
 //! Discord resets the token of a bot that does it 1000 times a day.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -76,7 +75,6 @@ pub(super) enum Ended {
 /// Connects.
 pub(super) struct Gateway {
     token: Secret,
-    connector: Connector,
     /// The session to resume, if there is one.
     pub(super) session: Option<Session>,
     identified: VecDeque<Instant>,
@@ -88,8 +86,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Gateway {
     pub(super) fn new(token: Secret, session: Option<Session>) -> Self {
-        let connector = Connector::Rustls(TlsConnector::from(Arc::new(tls::config())));
-        Self { token, connector, session, identified: VecDeque::new(), was_ready: false }
+        Self { token, session, identified: VecDeque::new(), was_ready: false }
     }
 
     /// How long to wait before identifying is allowed again.
@@ -108,8 +105,13 @@ impl Gateway {
     pub(super) async fn connect(&mut self, url: &str, events: &mpsc::Sender<Event>, leave: &Leave) -> Ended {
         self.was_ready = false;
         let url = with_version(url);
+        // The token goes over it in plain text only where that was written down.
+        let connector = match url.starts_with("ws:") {
+            true => Connector::Plain,
+            false => Connector::Rustls(TlsConnector::from(tls::config())),
+        };
         let builder = match ClientBuilder::new().uri(&url) {
-            Ok(builder) => builder.connector(&self.connector),
+            Ok(builder) => builder.connector(&connector),
             Err(_) => return Ended::Lost("the gateway's address is none".to_owned()),
         };
         let connecting = tokio::time::timeout(CONNECT, builder.connect());

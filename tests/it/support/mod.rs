@@ -18,6 +18,7 @@ pub(crate) mod promise;
 pub(crate) mod proof;
 pub(crate) mod root;
 pub(crate) mod talk;
+pub(crate) mod tls;
 pub(crate) mod tree;
 pub(crate) mod walk;
 pub(crate) mod words;
