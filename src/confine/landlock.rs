@@ -9,9 +9,12 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Confinement, Level, Network, Rule, Walls, system};
 
@@ -150,21 +153,19 @@ struct Rules {
 
 impl Rules {
     fn allow(&mut self, path: &Path, access: BitFlags<AccessFs>) -> Result<(), LandlockError> {
-        let metadata = match std::fs::metadata(path) {
+        let failed = |error: Errno| LandlockError::Path { path: path.to_owned(), source: error.into() };
+        let opened = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
             // What is not there needs no rule: the system's paths differ.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            metadata => metadata.map_err(|source| LandlockError::Path { path: path.to_owned(), source })?,
+            Err(Errno::NOENT) => return Ok(()),
+            opened => opened.map_err(failed)?,
         };
         let mut access = access & self.handled;
-        if !metadata.is_dir() {
+        if !FileType::from_raw_mode(rustix::fs::fstat(&opened).map_err(failed)?.st_mode).is_dir() {
             access &= AccessFs::from_file(ABI::V6);
         }
-        if access.is_empty() {
-            return Ok(());
+        if !access.is_empty() {
+            (&mut self.created).add_rule(PathBeneath::new(opened, access))?;
         }
-        let opened = PathFd::new(path)
-            .map_err(|error| LandlockError::Path { path: path.to_owned(), source: std::io::Error::other(error) })?;
-        (&mut self.created).add_rule(PathBeneath::new(opened, access))?;
         Ok(())
     }
 }

@@ -39,7 +39,8 @@ impl Control {
             guard.save()?;
         }
         let mut notices = Vec::new();
-        if grant.end_with_conversation(&self.store, guard.folder())? {
+        if grant.end_with_conversation() {
+            grant.save(&self.store, guard.folder())?;
             notices.push("from now on the session works in its own folder".to_owned());
         }
         Ok(Changed { record: guard.record().clone(), notices })

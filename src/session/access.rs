@@ -69,17 +69,14 @@ impl Grant {
     }
 
     /// Takes back what holds only until a fresh conversation begins. Returns
-    /// whether there was anything.
-    ///
-    /// # Errors
-    /// Where the file cannot be replaced.
-    pub fn end_with_conversation(&mut self, store: &Store, folder: &str) -> Result<bool, SessionError> {
-        if !std::mem::take(&mut self.until_new) {
-            return Ok(false);
+    /// whether there was anything, which is then to be saved.
+    #[must_use]
+    pub fn end_with_conversation(&mut self) -> bool {
+        let ends = std::mem::take(&mut self.until_new);
+        if ends {
+            self.working_dir = None;
         }
-        self.working_dir = None;
-        self.save(store, folder)?;
-        Ok(true)
+        ends
     }
 
     /// Saves the grant.

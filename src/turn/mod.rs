@@ -245,24 +245,12 @@ async fn ask(
     let mut grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
     heard.provider.clone_from(&chosen.name);
-    let mut wait_told = || tell(Progress::WaitingForPermit);
-    let _permit = tokio::select! {
-        permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
-        () = request.interrupt.notified() => return Err(TurnError::Stopped),
-    };
-    if request.message.options.new {
-        grant.end_with_conversation(&store, guard.folder())?;
-    }
+    let changed = request.message.options.new && grant.end_with_conversation();
     let mut place = rehome::place(guard, &grant, &chosen.name, &settings)?;
     heard.place = Some(place.clone());
     let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;
     heard.notices.extend(left_out);
     heard.notices.extend(chosen.notices.iter().cloned());
-    let (mut continuation, lost) = choose::continuation(guard, &chosen, &place, request.message.options.new)?;
-    if let Some(notice) = lost {
-        heard.notices.push(notice);
-        heard.replay = true;
-    }
     // A command of the provider's own uses no tools.
     let asks =
         request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
@@ -272,6 +260,21 @@ async fn ask(
     let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
     if from_chat && !may_drive(chosen.permission_mode, walled) {
         return Err(ChoiceError::BypassWithoutWalls(chosen.name).into());
+    }
+    // All that was looked at so far is under the session's lock, so it is done while
+    // others run; nothing that counts was changed, should it be stopped here.
+    let mut wait_told = || tell(Progress::WaitingForPermit);
+    let _permit = tokio::select! {
+        permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
+        () = request.interrupt.notified() => return Err(TurnError::Stopped),
+    };
+    if changed {
+        grant.save(&store, guard.folder())?;
+    }
+    let (mut continuation, lost) = choose::continuation(guard, &chosen, &place, request.message.options.new)?;
+    if let Some(notice) = lost {
+        heard.notices.push(notice);
+        heard.replay = true;
     }
     let launch = Launch {
         launcher: &setup.launcher,
