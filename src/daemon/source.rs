@@ -1,13 +1,13 @@
 //! Where the configuration comes from, and hearing when it changed.
 
-use std::os::fd::AsFd;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::inotify;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
+use tokio::sync::{Notify, mpsc};
 
 use super::event::Event;
 use crate::config::{Config, ConfigError, Environment, Inputs};
@@ -59,17 +59,21 @@ impl Source {
         }
     }
 
-    async fn report(&self, events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    async fn report(&self, events: &mpsc::Sender<Event>) -> notify::Result<()> {
         let directory = self.file.parent().unwrap_or(Path::new("/"));
-        let name = self.file.file_name().unwrap_or_default();
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let what = inotify::WatchFlags::CLOSE_WRITE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE;
-        inotify::add_watch(&watch, directory, what)?;
-        #[expect(deprecated, reason = "its successor is unsafe to call; an owned descriptor is what both ask for")]
-        let watch = AsyncFd::with_interest(watch, Interest::READABLE)?;
+        let name = self.file.file_name().unwrap_or_default().to_owned();
+        let changed = Arc::new(Notify::new());
+        let tell = changed.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // After an error or a flood nobody knows what happened.
+            if event.map_or(true, |event| event.need_rescan() || has_changed(&event, &name)) {
+                tell.notify_one();
+            }
+        })?;
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
         loop {
-            wait_for(&watch, name).await?;
-            while tokio::time::timeout(SETTLED, wait_for(&watch, name)).await.is_ok() {}
+            changed.notified().await;
+            while tokio::time::timeout(SETTLED, changed.notified()).await.is_ok() {}
             if events.send(Event::Config(Box::new(self.load()))).await.is_err() {
                 return Ok(());
             }
@@ -77,28 +81,9 @@ impl Source {
     }
 }
 
-/// Waits until something happened to the file of a name, or to so many files
-/// that nobody knows.
-async fn wait_for(watch: &AsyncFd<impl AsFd + std::os::fd::AsRawFd>, name: &std::ffi::OsStr) -> std::io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    loop {
-        let mut ready = watch.readable().await?;
-        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(watch.get_ref(), &mut buffer);
-        let mut seen = false;
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let is_it = event.file_name().is_some_and(|found| found.to_bytes() == name.as_bytes());
-                    seen |= is_it || event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
-                }
-                Err(rustix::io::Errno::AGAIN) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        ready.clear_ready();
-        if seen {
-            return Ok(());
-        }
-    }
+/// Whether an event says that the file of a name is another now. That somebody
+/// reads it, as is done here, says nothing.
+fn has_changed(event: &notify::Event, name: &OsStr) -> bool {
+    let read = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
+    !read && event.paths.iter().any(|path| path.file_name() == Some(name))
 }

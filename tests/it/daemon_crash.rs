@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::support::fake::{Fake, until};
+use super::support::fake::{Fake, PATIENCE, until};
 use super::support::net::{Act, Net, end};
 use super::support::root::{Root, amount, full};
 
@@ -256,7 +256,7 @@ fn batches(test: &str, nonces: bool, count: u64) {
     let next = AtomicU64::new(0);
     let totals = Mutex::new((0, 0, 0));
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let batch = next.fetch_add(1, Ordering::Relaxed);
@@ -306,8 +306,10 @@ fn kills(test: &str, nonces: bool, rounds: usize, seed: u64) -> (usize, usize, u
         daemon.end();
     }
     let daemon = net.serve(&root);
-    // Everything comes to an end: a reply, or a word that it was interrupted.
-    until("end of everything", || {
+    // Everything comes to an end: a reply, or a word that it was interrupted. How long
+    // that takes depends on the machine; that something happens does not.
+    let (mut before, mut changed) = (String::new(), Instant::now());
+    loop {
         let overview = root.json(&["status"]);
         let done = net.done();
         let accepted = done.iter().filter(|done| done.what == "accepted").map(|done| done.id.clone());
@@ -315,8 +317,16 @@ fn kills(test: &str, nonces: bool, rounds: usize, seed: u64) -> (usize, usize, u
         let told = said.values().map(|(channel, _)| channel).collect::<std::collections::BTreeSet<_>>();
         let labelled: usize = told.iter().map(|channel| interrupted(&net, channel)).sum();
         let quiet = overview["pending"] == labelled && overview["undelivered"] == 0;
-        if accepted.len() == said.len() && quiet { Ok(()) } else { Err(format!("{overview}, {labelled}")) }
-    });
+        if accepted.len() == said.len() && quiet {
+            break;
+        }
+        let now = format!("{overview}, {labelled} labelled, {} accepted", accepted.len());
+        if now != before {
+            (before, changed) = (now, Instant::now());
+        }
+        assert!(changed.elapsed() < PATIENCE, "it does not come to an end: {before}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     end(daemon);
     let (mut answered, mut labelled) = (0, 0);
     for (id, (channel, text)) in &said {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::root::{Output, Root, write};
 
 /// Longer than anything that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What every script starts with. `say` notes that something happened, `gate`
 /// waits until the test lets one script through, `message` is the message.
