@@ -31,5 +31,5 @@ pub(super) fn run(app: &App, args: &RetryArgs) -> Result<ExitCode, CliError> {
     let delivery = watch::with_turn(app, args.wait, args.stream, async |options, wait| {
         app.control.retry(&key, options, wait).await
     })?;
-    watch::deliver(app, key.as_str(), delivery, args.stream)
+    watch::deliver(app, &key, delivery, args.stream)
 }

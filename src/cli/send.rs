@@ -88,7 +88,7 @@ pub(super) fn run(app: &App, args: &SendArgs, here: &Path) -> Result<ExitCode, C
     let delivery = watch::with_turn(app, args.wait, args.stream, async |options, wait| {
         control.send(&inbound, options, wait).await
     })?;
-    watch::deliver(app, inbound.key.as_str(), delivery, args.stream)
+    watch::deliver(app, &inbound.key, delivery, args.stream)
 }
 
 fn read_input() -> Result<String, CliError> {

@@ -16,6 +16,8 @@ use super::output::{Output, RESET, YELLOW, escape, one_line};
 use super::permission;
 use crate::config::value::parse_span;
 use crate::control::{ControlError, Delivery, SendOptions, Wait};
+use crate::daemon;
+use crate::key::Key;
 use crate::session::Waiting;
 use crate::turn::{Progress, Reply, TurnError, conflict_notice};
 
@@ -172,24 +174,35 @@ impl Watcher {
     }
 }
 
-/// Prints a reply, then lets its message go.
-pub(super) fn deliver(app: &App, key: &str, mut delivery: Delivery, streamed: bool) -> Result<ExitCode, CliError> {
+/// Prints a reply, then lets its message go; one that came from a chat gets its
+/// reply there too.
+pub(super) fn deliver(app: &App, key: &Key, mut delivery: Delivery, streamed: bool) -> Result<ExitCode, CliError> {
     let out = app.out;
+    let network = delivery.network.take();
     let left = delivery.left;
     for kept in delivery.take_conflicts() {
         out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&conflict_notice(&kept))));
     }
     if let Ok(reply) = &delivery.result {
-        print_reply(out, key, reply, streamed);
+        print_reply(out, key.as_str(), reply, streamed);
     } else if let Err(TurnError::NotRecorded { reply, .. }) = &delivery.result {
-        print_reply(out, key, reply, streamed);
+        print_reply(out, key.as_str(), reply, streamed);
     }
-    delivery.delivered()?;
+    match network {
+        None => delivery.delivered()?,
+        Some(network) => {
+            let handed_over = delivery.handed_over();
+            app.control.ask_to_deliver(key)?;
+            let when = if daemon::is_running(&app.control.store) { "" } else { " when the daemon runs again" };
+            out.note(format_args!("{YELLOW}note:{RESET} it is said on {} too{when}", escape(&network)));
+            handed_over?
+        }
+    };
     if left > 0 {
         let plural = if left == 1 { "message was" } else { "messages were" };
         out.note(format_args!(
             "{YELLOW}note:{RESET} {left} earlier {plural} never answered: `denizen pending {}`",
-            escape(key)
+            escape(key.as_str())
         ));
     }
     Ok(ExitCode::SUCCESS)

@@ -42,6 +42,8 @@ pub struct Delivery {
     guard: WorkspaceGuard,
     /// The reply, or why there is none.
     pub result: Result<Reply, TurnError>,
+    /// The chat network that the message came from.
+    pub network: Option<String>,
     /// How many other messages of this session wait for somebody to send them again.
     pub left: usize,
 }
@@ -66,6 +68,19 @@ impl Delivery {
     pub fn delivered(mut self) -> Result<Reply, TurnError> {
         self.guard.claim_mut().finish();
         self.result
+    }
+
+    /// Leaves the message in the queue, so that its reply is delivered to the chat
+    /// that it came from too.
+    ///
+    /// # Errors
+    /// With why there was no reply.
+    pub fn handed_over(mut self) -> Result<Reply, TurnError> {
+        let is_recorded = self.result.as_ref().err().is_none_or(TurnError::is_history);
+        match is_recorded && self.guard.claim_mut().answered().is_ok() {
+            true => self.result,
+            false => self.delivered(),
+        }
     }
 
     /// Lets the session go, and leaves the message in the queue: its reply is
@@ -341,6 +356,15 @@ impl Control {
         Ok(process::request_stop(&self.store, &key.folder_name())?)
     }
 
+    /// Leaves word for the daemon that a reply of this session waits to be
+    /// delivered to its chat.
+    ///
+    /// # Errors
+    /// Where the word cannot be left.
+    pub fn ask_to_deliver(&self, key: &Key) -> Result<(), ControlError> {
+        Ok(process::ask_to_deliver(&self.store, &key.folder_name())?)
+    }
+
     /// Puts a message in line, if there is room for it.
     fn join(&self, key: &Key, queue: &Queue, message: &Message) -> Result<Ticket, ControlError> {
         let waiting = self.setup.config.limits.queued;
@@ -382,7 +406,7 @@ impl Control {
         let request = Request { message: &message, raw: false, stream, interrupt, approvals };
         let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
         let left = guard.claim().left().unwrap_or_default();
-        Ok(Delivery { guard, result, left })
+        Ok(Delivery { guard, result, network: message.reply.map(|reply| reply.network), left })
     }
 
     /// Waits for the session of a message, and opens or makes it.

@@ -78,6 +78,7 @@ pub(super) async fn serve(
     tracing::info!(root = %control.store.root().display(), "ready");
     let watching = tokio::spawn(source.watch(events.clone()));
     let walking = tokio::spawn(recover::walk(shared.clone()));
+    let hearing = tokio::spawn(recover::watch(shared.clone()));
     let mut sweep = tokio::time::interval(SWEEP);
     let result = loop {
         tokio::select! {
@@ -98,6 +99,7 @@ pub(super) async fn serve(
     ready::tell(socket.as_deref(), "STOPPING=1");
     watching.abort();
     walking.abort();
+    hearing.abort();
     hub.leave(stage, heard).await;
     result
 }
@@ -134,10 +136,12 @@ impl Hub {
             }
             Event::Rested(key) => self.rest(&key),
             Event::Again(held) => self.again(held),
-            Event::Left(key) => {
+            Event::Left(key) => match self.lanes.get_mut(&key) {
+                // Where there is no room, it is found when this lane's session gets something next.
+                Some(lane) => drop(lane.give(Job::Look)),
                 // A lane that begins looks by itself.
-                self.lane(&key);
-            }
+                None => drop(self.lane(&key)),
+            },
             Event::Sweep => {
                 let running: HashMap<Key, _> =
                     self.lanes.iter().map(|(key, lane)| (key.clone(), lane.state.clone())).collect();

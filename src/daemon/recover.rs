@@ -4,15 +4,46 @@
 //! in the background; and a session that gets a message first is looked at
 //! first, so that what waited there comes before it.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::event::Event;
 use super::lane::{LaneState, Work};
 use super::now::{Shared, blocking};
+use super::source::Watch;
 use crate::control::{Control, ControlError};
+use crate::files::{Durability, make_private_dir};
 use crate::key::Key;
+use crate::process::DELIVER;
 use crate::session::{Note, Queue, Store};
+
+/// Hears of the sessions of which another process left a reply, until nobody
+/// listens. What was left before is found by [`walk`].
+pub(super) async fn watch(shared: Shared) {
+    let store = shared.control().store.clone();
+    let control = store.state_path("control");
+    let watched = async {
+        make_private_dir(&control, Durability::Process).map_err(std::io::Error::other).map_err(notify::Error::io)?;
+        let is_word = |path: &Path| path.extension() == Some(OsStr::new(DELIVER));
+        let changed = Watch::new(&control, is_word)?;
+        loop {
+            for path in files_of(&control).filter(|path| is_word(path)) {
+                let folder = path.file_stem().and_then(OsStr::to_str).map(str::to_owned);
+                // Before the look, so that a word that is left meanwhile counts.
+                let _removed = std::fs::remove_file(&path);
+                if let Some(key) = folder.and_then(|folder| key_of(&store, &folder)) {
+                    let _gone = shared.events.send(Event::Left(key)).await;
+                }
+            }
+            changed.changed().await;
+        }
+    };
+    let ended: notify::Result<()> = watched.await;
+    if let Err(error) = ended {
+        tracing::warn!("replies to `denizen retry` are not posted before a restart: {error}");
+    }
+}
 
 /// Finds the sessions of which something is left, and reports each.
 pub(super) async fn walk(shared: Shared) {
@@ -37,11 +68,12 @@ pub(super) async fn walk(shared: Shared) {
     .await;
 }
 
+fn files_of(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
 fn holds_something(queue: &Path) -> bool {
-    let entries = std::fs::read_dir(queue).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .any(|path| path.extension().is_some_and(|ending| ending == "entry" || ending == "files"))
+    files_of(queue).any(|path| path.extension().is_some_and(|ending| ending == "entry" || ending == "files"))
 }
 
 /// The key of a folder, which need not exist.

@@ -1,12 +1,11 @@
 //! Where the configuration comes from, and hearing when it changed.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecursiveMode, Watcher};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 
 use super::event::Event;
@@ -62,18 +61,10 @@ impl Source {
     async fn report(&self, events: &mpsc::Sender<Event>) -> notify::Result<()> {
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         let name = self.file.file_name().unwrap_or_default().to_owned();
-        let changed = Arc::new(Notify::new());
-        let tell = changed.clone();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // After an error or a flood nobody knows what happened.
-            if event.map_or(true, |event| event.need_rescan() || has_changed(&event, &name)) {
-                tell.notify_one();
-            }
-        })?;
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        let changed = Watch::new(directory, move |path| path.file_name() == Some(&name))?;
         loop {
-            changed.notified().await;
-            while tokio::time::timeout(SETTLED, changed.notified()).await.is_ok() {}
+            changed.changed().await;
+            while tokio::time::timeout(SETTLED, changed.changed()).await.is_ok() {}
             if events.send(Event::Config(Box::new(self.load()))).await.is_err() {
                 return Ok(());
             }
@@ -81,9 +72,37 @@ impl Source {
     }
 }
 
-/// Whether an event says that the file of a name is another now. That somebody
-/// reads it, as is done here, says nothing.
-fn has_changed(event: &notify::Event, name: &OsStr) -> bool {
+/// Hears of changes of some files of a directory, and of nothing below it.
+pub(super) struct Watch {
+    changed: Arc<Notify>,
+    // It watches as long as it lives.
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    /// Begins to watch the files of a directory whose path `fits`.
+    pub(super) fn new(directory: &Path, fits: impl Fn(&Path) -> bool + Send + 'static) -> notify::Result<Self> {
+        let changed = Arc::new(Notify::new());
+        let tell = changed.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // After an error or a flood nobody knows what happened.
+            if event.map_or(true, |event| event.need_rescan() || has_changed(&event, &fits)) {
+                tell.notify_one();
+            }
+        })?;
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        Ok(Self { changed, _watcher: watcher })
+    }
+
+    /// Waits until something has changed since the last time.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Whether an event says that a file is another now. That somebody reads it, as
+/// is done here, says nothing.
+fn has_changed(event: &notify::Event, fits: impl Fn(&Path) -> bool) -> bool {
     let read = matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
-    !read && event.paths.iter().any(|path| path.file_name() == Some(name))
+    !read && event.paths.iter().any(|path| fits(path))
 }

@@ -339,17 +339,37 @@ pub fn request_stop(store: &Store, folder: &str) -> Result<bool, files::Error> {
         return Ok(false);
     }
     let stop = stop_path(store, folder);
-    let io = |source| files::Error::Io { action: "request the stop with", path: stop.clone(), source };
-    std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&stop).map_err(io)?;
+    leave_word(&stop, "request the stop with")?;
     let deadline = std::time::Instant::now() + LAUNCHER_GRACE;
     while files::is_locked(&run_lock)? {
         if std::time::Instant::now() >= deadline {
-            return Err(io(std::io::ErrorKind::TimedOut.into()));
+            let source = std::io::ErrorKind::TimedOut.into();
+            return Err(files::Error::Io { action: "see the end of what was stopped with", path: stop, source });
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     clear_stop(&stop)?;
     Ok(true)
+}
+
+/// The ending of files in `state/control/` that ask the daemon to deliver what
+/// waits in the queue of a folder.
+pub const DELIVER: &str = "deliver";
+
+/// Asks the daemon to deliver what waits in the queue of a folder.
+///
+/// # Errors
+/// Where the request cannot be made.
+pub fn ask_to_deliver(store: &Store, folder: &str) -> Result<(), files::Error> {
+    let dir = store.state_path("control");
+    files::make_private_dir(&dir, files::Durability::Process)?;
+    leave_word(&dir.join(format!("{folder}.{DELIVER}")), "request the delivery with")
+}
+
+/// Makes a file whose appearance is all that it says.
+fn leave_word(path: &Path, action: &'static str) -> Result<(), files::Error> {
+    let left = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    left.map(drop).map_err(|source| files::Error::Io { action, path: path.to_owned(), source })
 }
 
 fn clear_stop(stop: &Path) -> Result<(), files::Error> {

@@ -86,6 +86,37 @@ fn an_interrupted_turn_is_labelled_once_and_what_waited_goes_on() {
 }
 
 #[test]
+fn a_retry_in_a_terminal_is_answered_in_the_chat_too() {
+    let root = Root::new("daemon_crash::terminal");
+    let net = Net::new(&root);
+    let mut fake = Fake::with_config(&root, "say \"$message\"; gate; echo \"you said $message\"", &net.section());
+    let mut daemon = net.serve(&root);
+    for channel in ["a", "b"] {
+        net.say(channel, "ann", &format!("to {channel}"));
+    }
+    fake.wait_for(2);
+    daemon.signal(Signal::KILL);
+    daemon.end();
+    fake.release(2);
+    let retried = root.run(&["retry", "net-b"]);
+    assert_eq!(retried.stdout, "you said to b\n", "{retried:#?}");
+    assert!(retried.stderr.contains("it is said on net too when the daemon runs again"), "{retried:#?}");
+    daemon = net.serve(&root);
+    net.until_says("b", "you said to b");
+    net.until_shown("a", |shown| shown.text.starts_with(INTERRUPTED));
+    let retried = root.run(&["retry", "net-a"]);
+    assert_eq!(retried.stdout, "you said to a\n", "{retried:#?}");
+    assert!(retried.stderr.contains("it is said on net too\n"), "{retried:#?}");
+    net.until_says("a", "you said to a");
+    until("empty queues", || {
+        let pending = ["net-a", "net-b"].map(|key| root.ok(&["pending", key])).concat();
+        if pending.is_empty() { Ok(()) } else { Err(pending) }
+    });
+    end(daemon);
+    assert_eq!(fake.said().len(), 4);
+}
+
+#[test]
 fn what_was_interrupted_can_be_dismissed() {
     let root = Root::new("daemon_crash::dismissed");
     let net = Net::new(&root);
