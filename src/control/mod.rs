@@ -3,6 +3,7 @@
 //! Each takes a key, claims that session and no other, and does its work under
 //! the guard. What a person is shown is decided by the caller.
 
+mod again;
 mod change;
 pub mod commands;
 mod keep;

@@ -1,4 +1,4 @@
-//! Sending a message, sending one again, and stopping a turn.
+//! Sending a message, and stopping a turn.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,8 @@ use crate::key::Key;
 use crate::message::{Inbound, ReplyTo};
 use crate::process;
 use crate::session::{
-    Address, Claim, Grant, Message, More, NewSession, Note, Opened, Outcome, PendingState, Queue, Record, SessionError,
-    Settings, Who, WorkspaceGuard,
+    Address, Claim, Grant, Message, More, NewSession, Note, Opened, Queue, Record, SessionError, Settings,
+    WorkspaceGuard,
 };
 use crate::turn::approval::Ask;
 use crate::turn::{self, Progress, Reply, Request, TurnError, agent_of, provider_of};
@@ -116,14 +116,14 @@ pub struct Unrecorded {
 /// A message that was accepted and stands in line.
 #[derive(Debug)]
 pub struct Held {
-    key: Key,
+    pub(super) key: Key,
     /// Where the session is made, if it has to be.
-    place: String,
-    queue: Queue,
-    ticket: Ticket,
-    message: Message,
+    pub(super) place: String,
+    pub(super) queue: Queue,
+    pub(super) ticket: Ticket,
+    pub(super) message: Message,
     /// Whether it was left by somebody else, and is sent again.
-    again: bool,
+    pub(super) again: bool,
 }
 
 impl Held {
@@ -216,111 +216,6 @@ impl Control {
         Ok(Held { key: key.clone(), place, queue, ticket, message, again: false })
     }
 
-    /// Sends again what was not answered: the first message whose turn was
-    /// interrupted or never began, else the last one, if its turn failed.
-    ///
-    /// # Errors
-    /// Where there is no such message, or the session stays busy.
-    pub async fn retry(
-        &self,
-        key: &Key,
-        options: SendOptions<'_>,
-        wait: &mut Wait<'_>,
-    ) -> Result<Delivery, ControlError> {
-        let held = self.unanswered(key, None, options.interrupt, wait).await?;
-        self.answer(held, options, wait).await
-    }
-
-    /// Takes what [`Control::retry`] would send again. A message that is made
-    /// anew of a turn that failed gets its reply at `reply`.
-    ///
-    /// # Errors
-    /// Where there is no such message, or the session stays busy.
-    pub async fn unanswered(
-        &self,
-        key: &Key,
-        reply: Option<Address>,
-        interrupt: &Notify,
-        wait: &mut Wait<'_>,
-    ) -> Result<Held, ControlError> {
-        let Some(workspace) = self.store.find(key)? else {
-            return Err(SessionError::NoSuchSession(key.to_string()).into());
-        };
-        // Opening it removes the message of a turn that was recorded, which is
-        // not to be sent again.
-        tokio::select! {
-            opened = self.guard(key, wait) => drop(opened?),
-            () = interrupt.notified() => return Err(TurnError::Stopped.into()),
-        }
-        let record = workspace.record()?;
-        let queue = Queue::open(&self.store, &key.folder_name())?;
-        for pending in queue.pending()? {
-            let dead = matches!(pending.state, PendingState::Left | PendingState::Interrupted);
-            let Ok(message) = pending.message else { continue };
-            if !dead || message.session.is_some_and(|session| session != record.uuid) {
-                continue;
-            }
-            if let Some(held) = self.take_over(key, pending.number)? {
-                return Ok(held);
-            }
-        }
-        let failed = record.last_turn.as_ref().is_some_and(|last| last.outcome == Outcome::Failed);
-        let lines = workspace.last_lines(3)?;
-        let Some(line) = lines.into_iter().rfind(|line| line.who == Who::User).filter(|_| failed) else {
-            return Err(ControlError::Nothing(format!(
-                "there is nothing to retry in `{key}`: every message was answered"
-            )));
-        };
-        let message = Message { author: line.author, reply, ..Message::plain(Some(record.uuid), &line.text) };
-        let ticket = self.join(key, &queue, &message)?;
-        Ok(Held { key: key.clone(), place: record.place, queue, ticket, message, again: false })
-    }
-
-    /// Takes over the message of an entry whose turn was interrupted or never
-    /// began. `None` where it is none of these.
-    ///
-    /// # Errors
-    /// Where the queue cannot be read.
-    pub fn take_over_unanswered(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
-        let dead = |state| matches!(state, PendingState::Left | PendingState::Interrupted);
-        if self.pending(&key.folder_name())?.iter().any(|pending| pending.number == number && dead(pending.state)) {
-            return self.take_over(key, number);
-        }
-        Ok(None)
-    }
-
-    /// Lets go of messages whose turn was interrupted or never began: of one
-    /// entry, or of all. Returns them; nothing sends them again.
-    ///
-    /// # Errors
-    /// Where the queue cannot be read.
-    pub fn dismiss(&self, key: &Key, number: Option<u64>) -> Result<Vec<Message>, ControlError> {
-        let mut dismissed = Vec::new();
-        for pending in self.pending(&key.folder_name())? {
-            if number.is_none_or(|number| number == pending.number)
-                && pending.message.is_ok()
-                && let Some(held) = self.take_over_unanswered(key, pending.number)?
-            {
-                held.queue.finish(held.ticket, held.message.attached.as_ref());
-                dismissed.push(held.message);
-            }
-        }
-        Ok(dismissed)
-    }
-
-    /// Takes over a message whose owner died. `None` where its owner lives, or
-    /// it is gone.
-    ///
-    /// # Errors
-    /// Where the entry cannot be read.
-    pub fn take_over(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
-        let queue = Queue::open(&self.store, &key.folder_name())?;
-        let Some(ticket) = queue.line().take_over(number)? else { return Ok(None) };
-        let message = queue.entry(number)?.message;
-        let place = message.reply.as_ref().map_or("terminal", |reply| &reply.network).to_owned();
-        Ok(Some(Held { key: key.clone(), place, queue, ticket, message, again: true }))
-    }
-
     /// Asks the provider to compact the current conversation.
     ///
     /// # Errors
@@ -356,17 +251,8 @@ impl Control {
         Ok(process::request_stop(&self.store, &key.folder_name())?)
     }
 
-    /// Leaves word for the daemon that a reply of this session waits to be
-    /// delivered to its chat.
-    ///
-    /// # Errors
-    /// Where the word cannot be left.
-    pub fn ask_to_deliver(&self, key: &Key) -> Result<(), ControlError> {
-        Ok(process::ask_to_deliver(&self.store, &key.folder_name())?)
-    }
-
     /// Puts a message in line, if there is room for it.
-    fn join(&self, key: &Key, queue: &Queue, message: &Message) -> Result<Ticket, ControlError> {
+    pub(super) fn join(&self, key: &Key, queue: &Queue, message: &Message) -> Result<Ticket, ControlError> {
         let waiting = self.setup.config.limits.queued;
         if let Some(ticket) = queue.accept(message, waiting)? {
             return Ok(ticket);

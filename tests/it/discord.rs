@@ -320,6 +320,33 @@ fn a_sloppy_server_will_do() {
 }
 
 #[test]
+fn a_strict_server_gets_plainer_messages() {
+    let scene = Scene::new("discord::strict");
+    let bot = scene.bot("");
+    let to = address(scene.channel, 1);
+    let say = |said: &str| {
+        let post = Post { nonce: Some(said.to_owned()), reply: true, buttons: buttons(), ..text(said) };
+        bot.run(bot.network.post(&to, &post)).expect("posted")
+    };
+    let posts = || scene.discord.journal().iter().filter(|call| call.method == "POST").count();
+    scene.discord.behave(|it| it.unknown_fields = vec!["enforce_nonce"]);
+    say("without a nonce");
+    let before = posts();
+    say("at once");
+    assert_eq!(posts(), before + 1, "what it refuses is tried once");
+    scene.discord.behave(|it| it.unknown_fields = vec!["enforce_nonce", "components", "message_reference"]);
+    let id = say("nothing but text");
+    bot.run(bot.network.edit(&to, &id, &text("edited"))).expect("edited");
+    let posted = scene.discord.posted(scene.channel);
+    let texts: Vec<&str> = posted.iter().map(|posted| posted.text.as_str()).collect();
+    assert_eq!(texts, ["without a nonce", "at once", "edited"]);
+    assert_eq!(posted.iter().map(|posted| posted.buttons.len()).collect::<Vec<_>>(), [1, 1, 0]);
+    // What is wrong with the text itself stays refused.
+    let long = bot.run(bot.network.post(&to, &text(&"x".repeat(2001)))).expect_err("too long");
+    assert!(matches!(long, SendError::Gone(_)), "{long:?}");
+}
+
+#[test]
 fn what_forbids_to_come_back_is_said_with_the_remedy() {
     let scene = Scene::new("discord::forbidden");
     scene.discord.behave(|it| it.message_content = false);

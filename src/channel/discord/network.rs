@@ -2,6 +2,7 @@
 //! mentions anybody.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::files::form;
 use super::rest::{Api, ApiError, Body, id_of};
 use super::route;
 use super::wire::Id;
+use crate::channel::http::Reply;
 use crate::channel::text::{split, verbatim};
 use crate::channel::{BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError};
 use crate::session::Address;
@@ -32,30 +34,51 @@ const MOST_FILES: usize = 2;
 /// The longest label of a button, in characters.
 const MOST_LABEL: usize = 80;
 
+/// How much a message may carry beside its text: everything, no nonce, no buttons
+/// and no answered message either. Other servers refuse whole messages for a field
+/// that they do not know.
+const PLAINEST: usize = 2;
+
 /// Discord as it is spoken to.
 pub(super) struct Speaker {
     api: Arc<Api>,
     owners: Vec<Id>,
+    /// How plain a message has to be, up to [`PLAINEST`].
+    plain: AtomicUsize,
     /// The direct channel with each owner.
     directs: Mutex<HashMap<Id, Id>>,
 }
 
 impl Speaker {
     pub(super) fn new(api: Arc<Api>, owners: Vec<Id>) -> Self {
-        Self { api, owners, directs: Mutex::new(HashMap::new()) }
+        Self { api, owners, plain: AtomicUsize::new(0), directs: Mutex::new(HashMap::new()) }
     }
 
-    async fn post_in(&self, channel: &str, body: Value, post: &Post) -> Result<PostedId, SendError> {
-        let path = format!("/channels/{}/messages", checked(channel)?);
-        let body = if post.files.is_empty() {
-            Body::Json(body)
-        } else {
-            let (kind, bytes) = form(body, &post.files).await?;
-            Body::Form(kind, bytes)
-        };
-        let reply = self.api.ask(Method::POST, &path, body).await?;
-        // A server that does not say the id has posted it all the same.
-        Ok(PostedId(id_of(&reply).map_or_else(String::new, |id| id.to_string())))
+    /// Says something; where the server refuses it for its form, plainer.
+    async fn say(&self, method: &Method, path: &str, to: &Address, post: &Post) -> Result<Reply, SendError> {
+        let mut plain = self.plain.load(Ordering::Relaxed);
+        loop {
+            let body = match *method == Method::POST {
+                true => new_body(to, post, plain),
+                false => body(post, plain),
+            };
+            let body = if post.files.is_empty() {
+                Body::Json(body)
+            } else {
+                let (kind, bytes) = form(body, &post.files).await?;
+                Body::Form(kind, bytes)
+            };
+            match self.api.ask(method.clone(), path, body).await {
+                Ok(reply) => {
+                    self.plain.fetch_max(plain, Ordering::Relaxed);
+                    return Ok(reply);
+                }
+                Err(ApiError::Refused { status: 400, .. }) if plain < PLAINEST && !self.api.url().is_discord => {
+                    plain += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn direct(&self, user: &Id) -> Result<Id, ApiError> {
@@ -93,17 +116,10 @@ impl Network for Speaker {
 
     fn post<'a>(&'a self, to: &'a Address, post: &'a Post) -> BoxFuture<'a, Result<PostedId, SendError>> {
         Box::pin(async move {
-            let mut body = body(post);
-            if let Some(nonce) = &post.nonce {
-                body["nonce"] = json!(nonce);
-                body["enforce_nonce"] = json!(true);
-            }
-            if let Some(message) = to.message.as_ref().filter(|_| post.reply) {
-                // A message that was deleted meanwhile is answered without it.
-                body["message_reference"] =
-                    json!({ "message_id": message, "channel_id": to.channel, "fail_if_not_exists": false });
-            }
-            self.post_in(&to.channel, body, post).await
+            let path = format!("/channels/{}/messages", checked(&to.channel)?);
+            let reply = self.say(&Method::POST, &path, to, post).await?;
+            // A server that does not say the id has posted it all the same.
+            Ok(PostedId(id_of(&reply).map_or_else(String::new, |id| id.to_string())))
         })
     }
 
@@ -118,7 +134,8 @@ impl Network for Speaker {
                 return Err(SendError::Gone("the server did not say which message it is".to_owned()));
             }
             let path = format!("/channels/{}/messages/{}", checked(&to.channel)?, checked(&posted.0)?);
-            self.api.ask(Method::PATCH, &path, Body::Json(body(post))).await?;
+            // What is edited has no files.
+            self.say(&Method::PATCH, &path, to, &Post { files: Vec::new(), ..post.clone() }).await?;
             Ok(())
         })
     }
@@ -150,12 +167,29 @@ impl Network for Speaker {
     }
 }
 
+/// What a new message carries.
+fn new_body(to: &Address, post: &Post, plain: usize) -> Value {
+    let mut body = body(post, plain);
+    if let Some(nonce) = post.nonce.as_ref().filter(|_| plain < 1) {
+        body["nonce"] = json!(nonce);
+        body["enforce_nonce"] = json!(true);
+    }
+    if let Some(message) = to.message.as_ref().filter(|_| post.reply && plain < PLAINEST) {
+        // A message that was deleted meanwhile is answered without it.
+        body["message_reference"] =
+            json!({ "message_id": message, "channel_id": to.channel, "fail_if_not_exists": false });
+    }
+    body
+}
+
 /// What is said, to whom it is not said, and the buttons.
-fn body(post: &Post) -> Value {
+fn body(post: &Post, plain: usize) -> Value {
     let mut body = json!({ "content": post.text, "allowed_mentions": { "parse": [] } });
-    let buttons: Vec<Value> = post.buttons.iter().take(5).map(button).collect();
-    let rows = if buttons.is_empty() { json!([]) } else { json!([{ "type": 1, "components": buttons }]) };
-    body["components"] = rows;
+    if plain < PLAINEST {
+        let buttons: Vec<Value> = post.buttons.iter().take(5).map(button).collect();
+        let rows = if buttons.is_empty() { json!([]) } else { json!([{ "type": 1, "components": buttons }]) };
+        body["components"] = rows;
+    }
     body
 }
 

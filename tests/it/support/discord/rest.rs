@@ -256,6 +256,9 @@ fn create(world: &mut World, channel: u64, body: &Value, files: &[(String, Vec<u
     if let Some(refused) = refused(body, !files.is_empty()) {
         return refused;
     }
+    if let Some(unknown) = world.behaviour.unknown_fields.iter().find(|field| body.get(**field).is_some()) {
+        return error(400, 50035, &format!("Invalid Form Body: {unknown}"));
+    }
     if world.channels[&channel].archived {
         world.channels.get_mut(&channel).expect("the channel").archived = false;
         let thread = world.channel(channel);

@@ -50,6 +50,8 @@ pub(crate) struct Behaviour {
     pub(crate) limit_headers: bool,
     /// Guilds and messages leave out what a client could do without.
     pub(crate) sparse: bool,
+    /// Messages with one of these fields are refused.
+    pub(crate) unknown_fields: Vec<&'static str>,
 }
 
 impl Default for Behaviour {
@@ -65,6 +67,7 @@ impl Default for Behaviour {
             numeric_ids: false,
             limit_headers: true,
             sparse: false,
+            unknown_fields: Vec::new(),
         }
     }
 }
