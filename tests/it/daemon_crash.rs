@@ -97,6 +97,11 @@ fn a_retry_in_a_terminal_is_answered_in_the_chat_too() {
     fake.wait_for(2);
     daemon.signal(Signal::KILL);
     daemon.end();
+    // What is still being ended would pass the gate too.
+    until("end of both turns", || {
+        let busy = root.json(&["status"])["busy"].clone();
+        if busy == 0 { Ok(()) } else { Err(busy.to_string()) }
+    });
     fake.release(2);
     let retried = root.run(&["retry", "net-b"]);
     assert_eq!(retried.stdout, "you said to b\n", "{retried:#?}");
