@@ -1,7 +1,7 @@
 //! The network's channel: polls the file of what happens, appends to the file
 //! of what is done. Who is called `owner` is one, whoever else is a talker.
 
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -357,8 +357,14 @@ fn note(server: &Path, done: &Done) {
 }
 
 fn append(path: &Path, bytes: &[u8]) {
-    let mut file = fs_err::OpenOptions::new().append(true).create(true).open(path).expect("a file");
-    file.write_all(bytes).expect("written");
+    let mut file = fs_err::OpenOptions::new().read(true).append(true).create(true).open(path).expect("a file");
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(-1)).is_ok() {
+        file.read_exact(&mut last).expect("read");
+    }
+    // What was being written when the daemon was killed ends where a page ended.
+    let torn: &[u8] = if last == *b"\n" { b"" } else { b"\n" };
+    file.write_all(&[torn, bytes].concat()).expect("written");
 }
 
 /// A server does one thing after another.

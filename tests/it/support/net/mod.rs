@@ -300,9 +300,11 @@ pub(crate) fn end(daemon: Running) -> Output {
     output
 }
 
-/// The lines of a file that are whole.
+/// The lines of a file that are whole. One that a kill tore is none: nobody was
+/// told that it was written.
 fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
     let text = fs_err::read_to_string(path).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    let whole = whole.lines().filter(|line| line.ends_with('}'));
+    whole.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
