@@ -14,12 +14,12 @@ use crate::session::Pending;
 /// List the messages of a session that were accepted and not answered
 ///
 /// `denizen retry` sends the first of them again. With `--dismiss`, those that
-/// were interrupted or left behind are let go: nothing sends them again.
+/// nobody takes up by itself are let go: nothing sends them again.
 #[derive(Debug, Args)]
 pub(super) struct PendingArgs {
     /// The session: its key, or a unique title or start of either
     key: String,
-    /// Let go of what was interrupted or left behind
+    /// Let go of what was interrupted, or left by a terminal
     #[arg(long)]
     dismiss: bool,
 }

@@ -191,11 +191,13 @@ pub(super) fn deliver(app: &App, key: &Key, mut delivery: Delivery, streamed: bo
     match network {
         None => delivery.delivered()?,
         Some(network) => {
-            let handed_over = delivery.handed_over();
-            app.control.ask_to_deliver(key)?;
-            let when = if daemon::is_running(&app.control.store) { "" } else { " when the daemon runs again" };
-            out.note(format_args!("{YELLOW}note:{RESET} it is said on {} too{when}", escape(&network)));
-            handed_over?
+            let (handed_over, result) = delivery.handed_over();
+            if handed_over {
+                app.control.ask_to_deliver(key)?;
+                let when = if daemon::is_running(&app.control.store) { "" } else { " when the daemon runs again" };
+                out.note(format_args!("{YELLOW}note:{RESET} it is said on {} too{when}", escape(&network)));
+            }
+            result?
         }
     };
     if left > 0 {

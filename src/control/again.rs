@@ -84,16 +84,19 @@ impl Control {
         Ok(None)
     }
 
-    /// Lets go of messages whose turn was interrupted or never began: of one
-    /// entry, or of all. Returns them; nothing sends them again.
+    /// Lets go of messages that nobody takes up by itself, because their turn was
+    /// interrupted or their terminal is gone: of one entry, or of all. Returns
+    /// them; nothing sends them again.
     ///
     /// # Errors
     /// Where the queue cannot be read.
     pub fn dismiss(&self, key: &Key, number: Option<u64>) -> Result<Vec<Message>, ControlError> {
         let mut dismissed = Vec::new();
         for pending in self.pending(&key.folder_name())? {
+            let Ok(message) = &pending.message else { continue };
+            let waits = pending.state == PendingState::Left && message.reply.is_some();
             if number.is_none_or(|number| number == pending.number)
-                && pending.message.is_ok()
+                && !waits
                 && let Some(held) = self.take_over_unanswered(key, pending.number)?
             {
                 held.queue.finish(held.ticket, held.message.attached.as_ref());

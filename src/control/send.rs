@@ -71,15 +71,13 @@ impl Delivery {
     }
 
     /// Leaves the message in the queue, so that its reply is delivered to the chat
-    /// that it came from too.
-    ///
-    /// # Errors
-    /// With why there was no reply.
-    pub fn handed_over(mut self) -> Result<Reply, TurnError> {
+    /// that it came from too. The first part says whether it will be; what is not
+    /// recorded is let go.
+    pub fn handed_over(mut self) -> (bool, Result<Reply, TurnError>) {
         let is_recorded = self.result.as_ref().err().is_none_or(TurnError::is_history);
         match is_recorded && self.guard.claim_mut().answered().is_ok() {
-            true => self.result,
-            false => self.delivered(),
+            true => (true, self.result),
+            false => (false, self.delivered()),
         }
     }
 
