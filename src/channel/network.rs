@@ -112,7 +112,7 @@ pub enum ButtonStyle {
     Danger,
 }
 
-/// The network's id of a message that was posted.
+/// The network's id of a message that was posted; empty where it does not say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostedId(pub String);
 

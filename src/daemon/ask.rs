@@ -135,7 +135,8 @@ async fn one(shared: Shared, state: Arc<LaneState>, to: Address, ask: Ask) {
         }
     };
     if let Some(open) = shared.questions.lock().get_mut(&id) {
-        open.message = Some(posted.0.clone());
+        // Where the network does not name it, its one-time id is all that is known of it.
+        open.message = Some(posted.0.clone()).filter(|id| !id.is_empty());
     }
     shared.note(&state.folder, "the agent asks for permission");
     let became = tokio::select! {

@@ -15,8 +15,13 @@ case $decision in *'"behavior":"allow"'*) answer allowed ;; *) answer refused ;;
 "#;
 
 fn asking(test: &str, config: &str) -> (Root, Net, Fake, Running, Shown) {
+    asking_on(test, config, |_| {})
+}
+
+fn asking_on(test: &str, config: &str, network: impl FnOnce(&Net)) -> (Root, Net, Fake, Running, Shown) {
     let mut root = Root::new(test);
     let net = Net::new(&root);
+    network(&net);
     let fake = Fake::claude(&mut root, ASKS);
     root.write_config(&format!("provider = \"claude\"\n{}{config}", net.section()));
     let daemon = net.serve(&root);
@@ -59,6 +64,16 @@ fn it_is_denied_by_a_person_or_by_time() {
     let (_root, net, _fake, daemon, asked) = asking("daemon_ask::time", "approval_timeout = \"50ms\"\n");
     net.until_says("a", "refused");
     net.until_shown("a", |shown| shown.id == asked.id && shown.text.contains("nobody decided within 50ms"));
+    end(daemon);
+}
+
+#[test]
+fn a_network_that_does_not_name_its_messages_can_be_asked_in() {
+    let (_root, net, _fake, daemon, asked) = asking_on("daemon_ask::nameless", "", Net::without_ids);
+    assert_eq!(net.press("a", "ann", &asked, "Allow").text, "Only an owner can decide this.");
+    assert_eq!(net.press("b", "owner", &asked, "Allow").text, "This is no longer asked.");
+    net.press("a", "owner", &asked, "Allow");
+    net.until_says("a", "allowed");
     end(daemon);
 }
 

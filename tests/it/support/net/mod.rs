@@ -224,6 +224,11 @@ impl Net {
         self.switch("forgetful", true);
     }
 
+    /// Lets posts be answered without the id of the message.
+    pub(crate) fn without_ids(&self) {
+        self.switch("nameless", true);
+    }
+
     /// Loses the answer to the next post that is a `reply`, or shows `progress`.
     pub(crate) fn lose_the_answer_to(&self, post: &str) {
         self.switch(&format!("deaf-{post}"), true);
