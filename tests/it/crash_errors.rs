@@ -17,7 +17,7 @@ use super::support::root::amount;
 
 /// How many failures there are at least, over all cases.
 fn least() -> usize {
-    amount(150, 400, 400)
+    amount(50, 400, 400)
 }
 
 /// One call that fails.
@@ -32,7 +32,7 @@ fn a_failing_disk_loses_nothing() {
     let test = "crash_errors::a_failing_disk_loses_nothing";
     let Some(base) = Base::traceable(test) else { return };
     let begun = Instant::now();
-    let jobs: Vec<Job> = CASES.iter().flat_map(|case| failures(&base, *case)).step_by(amount(3, 1, 1)).collect();
+    let jobs: Vec<Job> = CASES.iter().flat_map(|case| failures(&base, *case)).step_by(amount(8, 1, 1)).collect();
     let (wrong, struck) = sweep(&base, &jobs);
     let count: usize = struck.values().sum();
     println!("{count} failures at {} points in {:.1?}: {struck:?}", jobs.len(), begun.elapsed());

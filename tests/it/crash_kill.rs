@@ -19,7 +19,7 @@ use super::support::root::amount;
 
 /// How many kills there are at least, over all cases.
 fn least() -> usize {
-    amount(200, 1_000, 1_000)
+    amount(60, 1_000, 1_000)
 }
 
 /// One place to kill at.
@@ -101,7 +101,7 @@ fn points(base: &Base) -> Vec<Job> {
     let mut counts = Vec::new();
     for (case, scope) in groups {
         let unharmed = base.unharmed(case, scope);
-        jobs.extend(changing(case, scope, unharmed.calls.len()).step_by(amount(3, 1, 1)));
+        jobs.extend(changing(case, scope, unharmed.calls.len()).step_by(amount(5, 1, 1)));
         counts.push((case, scope, unharmed.count));
     }
     let more = (least() + least() / 10).saturating_sub(jobs.len()).div_ceil(counts.len());
