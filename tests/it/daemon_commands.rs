@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use denizen::control::commands::{COMMANDS, Who};
 
 use super::support::fake::{Fake, until};
-use super::support::net::{Net, end};
+use super::support::net::{Net, end, until_answered};
 use super::support::root::Root;
 
 /// A root whose agent is a program named `claude`, with two sessions of two
@@ -44,10 +44,7 @@ fn two_sessions(test: &str) -> (Root, Net, Fake, super::support::fake::Running) 
             }
         }
         // The last reply is on the disk before it is shown, and leaves it after.
-        until("an empty queue", || {
-            let pending = root.ok(&["pending", &format!("net-{channel}")]);
-            if pending.is_empty() { Ok(()) } else { Err(pending) }
-        });
+        until_answered(&root, &format!("net-{channel}"));
     }
     (root, net, fake, daemon)
 }
@@ -158,10 +155,7 @@ fn what_is_the_owners_is_refused_to_others_and_answered_to_one_person_only() {
     let daemon = net.serve(&root);
     net.say("a", "ann", "hello");
     net.until_says("a", "done");
-    until("an empty queue", || {
-        let pending = root.ok(&["pending", "net-a"]);
-        if pending.is_empty() { Ok(()) } else { Err(pending) }
-    });
+    until_answered(&root, "net-a");
     for command in COMMANDS {
         let before = files(&root, "net-a");
         let line = format!("/{} something", command.name);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::support::fake::{Fake, PATIENCE, until};
-use super::support::net::{Act, Net, end};
+use super::support::net::{Act, Net, end, until_answered};
 use super::support::root::{Root, amount, full};
 
 const INTERRUPTED: &str = "⚠ This was interrupted by a restart";
@@ -113,10 +113,9 @@ fn a_retry_in_a_terminal_is_answered_in_the_chat_too() {
     assert_eq!(retried.stdout, "you said to a\n", "{retried:#?}");
     assert!(retried.stderr.contains("it is said on net too\n"), "{retried:#?}");
     net.until_says("a", "you said to a");
-    until("empty queues", || {
-        let pending = ["net-a", "net-b"].map(|key| root.ok(&["pending", key])).concat();
-        if pending.is_empty() { Ok(()) } else { Err(pending) }
-    });
+    for key in ["net-a", "net-b"] {
+        until_answered(&root, key);
+    }
     end(daemon);
     assert_eq!(fake.said().len(), 4);
 }
@@ -177,10 +176,7 @@ fn a_reply_that_could_not_be_delivered_is_delivered_after_the_restart() {
     net.down(false);
     let daemon = net.serve(&root);
     net.until_shown("a", |shown| shown.files.iter().any(|(name, _)| name == "file.txt"));
-    until("an empty queue", || {
-        let pending = root.ok(&["pending", "net-a"]);
-        if pending.is_empty() { Ok(()) } else { Err(pending) }
-    });
+    until_answered(&root, "net-a");
     end(daemon);
     let words = net.texts("a").concat();
     assert_eq!(words.split_whitespace().filter(|word| *word == "150").count(), 1, "{words}");
@@ -194,17 +190,11 @@ fn a_post_whose_answer_was_lost_is_there_once_or_says_so() {
     let script = "case $message in *slow) sleep 0.3; esac; echo \"you said $message\"";
     let _fake = Fake::with_config(&root, script, &net.section());
     let daemon = net.serve(&root);
-    let quiet = || {
-        until("an empty queue", || {
-            let pending = root.ok(&["pending", "net-a"]);
-            if pending.is_empty() { Ok(()) } else { Err(pending) }
-        });
-    };
     for (text, post) in [("1", "reply"), ("2 slow", "progress")] {
         net.lose_the_answer_to(post);
         net.say("a", "ann", text);
         net.until_says("a", &format!("you said {text}"));
-        quiet();
+        until_answered(&root, "net-a");
     }
     assert_eq!(net.texts("a"), ["you said 1", "you said 2 slow"]);
     net.without_nonces();

@@ -17,6 +17,7 @@ pub(crate) mod net;
 pub(crate) mod promise;
 pub(crate) mod proof;
 pub(crate) mod root;
+pub(crate) mod server;
 pub(crate) mod talk;
 pub(crate) mod tls;
 pub(crate) mod tree;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
@@ -10,13 +9,14 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
+
+use super::server::Server;
 
 /// An authority that nobody knows, and servers for `127.0.0.1` that it vouches for.
 pub(crate) struct Tls {
     authority: CertifiedIssuer<'static, KeyPair>,
-    running: Vec<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
+    running: Vec<Server>,
 }
 
 impl Tls {
@@ -46,19 +46,14 @@ impl Tls {
             .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
             .expect("a configuration");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let (ready, started) = std::sync::mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                ready.send(listener.local_addr().expect("its address").port()).expect("the test waits");
-                tokio::spawn(serve(listener, acceptor, SocketAddr::from(([127, 0, 0, 1], port))));
-                let _dropped = stopped.await;
-            });
+        let (server, own) = Server::start(async move || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let own = listener.local_addr().expect("its address").port();
+            tokio::spawn(serve(listener, acceptor, SocketAddr::from(([127, 0, 0, 1], port))));
+            own
         });
-        self.running.push((stop, thread));
-        started.recv().expect("a port")
+        self.running.push(server);
+        own
     }
 }
 
@@ -71,14 +66,5 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, to: SocketAddr) {
             let Ok(mut plain) = TcpStream::connect(to).await else { return };
             let _ended = copy_bidirectional(&mut secure, &mut plain).await;
         });
-    }
-}
-
-impl Drop for Tls {
-    fn drop(&mut self) {
-        for (stop, thread) in self.running.drain(..) {
-            let _ended = stop.send(());
-            thread.join().expect("no panic");
-        }
     }
 }

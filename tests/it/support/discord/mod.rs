@@ -13,13 +13,12 @@ mod rest;
 mod world;
 
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
+use super::server::Server;
 pub(crate) use world::{Behaviour, Call, Failure, Resume, TOKEN};
 use world::{Interaction, Order, World, merge};
 
@@ -43,8 +42,7 @@ impl Shared {
 /// A running server.
 pub(crate) struct Discord {
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    _server: Server,
 }
 
 /// A message that the bot posted, as it stands now.
@@ -63,25 +61,18 @@ pub(crate) struct Posted {
 
 impl Discord {
     pub(crate) fn start() -> Self {
-        let (ready, started) = std::sync::mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let http = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                let api = format!("http://{}", http.local_addr().expect("its address"));
-                let url = format!("ws://{}", socket.local_addr().expect("its address"));
-                let world = Mutex::new(World::new(api, url));
-                let shared = Arc::new(Shared { world, changed: Condvar::new() });
-                tokio::spawn(rest::serve(http, Arc::clone(&shared)));
-                tokio::spawn(gateway::serve(socket, Arc::clone(&shared)));
-                ready.send(shared).expect("the test waits");
-                let _dropped = stopped.await;
-            });
+        let (server, shared) = Server::start(async || {
+            let http = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let api = format!("http://{}", http.local_addr().expect("its address"));
+            let url = format!("ws://{}", socket.local_addr().expect("its address"));
+            let world = Mutex::new(World::new(api, url));
+            let shared = Arc::new(Shared { world, changed: Condvar::new() });
+            tokio::spawn(rest::serve(http, Arc::clone(&shared)));
+            tokio::spawn(gateway::serve(socket, Arc::clone(&shared)));
+            shared
         });
-        let shared = started.recv().expect("a server");
-        Self { shared, stop: Some(stop), thread: Some(thread) }
+        Self { shared, _server: server }
     }
 
     /// The base of the HTTP side, for `api_url`.
@@ -458,15 +449,6 @@ impl Discord {
             assert!(!left.is_zero(), "there was not {what}; the last requests: {:#?}", tail(&world.journal));
             let waited = self.shared.changed.wait_timeout(world, left);
             world = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
-    }
-}
-
-impl Drop for Discord {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
         }
     }
 }

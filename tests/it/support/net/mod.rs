@@ -305,6 +305,14 @@ pub(crate) fn end(daemon: Running) -> Output {
     output
 }
 
+/// Waits until every message of a session is answered: its queue is empty.
+pub(crate) fn until_answered(root: &Root, key: &str) {
+    until("an empty queue", || {
+        let pending = root.ok(&["pending", key]);
+        if pending.is_empty() { Ok(()) } else { Err(pending) }
+    });
+}
+
 /// The lines of a file that are whole. One that a kill tore is none: nobody was
 /// told that it was written.
 fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
