@@ -298,22 +298,16 @@ fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
 fn walls(app: &App, findings: &mut Vec<Finding>) {
     let setup = &app.control.setup;
     let means = probe::means_now(&setup.environment);
-    let (name, obstacle) = match setup.config.walls {
-        WallsMode::Off => {
-            let found = "off: an agent can read and write whatever you can, other sessions too";
-            let possible = match (means.against_full(), means.against_kernel()) {
-                (None, _) => Some("`walls = \"full\"` can be had here".to_owned()),
-                (_, None) => Some("`walls = \"kernel\"` can be had here".to_owned()),
-                _ => None,
-            };
-            findings.push(Finding::new(Grade::Note, "walls", found, possible));
-            return;
-        }
-        WallsMode::Full => ("full", means.against_full()),
-        WallsMode::Kernel => ("kernel", means.against_kernel()),
-    };
-    if let Some(obstacle) = obstacle {
-        let found = format!("{name} cannot be had: {obstacle}");
+    let walls = setup.config.walls;
+    if walls == WallsMode::Off {
+        let found = "off: an agent can read and write whatever you can, other sessions too";
+        let possible = [WallsMode::Full, WallsMode::Kernel].into_iter().find(|mode| means.against(*mode).is_none());
+        let possible = possible.map(|mode| format!("`walls = \"{}\"` can be had here", mode.name()));
+        findings.push(Finding::new(Grade::Note, "walls", found, possible));
+        return;
+    }
+    if let Some(obstacle) = means.against(walls) {
+        let found = format!("{} cannot be had: {obstacle}", walls.name());
         findings.push(Finding::new(Grade::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
         return;
     }

@@ -184,15 +184,15 @@ pub(super) fn used(usage: Usage) -> String {
 pub(super) fn walls_here(app: &App) -> String {
     let setup = &app.control.setup;
     let means = || setup.means.get_or_init(|| probe::means(&app.control.store, &setup.environment));
-    let (level, obstacle) = match setup.config.walls {
+    let walls = setup.config.walls;
+    let held = match walls {
         WallsMode::Off => return "off: agents can read and write whatever you can, other sessions too".to_owned(),
-        WallsMode::Full => ("full", means().against_full()),
-        WallsMode::Kernel => ("kernel", means().against_kernel()),
+        WallsMode::Full => "full: each agent sees its own session and the system",
+        WallsMode::Kernel => "kernel: each agent reads its own session and the system; some of others shows",
     };
-    match obstacle {
-        None if level == "full" => "full: each agent sees its own session and the system".to_owned(),
-        None => "kernel: each agent reads its own session and the system; some of others shows".to_owned(),
-        Some(obstacle) => format!("{level} cannot be had here: {obstacle}"),
+    match means().against(walls) {
+        None => held.to_owned(),
+        Some(obstacle) => format!("{} cannot be had here: {obstacle}", walls.name()),
     }
 }
 

@@ -78,6 +78,18 @@ pub enum WallsMode {
     Off,
 }
 
+impl WallsMode {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Kernel => "kernel",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What agents may reach over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkMode {

@@ -12,7 +12,6 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
-
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 

@@ -96,20 +96,17 @@ pub enum ConfineError {
 /// than the walls need.
 pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     let homes = inputs.store.homes_path(inputs.folder);
-    if inputs.config.walls == WallsMode::Off {
+    let mode = inputs.config.walls;
+    if mode == WallsMode::Off {
         return Ok(without_walls(inputs));
     }
     let means = (inputs.means)();
-    let level = match inputs.config.walls {
-        WallsMode::Kernel => {
-            refuse("kernel", means.against_kernel())?;
-            Level::Kernel
-        }
-        _ => {
-            refuse("full", means.against_full())?;
-            let bubblewrap = means.bubblewrap.clone();
-            Level::Full { bubblewrap: bubblewrap.map_err(|obstacle| ConfineError::Means { level: "full", obstacle })? }
-        }
+    refuse(mode.name(), means.against(mode))?;
+    let level = if mode == WallsMode::Kernel {
+        Level::Kernel
+    } else {
+        let bubblewrap = means.bubblewrap.clone();
+        Level::Full { bubblewrap: bubblewrap.map_err(|obstacle| ConfineError::Means { level: mode.name(), obstacle })? }
     };
     let network = network(inputs);
     if matches!(network, Network::Ports(_)) {

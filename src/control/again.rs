@@ -50,9 +50,8 @@ impl Control {
         let record = workspace.record()?;
         let queue = Queue::open(&self.store, &key.folder_name())?;
         for pending in queue.pending()? {
-            let dead = matches!(pending.state, PendingState::Left | PendingState::Interrupted);
             let Ok(message) = pending.message else { continue };
-            if !dead || message.session.is_some_and(|session| session != record.uuid) {
+            if !pending.state.is_abandoned() || message.session.is_some_and(|session| session != record.uuid) {
                 continue;
             }
             if let Some(held) = self.take_over(key, pending.number)? {
@@ -77,11 +76,11 @@ impl Control {
     /// # Errors
     /// Where the queue cannot be read.
     pub fn take_over_unanswered(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
-        let dead = |state| matches!(state, PendingState::Left | PendingState::Interrupted);
-        if self.pending(&key.folder_name())?.iter().any(|pending| pending.number == number && dead(pending.state)) {
-            return self.take_over(key, number);
+        let pending = self.pending(&key.folder_name())?;
+        match pending.iter().any(|pending| pending.number == number && pending.state.is_abandoned()) {
+            true => self.take_over(key, number),
+            false => Ok(None),
         }
-        Ok(None)
     }
 
     /// Lets go of messages that nobody takes up by itself, because their turn was
@@ -96,8 +95,9 @@ impl Control {
             let Ok(message) = &pending.message else { continue };
             let waits = pending.state == PendingState::Left && message.reply.is_some();
             if number.is_none_or(|number| number == pending.number)
+                && pending.state.is_abandoned()
                 && !waits
-                && let Some(held) = self.take_over_unanswered(key, pending.number)?
+                && let Some(held) = self.take_over(key, pending.number)?
             {
                 held.queue.finish(held.ticket, held.message.attached.as_ref());
                 dismissed.push(held.message);

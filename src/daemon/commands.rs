@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::event::Event;
 use super::lane::LaneState;
 use super::now::{Shared, blocking};
-use super::{answers, words};
+use super::{answers, render, words};
 use crate::channel::{Answer, Invoked, Pressed, Standing};
 use crate::control::commands::{CommandSpec, Who, find, help};
 use crate::control::{Control, ControlError, SendOptions, Wait};
@@ -45,10 +45,7 @@ pub(super) async fn command(given: Given) {
         tracing::warn!("a command could not be acknowledged: {error}");
     }
     given.shared.note(&invoked.key.folder_name(), &format!("/{}", spec.name));
-    let text = match given.carry_out(spec).await {
-        Ok(text) => text,
-        Err(error) => format!("⚠ {}", words::failed(&error)),
-    };
+    let text = in_words(given.carry_out(spec).await);
     reply(&*answer, &text, spec.ephemeral).await;
 }
 
@@ -74,20 +71,21 @@ pub(super) async fn button(shared: Shared, state: Option<Arc<LaneState>>, presse
             tracing::warn!("a button could not be acknowledged: {error}");
         }
         let again = Again { shared: &shared, state: state.as_deref(), key: &pressed.key, address: &pressed.address };
-        let text = match again.entry(number).await {
-            Ok(()) => "It is sent again.".to_owned(),
-            Err(error) => format!("⚠ {}", words::failed(&error)),
-        };
+        let text = in_words(again.entry(number).await.map(|()| "It is sent again.".to_owned()));
         return reply(&*answer, &text, true).await;
     }
     if let Some(number) = number("dismiss:") {
         let dismissed = read(shared.control(), &pressed.key, move |control, key| {
             Ok(answers::dismissed(&control.dismiss(key, Some(number))?))
         });
-        let text = dismissed.await.unwrap_or_else(|error| format!("⚠ {}", words::failed(&error)));
-        return reply(&*answer, &text, true).await;
+        return reply(&*answer, &in_words(dismissed.await), true).await;
     }
     reply(&*answer, "This button is of an earlier version.", true).await;
+}
+
+/// What came of something, or why nothing did.
+fn in_words(result: Result<String, ControlError>) -> String {
+    result.unwrap_or_else(|error| render::failed(&words::failed(&error)))
 }
 
 async fn reply(answer: &dyn Answer, text: &str, ephemeral: bool) {

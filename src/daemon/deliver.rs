@@ -86,12 +86,10 @@ pub(super) async fn post(
             pause = (pause * 2).min(LONGEST_PAUSE);
             continue;
         };
-        let posted = match edit {
-            Some(id) => network.edit(to, id, post).await.map(|()| id.clone()),
-            None => match since.is_some_and(|since| !is_known(&*network, since)) {
-                true => network.post(to, &doubtful(post)).await,
-                false => network.post(to, post).await,
-            },
+        let posted = match (edit, since) {
+            (Some(id), _) => network.edit(to, id, post).await.map(|()| id.clone()),
+            (None, Some(since)) if !is_known(&*network, since) => network.post(to, &doubtful(post)).await,
+            (None, _) => network.post(to, post).await,
         };
         let wait = match posted {
             Ok(id) => return Ok(id),

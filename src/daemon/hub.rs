@@ -137,7 +137,7 @@ impl Hub {
             Event::Rested(key) => self.rest(&key),
             Event::Again(held) => self.again(held),
             Event::Left(key) => match self.lanes.get_mut(&key) {
-                // Where there is no room, it is found when this lane's session gets something next.
+                // Where there is no room, it is found when a lane of the session begins next.
                 Some(lane) => drop(lane.give(Job::Look)),
                 // A lane that begins looks by itself.
                 None => drop(self.lane(&key)),

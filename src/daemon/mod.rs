@@ -195,20 +195,17 @@ fn no_bypass(config: &Config) -> Result<(), DaemonError> {
 /// the configuration cannot be had, or the adversary gets through, nobody is.
 async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
     let setup = &control.setup;
-    if setup.config.walls == WallsMode::Off {
+    let walls = setup.config.walls;
+    if walls == WallsMode::Off {
         return Ok(());
     }
     let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.environment));
-    let (level, obstacle) = match setup.config.walls {
-        WallsMode::Kernel => ("kernel", means.against_kernel()),
-        _ => ("full", means.against_full()),
-    };
-    if let Some(obstacle) = obstacle {
-        return Err(DaemonError::Walls { level, obstacle });
+    if let Some(obstacle) = means.against(walls) {
+        return Err(DaemonError::Walls { level: walls.name(), obstacle });
     }
     let started = tokio::time::Instant::now();
     let proof = loop {
-        match prove::prove(&control.store, setup, setup.config.walls.into(), None).await {
+        match prove::prove(&control.store, setup, walls.into(), None).await {
             // Somebody asked for one, which is over in a moment.
             Err(ProofError::Running) if started.elapsed() < PROOF_PATIENCE => {
                 tokio::time::sleep(PROOF_PAUSE).await;
@@ -218,7 +215,7 @@ async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
     };
     let holes: Vec<&str> = proof.holes().map(|attempt| attempt.name).collect();
     if holes.is_empty() {
-        tracing::info!(walls = level, attempts = proof.rows.len(), "the walls hold");
+        tracing::info!(walls = walls.name(), attempts = proof.rows.len(), "the walls hold");
         return Ok(());
     }
     Err(DaemonError::Holes(holes.join("; ")))

@@ -24,7 +24,7 @@ pub(super) async fn watch(shared: Shared) {
     let store = shared.control().store.clone();
     let control = store.state_path("control");
     let watched = async {
-        make_private_dir(&control, Durability::Process).map_err(std::io::Error::other).map_err(notify::Error::io)?;
+        make_private_dir(&control, Durability::Process).map_err(std::io::Error::other)?;
         let is_word = |path: &Path| path.extension() == Some(OsStr::new(DELIVER));
         let changed = Watch::new(&control, is_word)?;
         loop {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::{Note, Pending, PendingState, Queue};
+use super::queue::{Note, Queue};
 use super::{Attached, SessionError, Store};
 use crate::files::{self, Line, Lock, Ticket};
 
@@ -178,8 +178,7 @@ impl Claim {
         if !self.has_left()? {
             return Ok(0);
         }
-        let unanswered = |pending: &Pending| matches!(pending.state, PendingState::Left | PendingState::Interrupted);
-        Ok(self.queue.pending()?.iter().filter(|pending| unanswered(pending)).count())
+        Ok(self.queue.pending()?.iter().filter(|pending| pending.state.is_abandoned()).count())
     }
 
     /// Deals with another entry of this session, whose turn turned out to be recorded.

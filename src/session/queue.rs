@@ -248,6 +248,14 @@ pub enum PendingState {
     Answered,
 }
 
+impl PendingState {
+    /// Whether nobody deals with the message: its owner died before it was answered.
+    #[must_use]
+    pub fn is_abandoned(self) -> bool {
+        matches!(self, Self::Left | Self::Interrupted)
+    }
+}
+
 /// The queue of one session, and the line of all who want it.
 #[derive(Debug)]
 pub struct Queue {

@@ -15,7 +15,7 @@ use super::route;
 use super::wire::Id;
 use crate::channel::http::Reply;
 use crate::channel::text::{split, verbatim};
-use crate::channel::{BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError};
+use crate::channel::{BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError, Upload};
 use crate::session::Address;
 
 /// The longest message, in UTF-16 units.
@@ -54,18 +54,20 @@ impl Speaker {
         Self { api, owners, plain: AtomicUsize::new(0), directs: Mutex::new(HashMap::new()) }
     }
 
-    /// Says something; where the server refuses it for its form, plainer.
-    async fn say(&self, method: &Method, path: &str, to: &Address, post: &Post) -> Result<Reply, SendError> {
+    /// Says something with files; where the server refuses it for its form, plainer.
+    async fn say(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Fn(usize) -> Value,
+        files: &[Upload],
+    ) -> Result<Reply, SendError> {
         let mut plain = self.plain.load(Ordering::Relaxed);
         loop {
-            let body = match *method == Method::POST {
-                true => new_body(to, post, plain),
-                false => body(post, plain),
-            };
-            let body = if post.files.is_empty() {
-                Body::Json(body)
+            let body = if files.is_empty() {
+                Body::Json(body(plain))
             } else {
-                let (kind, bytes) = form(body, &post.files).await?;
+                let (kind, bytes) = form(body(plain), files).await?;
                 Body::Form(kind, bytes)
             };
             match self.api.ask(method.clone(), path, body).await {
@@ -117,7 +119,7 @@ impl Network for Speaker {
     fn post<'a>(&'a self, to: &'a Address, post: &'a Post) -> BoxFuture<'a, Result<PostedId, SendError>> {
         Box::pin(async move {
             let path = format!("/channels/{}/messages", checked(&to.channel)?);
-            let reply = self.say(&Method::POST, &path, to, post).await?;
+            let reply = self.say(Method::POST, &path, |plain| new_body(to, post, plain), &post.files).await?;
             // A server that does not say the id has posted it all the same.
             Ok(PostedId(id_of(&reply).map_or_else(String::new, |id| id.to_string())))
         })
@@ -134,8 +136,7 @@ impl Network for Speaker {
                 return Err(SendError::Gone("the server did not say which message it is".to_owned()));
             }
             let path = format!("/channels/{}/messages/{}", checked(&to.channel)?, checked(&posted.0)?);
-            // What is edited has no files.
-            self.say(&Method::PATCH, &path, to, &Post { files: Vec::new(), ..post.clone() }).await?;
+            self.say(Method::PATCH, &path, |plain| body(post, plain), &[]).await?;
             Ok(())
         })
     }
