@@ -3,7 +3,7 @@
 
 use super::support::fake::{Fake, until};
 use super::support::net::{Net, end};
-use super::support::root::Root;
+use super::support::root::{Root, write};
 
 /// Says when it begins, waits to be let through, answers.
 const GATED: &str = "say \"begin $message\"; gate; say \"end $message\"; echo \"you said $message\"";
@@ -103,6 +103,26 @@ fn a_full_queue_is_answered_honestly() {
     net.until_says("b", "you said 4");
     end(daemon);
     assert!(!fake.said().contains(&"begin 3".to_owned()));
+}
+
+#[test]
+fn a_refusal_of_several_pieces_is_there_whole() {
+    let root = Root::new("daemon_turns::a_refusal_of_several_pieces_is_there_whole");
+    let net = Net::new(&root);
+    let _fake = Fake::with_config(&root, "echo done", &net.section());
+    let channel = "a-channel-with-a-long-name-".repeat(2) + "x";
+    let queue = root.path().join(format!("state/queue/net-{channel}"));
+    write(&queue, "no directory");
+    let daemon = net.serve(&root);
+    net.say(&channel, "ann", "hello");
+    let told = until("the last piece", || {
+        let texts = net.texts(&channel);
+        if texts.concat().contains("(os error ") { Ok(texts) } else { Err(format!("{texts:?}")) }
+    });
+    assert!(told.len() > 1, "{told:?}");
+    assert!(told.concat().starts_with("This message was not taken: "), "{told:?}");
+    assert!(told.concat().contains(&queue.display().to_string()), "{told:?}");
+    end(daemon);
 }
 
 #[test]
