@@ -92,6 +92,11 @@ impl Root {
         self.user = Some(uid);
     }
 
+    /// The user as whom programs are run, where that is another.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
     /// Denizen's root.
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.join("root")
