@@ -15,6 +15,9 @@ pub mod key;
 /// Files: replaced whole or not at all, read defensively, locked.
 pub mod files;
 
+/// What of a directory that is granted to sessions the person's own programs run.
+pub mod repository;
+
 /// The configuration, and where each value came from.
 pub mod config;
 

@@ -19,7 +19,7 @@ use crate::control::{ControlError, Delivery, SendOptions, Wait};
 use crate::daemon;
 use crate::key::Key;
 use crate::session::Waiting;
-use crate::turn::{Progress, Reply, TurnError, conflict_notice};
+use crate::turn::{Progress, Reply, TurnError};
 
 /// Within this time several signals are one: `timeout` and many supervisors
 /// signal a process and then its whole group.
@@ -180,8 +180,8 @@ pub(super) fn deliver(app: &App, key: &Key, mut delivery: Delivery, streamed: bo
     let out = app.out;
     let network = delivery.network.take();
     let left = delivery.left;
-    for kept in delivery.take_conflicts() {
-        out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&conflict_notice(&kept))));
+    for notice in delivery.take_notices() {
+        out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&notice)));
     }
     if let Ok(reply) = &delivery.result {
         print_reply(out, key.as_str(), reply, streamed);

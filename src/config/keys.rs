@@ -89,6 +89,12 @@ pub const KEYS: &[KeySpec] = &[
         help: "Directories that `denizen cd` may point a session at, with everything below them.",
     },
     KeySpec {
+        name: "protect",
+        kind: Kind::Texts,
+        default: "[\"git\", \"tools\"]",
+        help: "What agents may not change in directories of yours that they may write, because your own programs run it: the configuration and hooks of git repositories (`git`), and what shells, editors and agents read from where you work, such as `.envrc`, `.vscode/` or `.husky/` (`tools`). `[]` protects nothing. A `[[share]]` may have its own.",
+    },
+    KeySpec {
         name: "defaults.working_dir",
         kind: Kind::Path,
         default: "",
@@ -229,6 +235,12 @@ pub const SHARE_KEYS: &[KeySpec] = &[
         kind: Kind::Choice(&["read", "write"]),
         default: "read",
         help: "Whether it may only be read, or written too.",
+    },
+    KeySpec {
+        name: "protect",
+        kind: Kind::Texts,
+        default: "",
+        help: "What agents may not change in it, if not what `protect` says for all: `[]` protects nothing.",
     },
 ];
 

@@ -24,6 +24,7 @@ pub use share::{Access, Share};
 pub use value::Value;
 
 use crate::files::Durability;
+use crate::repository::Protect;
 use document::Document;
 use keys::{KEYS, KeySpec, nearest, variable};
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub shares: Vec<Share>,
     /// Where `cd` may point, absolute.
     pub working_dirs: Vec<PathBuf>,
+    /// What is protected in them, and in what is shared.
+    pub protect: Protect,
     /// The working directory of new sessions, absolute.
     pub working_dir: Option<PathBuf>,
     /// What becomes of a message that comes while a turn of its session runs.
@@ -388,6 +391,12 @@ impl Config {
             },
             shares: sections.shares,
             working_dirs: paths("working_dirs")?,
+            protect: match values.get("protect") {
+                Some((Value::Texts(words), _)) => {
+                    Protect::of(words).map_err(|reason| ConfigError::Value { place: place("protect"), reason })?
+                }
+                _ => Protect::default(),
+            },
             working_dir: text("defaults.working_dir").map(|text| path("defaults.working_dir", text)).transpose()?,
             busy: text("defaults.busy").and_then(Busy::from_word).unwrap_or_default(),
             limits: Limits {

@@ -7,6 +7,7 @@ use wildmatch::WildMatch;
 use super::keys::SHARE_KEYS;
 use super::value::{Value, absolute};
 use crate::key::Key;
+use crate::repository::Protect;
 
 /// A file or directory that sessions see beside their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Share {
     pub path: PathBuf,
     /// What may be done with it.
     pub mode: Access,
+    /// What is protected in it; `None` is what is protected everywhere.
+    pub protect: Option<Protect>,
 }
 
 /// What may be done with something that is shared.
@@ -34,12 +37,15 @@ impl Share {
     /// # Errors
     /// With the rule that it breaks.
     pub(super) fn read(table: &toml::Table, root: &Path, home: Option<&Path>) -> Result<Self, String> {
-        let mut share = Self { sessions: Vec::new(), path: PathBuf::new(), mode: Access::Read };
+        let mut share = Self { sessions: Vec::new(), path: PathBuf::new(), mode: Access::Read, protect: None };
         for spec in SHARE_KEYS {
             let Some(value) = table.get(spec.name) else { continue };
             let value = Value::from_toml(value, spec.kind).map_err(|reason| format!("{}: {reason}", spec.name))?;
             match (spec.name, value) {
                 ("sessions", Value::Texts(patterns)) => share.sessions = patterns,
+                ("protect", Value::Texts(words)) => {
+                    share.protect = Some(Protect::of(&words).map_err(|reason| format!("protect: {reason}"))?);
+                }
                 ("path", Value::Text(text)) => share.path = absolute(&text, root, home)?,
                 (_, Value::Text(text)) => share.mode = if text == "write" { Access::Write } else { Access::Read },
                 _ => {}

@@ -44,7 +44,7 @@ impl Value {
             }
             Kind::Paths | Kind::Texts => {
                 let inner = text.trim_start_matches('[').trim_end_matches(']');
-                let words = inner.split(',').map(str::trim).filter(|word| !word.is_empty());
+                let words = inner.split(',').map(|word| word.trim().trim_matches('"')).filter(|word| !word.is_empty());
                 Ok(Self::Texts(words.map(str::to_owned).collect()))
             }
             _ => text_value(text, kind),

@@ -118,6 +118,10 @@ impl Arguments {
                 mounts.extend(paths.iter().map(|path| (path, mount)));
             }
         }
+        if confinement.has(Rule::Repositories) {
+            let kind = |write| if write { Mount::Write } else { Mount::Keep };
+            mounts.extend(walls.protect.iter().map(|over| (&over.path, kind(over.write))));
+        }
         mounts.sort_by_key(|(path, mount)| (path.components().count(), *mount));
         for (path, mount) in mounts {
             match mount {
@@ -154,6 +158,7 @@ mod tests {
             temporary: "/r/state/homes/a/.tmp".into(),
             working_dir: "/r/sessions/a".into(),
             network: Network::Open,
+            protect: Vec::new(),
         }
     }
 

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::repository::{Granted, Over};
+
 pub use limits::{Excess, Limits};
 pub use means::{Means, Obstacle};
 pub use plan::{ConfineError, Inputs, plan};
@@ -36,6 +38,9 @@ pub struct Confinement {
     /// How much it may use.
     #[serde(default)]
     pub limits: Limits,
+    /// The directories that it may write and that are the person's.
+    #[serde(skip)]
+    pub granted: Vec<Granted>,
     /// A rule that is left out, so that a test can see what it is good for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without: Option<Rule>,
@@ -71,6 +76,10 @@ pub struct Walls {
     pub working_dir: PathBuf,
     /// What it may reach over the network.
     pub network: Network,
+    /// What of the directories that were granted is mounted over itself, as was
+    /// found when the child started. Only at [`Level::Full`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<Over>,
 }
 
 /// What holds the walls.
@@ -118,6 +127,9 @@ pub enum Rule {
     Mounts,
     /// Bubblewrap: control files in the session's folder are mounted read-only.
     ControlFiles,
+    /// Bubblewrap: what the person's own programs run from a granted directory is
+    /// mounted read-only.
+    Repositories,
     /// Bubblewrap: `/tmp` is the session's own.
     PrivateTmp,
     /// Bubblewrap: `/dev` and `/dev/shm` are its own.
@@ -177,6 +189,7 @@ impl Rule {
     pub const ALL: &[Self] = &[
         Self::Mounts,
         Self::ControlFiles,
+        Self::Repositories,
         Self::PrivateTmp,
         Self::PrivateDev,
         Self::Pids,
@@ -210,7 +223,7 @@ impl Confinement {
     /// No walls, only limits.
     #[must_use]
     pub fn open(limits: Limits) -> Self {
-        Self { walls: None, limits, without: None }
+        Self { walls: None, limits, granted: Vec::new(), without: None }
     }
 
     /// Whether a rule is in force.
@@ -295,6 +308,7 @@ mod tests {
             temporary: "/r/state/homes/a/.tmp".into(),
             working_dir: "/r/sessions/a".into(),
             network: Network::Ports(vec![443]),
+            protect: vec![Over { path: "/g/.git".into(), write: true, device: 1, inode: 2 }],
         };
         let confinement = Confinement { walls: Some(walls), ..Confinement::open(Limits::default()) };
         for confinement in [confinement.clone(), confinement.without(Rule::Pids), Confinement::default()] {

@@ -4,13 +4,14 @@
 //! Nothing that lies in the session's folder has a say, but for what has to be
 //! protected there: its control files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Access, Config, Environment, NetworkMode, WallsMode};
 use crate::key::Key;
 use crate::provider::{Options, Provider, User};
+use crate::repository::{Granted, Protect};
 use crate::session::{PermissionMode, Store};
 
 use super::system::{self, Installation};
@@ -149,14 +150,43 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
         read,
         write,
         level,
+        protect: Vec::new(),
     };
-    Ok(Confinement { walls: Some(walls), ..without_walls(inputs) })
+    let others: Vec<&PathBuf> = walls.read.iter().chain(&walls.write).chain(&walls.hide).collect();
+    let granted = granted(inputs, &others);
+    Ok(Confinement { walls: Some(walls), granted, ..without_walls(inputs) })
 }
 
 /// The same with nothing but limits, whatever the configuration says.
 #[must_use]
 pub fn without_walls(inputs: &Inputs<'_>) -> Confinement {
-    Confinement::open(limits(inputs, &inputs.store.homes_path(inputs.folder)))
+    let limits = limits(inputs, &inputs.store.homes_path(inputs.folder));
+    Confinement { granted: granted(inputs, &[]), ..Confinement::open(limits) }
+}
+
+/// The directories that the session may write and that are the person's: of
+/// what lies in one, that which the session sees otherwise is left out.
+fn granted(inputs: &Inputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
+    let Inputs { config, session, working_dir, .. } = *inputs;
+    let mut granted: BTreeMap<PathBuf, Protect> = BTreeMap::new();
+    let keeps = inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks);
+    if working_dir != session && !keeps {
+        granted.insert(working_dir.to_owned(), config.protect);
+    }
+    for share in config.shares.iter().filter(|share| share.mode == Access::Write && share.is_for(inputs.key)) {
+        if let Ok(path) = std::fs::canonicalize(&share.path) {
+            granted.insert(path, share.protect.unwrap_or(config.protect));
+        }
+    }
+    let skip = |path: &Path| {
+        let others = others
+            .iter()
+            .map(|other| other.as_path())
+            .chain([inputs.store.root()])
+            .chain(granted.keys().map(PathBuf::as_path));
+        others.filter(|other| *other != path && other.starts_with(path)).map(Path::to_owned).collect()
+    };
+    granted.iter().map(|(path, protect)| Granted { skip: skip(path), path: path.clone(), protect: *protect }).collect()
 }
 
 fn refuse(level: &'static str, obstacle: Option<Obstacle>) -> Result<(), ConfineError> {

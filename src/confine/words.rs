@@ -1,7 +1,16 @@
 //! The walls in words: what is held here, and what is not.
 
-use super::{Confinement, Level, Network, Walls};
+use std::path::Path;
+
+use super::{Confinement, Level, Network, Rule, Walls};
 use crate::config::value::written_size;
+use crate::repository;
+
+/// Said to an agent, which sees only that git fails.
+const GIT_IS_CLOSED: &str = "Git's configuration and hooks are read-only in the repositories here: `git config`, \
+    `git remote add`, `git push -u` and the like fail to write `.git/config` (\"Device or resource busy\"), everything \
+    else works. Do without it (`git -c name=value`, `git push` without `-u`, `git branch --no-track`), or ask the person \
+    to change it.";
 
 impl Confinement {
     /// In one line, for `status`.
@@ -21,6 +30,15 @@ impl Confinement {
                 format!("kernel: the agent reads its own session and the system; {network}; some of others shows")
             }
         }
+    }
+
+    /// What an agent has to know of a directory that it works in.
+    #[must_use]
+    pub fn told_of(&self, working_dir: &Path) -> Option<&'static str> {
+        let is_full = self.walls.as_ref().is_some_and(|walls| matches!(walls.level, Level::Full { .. }));
+        let granted = self.granted.iter().find(|granted| granted.path == working_dir);
+        let is_closed = granted.is_some_and(|granted| granted.protect.git && repository::is_in(working_dir));
+        (is_full && is_closed && self.has(Rule::Repositories)).then_some(GIT_IS_CLOSED)
     }
 
     /// What is not held, a sentence each.
@@ -63,6 +81,11 @@ impl Confinement {
             ("limit", format!("disk: {}", size(limits.disk))),
             ("limit", format!("files: {}", count(limits.files))),
         ]);
+        for granted in self.granted.iter().filter(|granted| !granted.protect.is_none()) {
+            let words = [(granted.protect.git, "git"), (granted.protect.tools, "tools")];
+            let words: Vec<&str> = words.into_iter().filter_map(|(has, word)| has.then_some(word)).collect();
+            lines.push(("protects", format!("{} in {}", words.join(" and "), granted.path.display())));
+        }
         lines.extend(self.gaps().into_iter().map(|gap| ("not held", gap.to_owned())));
         lines
     }

@@ -1,7 +1,5 @@
 //! Sending a message, and stopping a turn.
 
-use std::path::PathBuf;
-
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
@@ -55,10 +53,10 @@ impl Delivery {
         &self.guard
     }
 
-    /// Where bytes were kept that something else had written into a file of the
-    /// session, and that the reply does not name.
-    pub fn take_conflicts(&mut self) -> Vec<PathBuf> {
-        self.guard.take_conflicts()
+    /// What the person should know of the session, and that the reply does not
+    /// say.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        self.guard.take_notices()
     }
 
     /// Lets the message go: its sender has been told what became of it.

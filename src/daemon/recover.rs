@@ -50,6 +50,14 @@ pub(super) async fn walk(shared: Shared) {
     let store = shared.control().store.clone();
     let events = shared.events.clone();
     blocking(move || {
+        match store.settle_all_granted() {
+            Ok(words) => {
+                for (folder, word) in words {
+                    tracing::warn!(session = folder, "{word}");
+                }
+            }
+            Err(error) => tracing::warn!("what earlier turns left in granted directories was not looked at: {error}"),
+        }
         let Ok(queues) = std::fs::read_dir(store.state_path("queue")) else { return };
         for queue in queues.flatten() {
             let Some(folder) = queue.file_name().to_str().map(str::to_owned) else { continue };

@@ -49,8 +49,8 @@ async fn turn(shared: &Shared, state: &Arc<LaneState>, held: Held) {
     match result {
         Ok(mut delivery) => {
             shared.note(&state.folder, &outcome(&delivery, took));
-            for kept in delivery.take_conflicts() {
-                tracing::warn!(session = state.folder, "{}", crate::turn::conflict_notice(&kept));
+            for notice in delivery.take_notices() {
+                tracing::warn!(session = state.folder, "{notice}");
             }
             match blocking(move || delivery.deliver_later()).await {
                 None => deliver::reply(shared, state, number, false).await,

@@ -419,7 +419,13 @@ impl Dir {
         self.fd.as_fd()
     }
 
-    fn open_beneath(&self, name: &Path, flags: OFlags, mode: Mode, action: &'static str) -> Result<OwnedFd, Error> {
+    pub(super) fn open_beneath(
+        &self,
+        name: &Path,
+        flags: OFlags,
+        mode: Mode,
+        action: &'static str,
+    ) -> Result<OwnedFd, Error> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         loop {
             return match rustix::fs::openat2(&self.fd, name, flags, mode, BENEATH) {

@@ -11,6 +11,8 @@ mod copy;
 mod dir;
 mod line;
 mod lock;
+mod look;
+mod make;
 mod replace;
 /// Databases of SQLite, without SQLite.
 pub mod sqlite;
@@ -24,6 +26,7 @@ pub use copy::{copy_new, copy_open};
 pub use dir::{Dir, DirLock};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
+pub use look::Look;
 pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};
 pub use stamp::{SECOND, Stamp, set_second};
 

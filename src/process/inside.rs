@@ -13,6 +13,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::causes::with_causes;
 use crate::confine::{Confinement, Level, Rule, Walls, bubblewrap, calls, landlock};
+use crate::repository;
 
 /// The exit code of `__inside` where it did not become the program.
 const NOT_INSIDE: u8 = 126;
@@ -134,6 +135,12 @@ fn become_program(report: u32, confinement: &Confinement, program: &OsString, ar
     }
     if confinement.has(Rule::Descriptors) {
         close_fds::set_fds_cloexec(3, &[]);
+    }
+    if confinement.has(Rule::Repositories)
+        && let Err(path) = repository::check(&walls.protect)
+    {
+        let path = path.display();
+        return format!("`{path}` was exchanged while the walls were put up: it is safe to send the message again");
     }
     if let Err(reason) = put_up(confinement, walls) {
         return reason;

@@ -29,7 +29,7 @@ pub use permit::Permit;
 pub use secret::secret;
 
 use crate::config::Environment;
-use crate::confine::Confinement;
+use crate::confine::{Confinement, Level, Rule};
 use crate::files;
 use crate::provider::{Input, Invocation};
 use crate::session::{Grant, Store, WorkspaceGuard};
@@ -180,6 +180,7 @@ fn start(
     let run_lock = store.run_lock_path(guard.folder());
     let stop = stop_path(store, guard.folder());
     clear_stop(&stop)?;
+    let confinement = protected(guard, &launch.confinement)?;
     let mut command = vec![invocation.program.clone().into_os_string()];
     command.extend(invocation.args.iter().cloned());
     let orders = Orders {
@@ -188,7 +189,7 @@ fn start(
         stop,
         deadline: launch.deadline,
         terminal,
-        confinement: launch.confinement.clone(),
+        confinement,
         command,
     };
     own_places(store, guard.folder(), &launch.confinement)?;
@@ -217,6 +218,21 @@ fn start(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let stopper = Stopper { launcher: Arc::new(AtomicU32::new(child.id().unwrap_or(0))) };
     Ok(Child { launcher: child, stopper, run_lock, deadline: launch.deadline, stdin, stdout, stderr })
+}
+
+/// The confinement, with what in granted directories is mounted over itself.
+/// Last of all, so that what was made meanwhile is seen.
+fn protected(guard: &WorkspaceGuard, confinement: &Confinement) -> Result<Confinement, files::Error> {
+    let mut confinement = confinement.clone();
+    if confinement.granted.is_empty() || !confinement.has(Rule::Repositories) {
+        return Ok(confinement);
+    }
+    let mounts = confinement.walls.as_ref().is_some_and(|walls| matches!(walls.level, Level::Full { .. }));
+    let over = guard.watch_granted(&confinement.granted, mounts)?;
+    if let Some(walls) = &mut confinement.walls {
+        walls.protect = over;
+    }
+    Ok(confinement)
 }
 
 /// Makes the home and the directory of temporary files that a child behind walls

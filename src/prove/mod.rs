@@ -7,6 +7,7 @@
 
 mod adversary;
 mod files;
+mod granted;
 mod kernel;
 mod own;
 mod processes;

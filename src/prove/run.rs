@@ -313,6 +313,7 @@ fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, Pro
 /// What Denizen does in a session's folder at the next turn, all but the turn.
 fn go_on(stage: &mut Stage) -> Result<(), ProofError> {
     let guard = &mut stage.own;
+    guard.settle_granted();
     let settings = guard.workspace().settings()?;
     let grant = Grant::none(guard.record().uuid);
     let place = rehome::place(guard, &grant, "claude", &settings)?;

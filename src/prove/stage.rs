@@ -14,8 +14,8 @@ use rustix::io::FdFlags;
 use uuid::Uuid;
 
 use super::run::ProofError;
-use super::{PARTY, Party, Scene, adversary, files, kernel, own, sockets};
-use crate::config::Environment;
+use super::{PARTY, Party, Scene, adversary, files, granted, kernel, own, sockets};
+use crate::config::{Access, Environment, Share};
 use crate::files::{Durability, Lock, make_private_dir};
 use crate::key::Key;
 use crate::session::{Claim, NewSession, Store, WorkspaceGuard};
@@ -81,6 +81,10 @@ impl Stage {
         let mut environment = setup.environment.clone();
         environment.set("HOME", &home);
         environment.set(own::TOKEN, &token);
+        let share =
+            Share { sessions: vec![OWN.to_owned()], path: dir.join(granted::NAME), mode: Access::Write, protect: None };
+        let mut config = setup.config.clone();
+        config.shares.push(share);
         let mut stage = Self {
             scene: Scene {
                 root,
@@ -98,7 +102,7 @@ impl Stage {
                 token,
             },
             // Walls that cannot be had are no proof.
-            setup: Setup { environment, home: Some(home), unattended: true, ..setup.clone() },
+            setup: Setup { config, environment, home: Some(home), unattended: true, ..setup.clone() },
             leaked: File::open("/dev/null").map_err(ProofError::Stage)?,
             own,
             beside,
@@ -140,6 +144,9 @@ impl Stage {
         put(&home.join(".bashrc"), "# the person's\n")?;
         put(&outside.join("repository/.git/config"), &format!("# {}\n", daemon.secret))?;
         put(&outside.join("repository/.git/hooks/sample"), "")?;
+        for (path, content) in granted::FILES {
+            put(&self.dir.join(granted::NAME).join(path), content)?;
+        }
         for party in [&sibling, &daemon] {
             put(&party.tmp, &party.secret)?;
             put(&party.shm, &party.secret)?;

@@ -6,7 +6,7 @@ use super::Expected::{self, Stopped, Through};
 use super::Group::{
     self, DaemonProcesses, Kernel, Needed, Own, Person, Root, Services, Shared, SiblingFiles, SiblingProcesses,
 };
-use super::{Attempt, By, Over, Scene, Tried, files, kernel, own, processes, sockets};
+use super::{Attempt, By, Over, Scene, Tried, files, granted, kernel, own, processes, sockets};
 
 const T: Expected = Through;
 const M: Expected = Stopped(By::Mounts);
@@ -218,6 +218,14 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(184, Kernel, "read below the root of process 1", [P, L, T], processes::root_of_first).unless("only root may"),
     at(185, Kernel, "see the descriptors of process 1", [P, L, T], processes::descriptors_of_first).unless("only root may"),
     at(186, Kernel, "open the memory of process 1", [P, L, T], processes::memory_of_first).unless("only root may"),
+    at(220, Person, "leave a hook in a repository that it may write", [M, D, D], |s| granted::leave(s, ".git/hooks/pre-commit")),
+    at(221, Person, "change the configuration of that repository", [M, T, T], |s| granted::change(s, ".git/config")),
+    at(222, Person, "put another repository in the place of that one", [M, T, T], |s| granted::move_away(&granted::project(s).join(".git"))),
+    at(223, Person, "put another working tree in the place of that one", [M, T, T], |s| granted::move_away(&granted::project(s))),
+    at(224, Person, "leave attributes in that repository", [M, D, D], |s| granted::leave(s, ".git/info/attributes")),
+    at(225, Person, "have that repository read its configuration elsewhere", [D, D, D], |s| granted::leave(s, ".git/commondir")),
+    at(226, Person, "change what a shell runs in a directory that it may write", [M, T, T], |s| granted::change(s, ".envrc")),
+    at(227, Person, "leave what an editor runs in a directory that it may write", [D, D, D], |s| granted::leave(s, ".vscode/tasks.json")),
     at(200, Needed, "keep something in the own memory", [T, T, T], own::keep_memory),
     at(201, Needed, "use the own HOME", [T, T, T], |_| own::use_dir("HOME")),
     at(202, Needed, "use a directory for temporaries", [T, T, T], own::use_temporaries),
@@ -227,5 +235,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(206, Needed, "see itself in `/proc`", [T, T, T], own::know_itself),
     at(207, Needed, "end an own process", [T, T, T], own::signal_own),
     at(208, Needed, "use a pair of sockets", [T, T, T], sockets::pair),
+    at(228, Needed, "write in the directory of the person's that it may write", [T, T, T], |s| granted::leave(s, "src/main.rs")),
+    at(229, Needed, "write in the repository there", [T, T, T], |s| granted::leave(s, ".git/refs/heads/other")),
     at(209, Needed, "leave a file for the person in `outbox/`", [T, T, T], own::use_outbox),
 ];

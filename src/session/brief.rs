@@ -33,6 +33,18 @@ impl Brief {
         }
     }
 
+    /// The same with a word of Denizen's about where the agent works.
+    #[must_use]
+    pub fn with(mut self, word: Option<&str>) -> Self {
+        if let Some(word) = word {
+            if !self.instructions.is_empty() {
+                self.instructions.push_str("\n\n");
+            }
+            self.instructions.push_str(word);
+        }
+        self
+    }
+
     /// Everything, for a provider that has no memory of its own.
     #[must_use]
     pub fn whole(&self) -> String {

@@ -31,6 +31,7 @@ use crate::key::Key;
 ///     queue/<folder>/                 accepted, unanswered messages, and who waits
 ///     homes/<folder>/<provider>/      provider homes, rebuilt at will
 ///     cleanup/<time>.jsonl            what the last cleanup did
+///     granted/<folder>.json           what stood in granted directories while a child runs
 ///     conflicts/      tmp/            set-aside bytes; temporaries
 ///   trash/<time>-<folder>/        removed sessions until purged
 /// ```

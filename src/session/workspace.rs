@@ -258,6 +258,7 @@ pub struct WorkspaceGuard {
     record: Record,
     saved: Stamp,
     conflicts: Vec<PathBuf>,
+    told: Vec<String>,
     // The lock ends before the place in line is given up.
     _lock: Lock,
     claim: Claim,
@@ -271,8 +272,9 @@ impl WorkspaceGuard {
         lock: Lock,
         claim: Claim,
     ) -> Result<Self, SessionError> {
-        let mut guard = Self { workspace, record, saved, conflicts: Vec::new(), _lock: lock, claim };
+        let mut guard = Self { workspace, record, saved, conflicts: Vec::new(), told: Vec::new(), _lock: lock, claim };
         guard.repair()?;
+        guard.settle_granted();
         Ok(guard)
     }
 
@@ -322,9 +324,20 @@ impl WorkspaceGuard {
         &mut self.claim
     }
 
-    /// Where bytes were kept that somebody else had written, since the last call.
-    pub fn take_conflicts(&mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.conflicts)
+    /// What the person should know of what was found in the session and in what
+    /// is granted to it, since the last call.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        let conflicts = std::mem::take(&mut self.conflicts);
+        let kept = conflicts.iter().map(|kept| {
+            let kept = kept.display();
+            format!("something else had changed a file of the session meanwhile: what it wrote is kept in `{kept}`")
+        });
+        kept.chain(std::mem::take(&mut self.told)).collect()
+    }
+
+    /// Adds to what the person should know.
+    pub(super) fn tell(&mut self, words: Vec<String>) {
+        self.told.extend(words);
     }
 
     /// Saves the record.

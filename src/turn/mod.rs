@@ -201,12 +201,6 @@ pub enum TurnError {
     },
 }
 
-/// What a person is told of bytes that were set aside.
-#[must_use]
-pub fn conflict_notice(kept: &Path) -> String {
-    format!("something else had changed a file of the session meanwhile: what it wrote is kept in `{}`", kept.display())
-}
-
 impl TurnError {
     /// Whether the provider was asked, so that the failure is part of the
     /// session's history.
@@ -225,6 +219,7 @@ pub async fn take(
 ) -> (WorkspaceGuard, Result<Reply, TurnError>) {
     let mut heard = run::Heard::default();
     let result = ask(setup, &mut guard, request, tell, &mut heard).await;
+    guard.settle_granted();
     let result = match result {
         Err(error) if !error.is_history() => return (guard, Err(error)),
         result => result,
@@ -256,6 +251,7 @@ async fn ask(
         request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
     let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen, asks)?;
     heard.notices.extend(open);
+    let brief = brief.with(confinement.told_of(&place.working_dir));
     let walled = confinement.walls.is_some();
     let from_chat = request.message.reply.is_some() || guard.record().place != "terminal";
     if from_chat && !may_drive(chosen.permission_mode, walled) {
@@ -382,7 +378,7 @@ async fn record(
         }
         // A failure carries no notices: who delivers it asks the guard.
         if result.is_ok() {
-            heard.notices.extend(guard.take_conflicts().iter().map(|kept| conflict_notice(kept)));
+            heard.notices.extend(guard.take_notices());
         }
         let reply = Reply {
             text: heard.text(),

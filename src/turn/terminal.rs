@@ -36,6 +36,7 @@ pub async fn attach(
     if let Some(notice) = open {
         tell(Progress::Notice(&notice));
     }
+    let brief = brief.with(confinement.told_of(&place.working_dir));
     let new_id = Uuid::new_v4();
     let turn = Turn {
         program: &chosen.program,
@@ -62,6 +63,7 @@ pub async fn attach(
     let before = settle::Before::look(&place, true);
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
     let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
+    settle_granted(guard, tell);
     let look = before.settle(guard, &place)?;
     // Which conversation it was: the one that was asked for, else the one whose
     // file is new.
@@ -96,7 +98,7 @@ pub async fn attach(
 /// Where the command is not there, or cannot be started.
 pub async fn exec(
     setup: &Setup,
-    guard: &WorkspaceGuard,
+    guard: &mut WorkspaceGuard,
     command: &[OsString],
     tell: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Outcome, TurnError> {
@@ -131,7 +133,17 @@ pub async fn exec(
         .env("DENIZEN_MEMORY", guard.workspace().memory_path(&settings)?);
     let environment = child_environment(&setup.environment, provider, &chosen.options, &invocation);
     let launch = launch(setup, confinement, environment);
-    Ok(process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await)
+    let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
+    settle_granted(guard, tell);
+    Ok(outcome)
+}
+
+/// Looks at what is granted to the session, and tells the person at once.
+fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(Progress<'_>) + Send)) {
+    guard.settle_granted();
+    for notice in guard.take_notices() {
+        tell(Progress::Notice(&notice));
+    }
 }
 
 fn launch(setup: &Setup, confinement: Confinement, environment: Environment) -> Launch<'_> {

@@ -53,6 +53,7 @@ mod real_retention;
 mod real_rsync;
 mod real_walks;
 mod real_walls;
+mod repositories;
 mod rsync_loop;
 mod secrets;
 mod serve_discord;

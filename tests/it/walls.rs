@@ -89,6 +89,7 @@ fn what_gets_through_is_what_the_table_says() {
 const RULES: &[(Rule, &str, &str)] = &[
     (Rule::Mounts, "full", "open"),
     (Rule::ControlFiles, "full", "open"),
+    (Rule::Repositories, "full", "open"),
     (Rule::PrivateTmp, "full", "open"),
     (Rule::PrivateDev, "full", "open"),
     (Rule::Pids, "full", "open"),
