@@ -13,12 +13,14 @@ use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
 use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
 use crate::confine::Rule;
 use crate::confine::means::KERNEL_LANDLOCK;
+use crate::confine::mounts::Mounts;
+use crate::confine::private::Private;
 use crate::daemon;
 use crate::files::quoted;
 use crate::process::{self, probe};
 use crate::provider::{AUTO, Provider};
 use crate::session::SessionError;
-use crate::turn::{find_program, provider_of};
+use crate::turn::{TurnError, find_program, provider_of};
 
 /// Check the installation, and say what to do about what is not right
 ///
@@ -132,12 +134,43 @@ fn root(app: &App, findings: &mut Vec<Finding>) {
             Some("move it, or choose another with `--root`".to_owned()),
         ));
     }
+    for (verdict, found, remedy) in places(root, setup.home.as_deref(), setup.config.walls) {
+        findings.push(Finding::new(verdict, "places", found, remedy));
+    }
     let found = if app.config_file.exists() {
         app.config_file.display().to_string()
     } else {
         "none, defaults are used".to_owned()
     };
     findings.push(Finding::new(Grade::Good, "configuration", found, None));
+}
+
+/// What is to be said of where the root and HOME are, as agents read the system.
+pub(super) fn places(root: &Path, home: Option<&Path>, walls: WallsMode) -> Vec<(Grade, String, Option<String>)> {
+    if walls == WallsMode::Off {
+        return Vec::new();
+    }
+    let private = match Private::of(root, home, &[], &Mounts::now()) {
+        Ok(private) => private,
+        Err(error) => {
+            let error = CliError::from(TurnError::from(error));
+            return vec![(Grade::Bad, error.message, error.hint)];
+        }
+    };
+    let place = |(what, path): (&str, &Path)| {
+        let found = format!("{what} `{}` lies in a directory of the system, which agents read", path.display());
+        let remedy = "move it elsewhere";
+        match walls {
+            WallsMode::Kernel => {
+                let remedy = format!("{remedy}, or choose `walls = \"full\"`, which covers it");
+                (Grade::Bad, format!("{found}, and `walls = \"kernel\"` cannot leave it out"), Some(remedy))
+            }
+            _ => {
+                (Grade::Note, format!("{found}: it is covered for them"), Some(format!("{remedy} to be without that")))
+            }
+        }
+    };
+    private.in_system().map(place).collect()
 }
 
 /// Why a root is in a bad place, if it is.
@@ -170,6 +203,7 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
         .iter()
         .copied()
         .chain(setup.config.providers.keys().map(String::as_str).filter(|name| !AUTO.contains(name)));
+    let ground = app.ground();
     let mut installed = 0;
     for name in names {
         let about = format!("provider {name}");
@@ -180,7 +214,7 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
                 continue;
             }
         };
-        match find_program(provider, &options, &setup.environment, &setup.launcher) {
+        match find_program(provider, &options, &setup.environment, &setup.launcher, &ground) {
             Ok(program) => {
                 installed += 1;
                 let login = login(app, provider);
@@ -234,14 +268,15 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
                 continue;
             }
         };
-        let token = match app.wait_for(async { Ok(process::secret(&source, &setup.environment).await) })? {
-            Ok(token) => token,
-            Err(reason) => {
-                let error = ChannelError::Token { channel: name.clone(), reason };
-                findings.push(wrong(error, Some(how_to_give(&source))));
-                continue;
-            }
-        };
+        let token =
+            match app.wait_for(async { Ok(process::secret(&source, &setup.environment, &app.ground()).await) })? {
+                Ok(token) => token,
+                Err(reason) => {
+                    let error = ChannelError::Token { channel: name.clone(), reason };
+                    findings.push(wrong(error, Some(how_to_give(&source))));
+                    continue;
+                }
+            };
         match app.wait_for(async { Ok(channel.examine(section, context, &token).await) })? {
             Ok(found) => {
                 findings.extend(found.into_iter().map(|one| Finding::new(one.grade, &about, one.found, one.remedy)));
@@ -297,7 +332,7 @@ fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
 /// What keeps agents inside their sessions here, and what does not.
 fn walls(app: &App, findings: &mut Vec<Finding>) {
     let setup = &app.control.setup;
-    let means = probe::means_now(&setup.environment);
+    let means = probe::means_now(&app.control.store, &setup.config, &setup.environment);
     let walls = setup.config.walls;
     if walls == WallsMode::Off {
         let found = "off: an agent can read and write whatever you can, other sessions too";

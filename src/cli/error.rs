@@ -79,7 +79,10 @@ impl From<DaemonError> for CliError {
             DaemonError::Walls { obstacle, .. } => (FAILED, Some(obstacle.remedy().to_owned())),
             DaemonError::Holes(_) | DaemonError::Proof(_) => (
                 FAILED,
-                Some("`denizen doctor --prove` shows every attempt; `walls = \"off\"` goes on without".to_owned()),
+                Some(
+                    "`denizen doctor --prove` shows every attempt, and `denizen doctor` what stands in the way"
+                        .to_owned(),
+                ),
             ),
             DaemonError::Ended(_) => (FAILED, None),
         };
@@ -342,6 +345,12 @@ fn walls_error(error: &ConfineError) -> CliError {
     let hint = match error {
         ConfineError::Means { obstacle, .. } => obstacle.remedy(),
         ConfineError::Open { .. } => "grant or share another directory, or move Denizen's root elsewhere",
+        ConfineError::System { .. } => "give it a directory of its own: `--root DIR`, DENIZEN_ROOT or HOME",
+        ConfineError::Exposed(_) => "move it elsewhere, or choose `walls = \"full\"`, which covers it",
+        ConfineError::Astray(_) => {
+            "put the directory itself in the place of the link, or name where it leads; an agent may have made it"
+        }
+        ConfineError::Bubblewrap { .. } => "install the package `bubblewrap`, or take its directory out of PATH",
         ConfineError::Path(_) => "write an absolute path",
     };
     CliError::of(error, FAILED, Some(hint.to_owned()))
@@ -357,6 +366,9 @@ fn spawn_error(error: &SpawnError) -> CliError {
         SpawnError::WorkingDirectory { .. } => {
             "make it again, or let the session work in its own folder: `denizen cd <key> --home`"
         }
+        SpawnError::LeadsElsewhere { .. } => {
+            "an agent may have put a link there; if it is to work there, grant it: `denizen cd <key> DIR`"
+        }
         SpawnError::Input(_) => "memory may be short: free some, then send the message again",
         SpawnError::Launcher { .. } => "`denizen doctor` looks at the installation",
         SpawnError::File(file) => return file_error(file),
@@ -368,6 +380,9 @@ fn choice_error(error: &ChoiceError) -> CliError {
     let hint = match error {
         ChoiceError::NotInstalled { name, .. } => {
             format!("install it, or set `providers.{name}.program` in denizen.toml to where it is")
+        }
+        ChoiceError::PassedOver { name, .. } => {
+            format!("set `providers.{name}.program` in denizen.toml, if it is to be that one")
         }
         ChoiceError::NoneInstalled => "install one, or use `--provider notes`, which needs no account".to_owned(),
         ChoiceError::Unknown { .. } | ChoiceError::NoProgram(_) => {

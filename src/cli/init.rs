@@ -11,10 +11,12 @@ use serde_json::json;
 use super::doctor;
 use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
-use crate::channel::{self, CHANNELS};
+use crate::channel::{self, CHANNELS, Grade};
 use crate::config::{Config, Environment, Inputs};
+use crate::confine::Ground;
 use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
+use crate::session::Store;
 use crate::turn::{find_program, provider_of};
 
 /// What a configuration starts as.
@@ -72,16 +74,25 @@ pub(super) fn run(
     }
     let existed = file.exists();
     let config = Config::load(Inputs { root, home, file, required: false, environment, overrides: &[] })?;
+    for (verdict, found, remedy) in doctor::places(root, home, config.walls) {
+        let word = if verdict == Grade::Bad { "warning" } else { "note" };
+        out.note(format_args!("{YELLOW}{word}:{RESET} {}", escape(&found)));
+        if let Some(remedy) = remedy {
+            out.note(format_args!("hint: {}", escape(&remedy)));
+        }
+    }
     let wanted =
         if args.try_it { Some("notes".to_owned()) } else { args.provider.clone().or_else(|| config.provider.clone()) };
     let candidates: Vec<String> = match &wanted {
         Some(name) => vec![name.clone()],
         None => AUTO.iter().map(|name| (*name).to_owned()).collect(),
     };
+    let store = Store::at(root, Durability::Process);
+    let ground = Ground::of(&config.shares, &store);
     let mut chosen = None;
     for name in &candidates {
         let (provider, options) = provider_of(&config, name)?;
-        match find_program(provider, &options, environment, Path::new("denizen")) {
+        match find_program(provider, &options, environment, Path::new("denizen"), &ground) {
             Ok(program) => {
                 chosen = Some((name.clone(), program));
                 break;

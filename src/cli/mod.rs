@@ -52,6 +52,7 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Inputs};
+use crate::confine::Ground;
 use crate::control::Control;
 use crate::key::Key;
 use crate::process::{inside, launcher};
@@ -176,6 +177,11 @@ impl App {
             self.out.note(format_args!("session `{}`", output::escape(key.as_str())));
         }
         Ok(key)
+    }
+
+    /// What agents can write.
+    fn ground(&self) -> Ground<'_> {
+        Ground::of(&self.control.setup.config.shares, &self.control.store)
     }
 
     /// Runs a future to its end, on this thread.

@@ -1,6 +1,6 @@
 //! `denizen service`: Denizen started at boot by systemd or launchd.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, another_source};
 use super::output::{BOLD, Output, RED, RESET, YELLOW, escape};
-use crate::config::Environment;
+use crate::config::{Config, Environment, Inputs};
+use crate::confine::Ground;
+use crate::files::Durability;
 use crate::service::{
-    Before, Event, Installed, Manager, Plan, Scope, State, Wish, installed_program, plan, removal, status,
+    Before, Event, Here, Installed, Manager, Plan, Scope, State, Wish, installed_program, plan, removal, status,
 };
+use crate::session::Store;
 
 /// Have `denizen serve` started at boot, and again after a failure
 #[derive(Debug, Args)]
@@ -93,6 +96,11 @@ pub(super) fn run(
     environment: &Environment,
     overrides: &[(String, String)],
 ) -> Result<ExitCode, CliError> {
+    let store = Store::at(&root, Durability::Process);
+    let here = here(&store, config.as_deref(), environment);
+    for passed_over in &here.passed_over {
+        out.note(format_args!("{YELLOW}warning:{RESET} {}", escape(passed_over)));
+    }
     match &args.command {
         ServiceCommand::Install(args) => {
             if let Some((key, value)) = overrides.first() {
@@ -109,12 +117,23 @@ pub(super) fn run(
                 user: args.as_user.clone(),
                 force: args.force,
             };
-            let plan = plan(&wish, environment)?;
+            let plan = plan(&wish, &here)?;
             if args.dry_run { show_plan(out, &plan) } else { install(out, &plan) }
         }
-        ServiceCommand::Uninstall(args) => uninstall(out, args, environment),
-        ServiceCommand::Status(args) => show_status(out, args, environment),
+        ServiceCommand::Uninstall(args) => uninstall(out, args, &here),
+        ServiceCommand::Status(args) => show_status(out, args, &here),
     }
+}
+
+/// The environment with the programs that may be called. Where the configuration
+/// cannot be read, what it shares is not known, and other commands say so.
+fn here(store: &Store, config: Option<&Path>, environment: &Environment) -> Here {
+    let home = environment.get("HOME").map(PathBuf::from);
+    let file = config.map_or_else(|| store.root().join("denizen.toml"), Path::to_owned);
+    let inputs =
+        Inputs { root: store.root(), home: home.as_deref(), file: &file, required: false, environment, overrides: &[] };
+    let shares = Config::load(inputs).map(|config| config.shares).unwrap_or_default();
+    Here::new(environment, &Ground::of(&shares, store))
 }
 
 fn show_plan(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
@@ -217,8 +236,8 @@ fn remarks(out: Output, plan: &Plan) {
     }
 }
 
-fn uninstall(out: Output, args: &UninstallArgs, environment: &Environment) -> Result<ExitCode, CliError> {
-    let Some(removal) = removal(environment, args.scope.scope())? else {
+fn uninstall(out: Output, args: &UninstallArgs, here: &Here) -> Result<ExitCode, CliError> {
+    let Some(removal) = removal(here, args.scope.scope())? else {
         if out.json {
             out.json(&json!({"removed": null}));
         }
@@ -245,8 +264,8 @@ fn uninstall(out: Output, args: &UninstallArgs, environment: &Environment) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_status(out: Output, args: &StatusArgs, environment: &Environment) -> Result<ExitCode, CliError> {
-    let installed = status(environment, args.scope.scope())?;
+fn show_status(out: Output, args: &StatusArgs, here: &Here) -> Result<ExitCode, CliError> {
+    let installed = status(here, args.scope.scope())?;
     if installed.is_empty() {
         if out.json {
             return Ok(ExitCode::FAILURE);

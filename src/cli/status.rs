@@ -183,7 +183,7 @@ pub(super) fn used(usage: Usage) -> String {
 /// What the configuration asks for, and whether that can be had here.
 pub(super) fn walls_here(app: &App) -> String {
     let setup = &app.control.setup;
-    let means = || setup.means.get_or_init(|| probe::means(&app.control.store, &setup.environment));
+    let means = || setup.means.get_or_init(|| probe::means(&app.control.store, &setup.config, &setup.environment));
     let walls = setup.config.walls;
     let held = match walls {
         WallsMode::Off => return "off: agents can read and write whatever you can, other sessions too".to_owned(),

@@ -4,11 +4,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::opened::Opened;
 use super::{Confinement, Network, Rule, Walls, system};
 
 /// What is mounted somewhere, from the least to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mount {
+    Cover,
     Empty,
     Read,
     Write,
@@ -17,7 +19,7 @@ enum Mount {
 
 /// The arguments up to the command, which follows after them.
 #[must_use]
-pub fn arguments(confinement: &Confinement, walls: &Walls) -> Vec<OsString> {
+pub fn arguments(confinement: &Confinement, walls: &Walls, opened: &Opened) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
     let has = |rule| confinement.has(rule);
     arguments.add(&["--unshare-user", "--die-with-parent"]);
@@ -56,7 +58,7 @@ pub fn arguments(confinement: &Confinement, walls: &Walls) -> Vec<OsString> {
     } else {
         arguments.add(&["--bind", "/tmp", "/tmp", "--bind", "/var/tmp", "/var/tmp"]);
     }
-    arguments.own(confinement, walls);
+    arguments.own(confinement, walls, opened);
     if has(Rule::Mounts) {
         arguments.add(&["--remount-ro", "/"]);
     }
@@ -77,6 +79,16 @@ impl Arguments {
         self.0.extend([OsString::from(option), from.into(), at.into()]);
     }
 
+    /// Mounts what was opened, whatever its path leads to by now.
+    fn mount_opened(&mut self, option: &str, path: &Path, opened: &Opened) {
+        match opened.descriptor(path) {
+            Some(descriptor) => {
+                self.0.extend([format!("{option}-fd").into(), descriptor.to_string().into(), path.into()]);
+            }
+            None => self.mount(option, path, path),
+        }
+    }
+
     /// The system, read-only; links of it stay links.
     fn system(&mut self, closed: &[PathBuf]) {
         for directory in system::DIRECTORIES.iter().map(Path::new) {
@@ -85,9 +97,6 @@ impl Arguments {
                 Err(_) if directory.is_dir() => self.mount("--ro-bind", directory, directory),
                 Err(_) => {}
             }
-        }
-        for file in system::elsewhere() {
-            self.mount("--ro-bind", &file, &file);
         }
         for closed in closed {
             if closed.is_dir() {
@@ -100,11 +109,11 @@ impl Arguments {
 
     /// What this child sees beside the system, outer directories first, so that
     /// what lies deeper is mounted over them.
-    fn own(&mut self, confinement: &Confinement, walls: &Walls) {
+    fn own(&mut self, confinement: &Confinement, walls: &Walls, opened: &Opened) {
         let mut mounts: Vec<(&PathBuf, Mount)> = Vec::new();
         for (paths, mount) in [
             (&walls.scratch, Mount::Empty),
-            (&walls.hide, Mount::Empty),
+            (&walls.hide, Mount::Cover),
             (&walls.read, Mount::Read),
             (&walls.write, Mount::Write),
             (&walls.keep, Mount::Keep),
@@ -112,6 +121,7 @@ impl Arguments {
             let left_out = match mount {
                 Mount::Keep => !confinement.has(Rule::ControlFiles),
                 Mount::Write => false,
+                Mount::Cover => !confinement.has(Rule::Mounts) || !confinement.has(Rule::Private),
                 Mount::Empty | Mount::Read => !confinement.has(Rule::Mounts),
             };
             if !left_out {
@@ -125,9 +135,9 @@ impl Arguments {
         mounts.sort_by_key(|(path, mount)| (path.components().count(), *mount));
         for (path, mount) in mounts {
             match mount {
-                Mount::Empty => self.0.extend([OsString::from("--tmpfs"), path.into()]),
-                Mount::Read | Mount::Keep => self.mount("--ro-bind", path, path),
-                Mount::Write => self.mount("--bind", path, path),
+                Mount::Cover | Mount::Empty => self.0.extend([OsString::from("--tmpfs"), path.into()]),
+                Mount::Read | Mount::Keep => self.mount_opened("--ro-bind", path, opened),
+                Mount::Write => self.mount_opened("--bind", path, opened),
             }
         }
         if confinement.has(Rule::Mounts) {
@@ -157,6 +167,8 @@ mod tests {
             home: "/r/state/homes/a/.home".into(),
             temporary: "/r/state/homes/a/.tmp".into(),
             working_dir: "/r/sessions/a".into(),
+            search: None,
+            seen: Vec::new(),
             network: Network::Open,
             protect: Vec::new(),
         }
@@ -164,7 +176,7 @@ mod tests {
 
     fn own(confinement: &Confinement) -> Vec<String> {
         let mut arguments = Arguments(Vec::new());
-        arguments.own(confinement, &walls());
+        arguments.own(confinement, &walls(), &Opened::default());
         arguments.0.into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
@@ -178,9 +190,11 @@ mod tests {
 
     #[test]
     fn each_rule_that_is_left_out_changes_the_arguments() {
-        let of = |rule| arguments(&Confinement { without: rule, ..Confinement::default() }, &walls());
+        let of =
+            |rule| arguments(&Confinement { without: rule, ..Confinement::default() }, &walls(), &Opened::default());
         for rule in [
             Rule::Mounts,
+            Rule::Private,
             Rule::ControlFiles,
             Rule::PrivateTmp,
             Rule::PrivateDev,

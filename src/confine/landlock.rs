@@ -6,6 +6,7 @@
 //! kernel's version knows and refuses is an error. Rights and versions:
 //! landlock(7), Documentation/userspace-api/landlock.rst of Linux 6.18.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -15,6 +16,7 @@ use landlock::{
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::opened::{self, OpenError};
 use super::{Confinement, Level, Network, Rule, Walls, system};
 
 /// Why the rules are not in force.
@@ -23,6 +25,9 @@ pub enum LandlockError {
     /// The kernel does not take them.
     #[error("Landlock refused the rules: {0}")]
     Refused(#[from] RulesetError),
+    /// A path of the rules is not as it was worked out.
+    #[error(transparent)]
+    Opened(#[from] OpenError),
     /// A path of the rules cannot be opened.
     #[error("`{}` cannot be opened for Landlock's rules", path.display())]
     Path {
@@ -106,8 +111,22 @@ pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), LandlockErr
         }
     }
     let mut rules = Rules { created: ruleset.create()?, handled };
-    for (path, access) in allowed(walls, reading, reading | writing) {
-        rules.allow(&path, access)?;
+    for (path, access) in system_rules(walls, reading, reading | writing) {
+        match rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            // What is not there needs no rule: the system's paths differ.
+            Err(Errno::NOENT) => {}
+            opened => {
+                let opened =
+                    opened.map_err(|errno| LandlockError::Path { path: path.clone(), source: errno.into() })?;
+                rules.allow(&path, opened, access)?;
+            }
+        }
+    }
+    for (path, access) in own_rules(walls, reading, reading | writing) {
+        match opened::open(path, OFlags::CLOEXEC) {
+            Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            opened => rules.allow(path, opened?, access)?,
+        }
     }
     let mut created = rules.created;
     for port in ports.into_iter().flatten() {
@@ -117,8 +136,12 @@ pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), LandlockErr
     Ok(())
 }
 
-/// Every path that is allowed, with its rights.
-fn allowed(walls: &Walls, read: BitFlags<AccessFs>, all: BitFlags<AccessFs>) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
+/// What is allowed of the system, with its rights. Links of it are followed.
+fn system_rules(
+    walls: &Walls,
+    read: BitFlags<AccessFs>,
+    all: BitFlags<AccessFs>,
+) -> Vec<(PathBuf, BitFlags<AccessFs>)> {
     let mut allowed = Vec::new();
     match walls.level {
         Level::Full { .. } => {
@@ -137,11 +160,20 @@ fn allowed(walls: &Walls, read: BitFlags<AccessFs>, all: BitFlags<AccessFs>) -> 
             for device in system::DEVICES {
                 allowed.push(((*device).into(), all));
             }
-            allowed.extend(walls.read.iter().map(|path| (path.clone(), read)));
         }
     }
-    allowed.extend(walls.write.iter().map(|path| (path.clone(), all)));
     allowed
+}
+
+/// What is allowed of the rest. Its paths lead through no link, or another session
+/// has put one there.
+fn own_rules(
+    walls: &Walls,
+    read: BitFlags<AccessFs>,
+    all: BitFlags<AccessFs>,
+) -> impl Iterator<Item = (&Path, BitFlags<AccessFs>)> {
+    let reads = walls.read.iter().filter(|_| walls.level == Level::Kernel).map(move |path| (path.as_path(), read));
+    reads.chain(walls.write.iter().map(move |path| (path.as_path(), all)))
 }
 
 /// The rules while they are made.
@@ -151,13 +183,8 @@ struct Rules {
 }
 
 impl Rules {
-    fn allow(&mut self, path: &Path, access: BitFlags<AccessFs>) -> Result<(), LandlockError> {
+    fn allow(&mut self, path: &Path, opened: OwnedFd, access: BitFlags<AccessFs>) -> Result<(), LandlockError> {
         let failed = |error: Errno| LandlockError::Path { path: path.to_owned(), source: error.into() };
-        let opened = match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-            // What is not there needs no rule: the system's paths differ.
-            Err(Errno::NOENT) => return Ok(()),
-            opened => opened.map_err(failed)?,
-        };
         let mut access = access & self.handled;
         if !FileType::from_raw_mode(rustix::fs::fstat(&opened).map_err(failed)?.st_mode).is_dir() {
             access &= AccessFs::from_file(ABI::V6);

@@ -35,6 +35,14 @@ pub enum Obstacle {
     /// Bubblewrap is not installed.
     #[error("bubblewrap is not installed")]
     NoBubblewrap,
+    /// The only bubblewrap is one that somebody else could have put there.
+    #[error("bubblewrap is not installed, and `{}` is not used: {reason}", program.display())]
+    Distrusted {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The kernel does not give namespaces to ordinary users.
     #[error("bubblewrap cannot make namespaces here: {reason}")]
     Namespaces {
@@ -67,6 +75,8 @@ pub enum Cause {
     Switch,
     /// `user.max_user_namespaces` is 0.
     ZeroNamespaces,
+    /// A bubblewrap that cannot mount what was opened.
+    OldBubblewrap,
     /// Inside a container.
     Container,
     /// Nothing that is known.
@@ -82,7 +92,7 @@ impl Obstacle {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::NoBubblewrap => {
+            Self::NoBubblewrap | Self::Distrusted { .. } => {
                 "install the package `bubblewrap` (apt, dnf, pacman, apk), or choose `walls = \"kernel\"`"
             }
             Self::Namespaces { cause: Cause::AppArmor, .. } => {
@@ -90,6 +100,9 @@ impl Obstacle {
             }
             Self::Namespaces { cause: Cause::Switch, .. } => "`sudo sysctl kernel.unprivileged_userns_clone=1`",
             Self::Namespaces { cause: Cause::ZeroNamespaces, .. } => "`sudo sysctl user.max_user_namespaces=15000`",
+            Self::Namespaces { cause: Cause::OldBubblewrap, .. } => {
+                "update the package `bubblewrap`: a version with `--bind-fd` is needed, 0.10 or one that the distribution has mended (CVE-2024-42472); or choose `walls = \"kernel\"`"
+            }
             Self::Namespaces { cause: Cause::Container, .. } => {
                 "in a container, allow user namespaces (`--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`), or choose `walls = \"kernel\"`"
             }

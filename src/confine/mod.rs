@@ -10,11 +10,18 @@
 
 pub mod bubblewrap;
 pub mod calls;
+pub mod ground;
 pub mod landlock;
 pub mod limits;
 pub mod means;
+pub mod mounts;
+pub mod nest;
+pub mod opened;
 pub mod plan;
+pub mod private;
 pub mod system;
+pub mod trust;
+pub mod way;
 mod words;
 
 use std::fmt;
@@ -24,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::repository::{Granted, Over};
 
+pub use ground::Ground;
 pub use limits::{Excess, Limits};
 pub use means::{Means, Obstacle};
 pub use plan::{ConfineError, Inputs, plan};
@@ -74,6 +82,13 @@ pub struct Walls {
     pub temporary: PathBuf,
     /// The directory it starts in.
     pub working_dir: PathBuf,
+    /// The PATH it has instead of its user's, where that would not lead to the
+    /// same directories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<PathBuf>,
+    /// What was opened to be mounted, and has to be found in its place inside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<opened::Seen>,
     /// What it may reach over the network.
     pub network: Network,
     /// What of the directories that were granted is mounted over itself, as was
@@ -125,6 +140,8 @@ pub enum Network {
 pub enum Rule {
     /// Bubblewrap: only what is named is mounted.
     Mounts,
+    /// Bubblewrap: what is private is covered in what is mounted around it.
+    Private,
     /// Bubblewrap: control files in the session's folder are mounted read-only.
     ControlFiles,
     /// Bubblewrap: what the person's own programs run from a granted directory is
@@ -188,6 +205,7 @@ impl Rule {
     /// All rules.
     pub const ALL: &[Self] = &[
         Self::Mounts,
+        Self::Private,
         Self::ControlFiles,
         Self::Repositories,
         Self::PrivateTmp,
@@ -244,7 +262,10 @@ impl Confinement {
     pub fn variables(&self) -> Vec<(&'static str, &Path)> {
         let Some(walls) = &self.walls else { return Vec::new() };
         let temporary = walls.temporary_inside(self);
-        vec![("HOME", &walls.home), ("TMPDIR", temporary), ("CLAUDE_CODE_TMPDIR", temporary)]
+        let mut variables =
+            vec![("HOME", walls.home.as_path()), ("TMPDIR", temporary), ("CLAUDE_CODE_TMPDIR", temporary)];
+        variables.extend(walls.search.as_deref().map(|search| ("PATH", search)));
+        variables
     }
 
     /// As one word of a command line. It holds paths and numbers, no secrets.
@@ -307,6 +328,8 @@ mod tests {
             home: "/r/state/homes/a/.home".into(),
             temporary: "/r/state/homes/a/.tmp".into(),
             working_dir: "/r/sessions/a".into(),
+            search: None,
+            seen: vec![opened::Seen { path: "/opt/x".into(), device: 1, inode: 2, is_covered: false }],
             network: Network::Ports(vec![443]),
             protect: vec![Over { path: "/g/.git".into(), write: true, device: 1, inode: 2 }],
         };

@@ -5,8 +5,8 @@
 //! protected there: its control files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Access, Config, Environment, NetworkMode, WallsMode};
 use crate::key::Key;
@@ -14,7 +14,11 @@ use crate::provider::{Options, Provider, User};
 use crate::repository::{Granted, Protect};
 use crate::session::{PermissionMode, Store};
 
-use super::system::{self, Installation};
+use super::ground::{Astray, Ground};
+use super::nest::{Exposed, Nest};
+use super::private::Private;
+use super::system::{self, Installation, Look};
+use super::trust;
 use super::{Closed, Confinement, Level, Limits, Means, Network, Obstacle, Walls};
 
 /// The name, beside the providers' homes, of a session's home directory.
@@ -61,6 +65,8 @@ pub struct Inputs<'a> {
     pub means: &'a dyn Fn() -> &'a Means,
     /// What of the system this user alone may read.
     pub closed: &'a Closed,
+    /// What is private beside the root and the home of this user.
+    pub private: &'a [PathBuf],
     /// The control group in which each turn gets one of its own.
     pub group: Option<&'a Path>,
 }
@@ -84,6 +90,31 @@ pub enum ConfineError {
         /// Why it cannot be let in.
         reason: &'static str,
     },
+    /// What is private cannot be told from the system.
+    #[error("{what} `{}` is a directory of the system, or holds one, and every agent reads those", path.display())]
+    System {
+        /// What is private.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// What is private lies in what is allowed, where only bubblewrap can cover it.
+    #[error(
+        "{} `{}` lies in `{}`, which the agent reads, and `walls = \"kernel\"` cannot leave out a part of it",
+        .0.what, .0.path.display(), .0.within.display()
+    )]
+    Exposed(Exposed),
+    /// A path leads where an agent wanted it to, or nowhere.
+    #[error(transparent)]
+    Astray(#[from] Astray),
+    /// Bubblewrap could be another program by now.
+    #[error("`{}` is not used: {reason}", program.display())]
+    Bubblewrap {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        reason: trust::Distrust,
+    },
     /// A path of the configuration cannot be read as one.
     #[error("{0}")]
     Path(String),
@@ -103,28 +134,38 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     }
     let means = (inputs.means)();
     refuse(mode.name(), means.against(mode))?;
+    let mut ground = Ground::of(&inputs.config.shares, inputs.store);
+    if inputs.working_dir != inputs.session {
+        ground = ground.with(inputs.working_dir);
+    }
     let level = if mode == WallsMode::Kernel {
         Level::Kernel
     } else {
-        let bubblewrap = means.bubblewrap.clone();
-        Level::Full { bubblewrap: bubblewrap.map_err(|obstacle| ConfineError::Means { level: mode.name(), obstacle })? }
+        let named =
+            means.bubblewrap.clone().map_err(|obstacle| ConfineError::Means { level: mode.name(), obstacle })?;
+        // What could replace it may have been granted since it was found.
+        let bubblewrap =
+            trust::program(&named, &ground).map_err(|reason| ConfineError::Bubblewrap { program: named, reason })?;
+        Level::Full { bubblewrap }
     };
     let network = network(inputs);
     if matches!(network, Network::Ports(_)) {
         refuse(level.name(), means.against_ports())?;
     }
-    let mut found =
-        Found { inputs, read: BTreeSet::new(), write: BTreeSet::new(), hide: BTreeSet::new(), level: &level };
+    let private = Private::of(inputs.store.root(), inputs.user.home, inputs.private, ground.mounts())?;
+    let path = inputs.user.environment.get_os("PATH").unwrap_or_default();
+    let look = Look { path, private: &private, ground: &ground };
+    let mut found = Found { inputs, look, read: BTreeSet::new(), write: BTreeSet::new() };
+    let mut installation = Installation::default();
     found.shares()?;
     found.working_dir()?;
-    found.program()?;
+    found.program(&mut installation)?;
+    found.linked();
     let scratch = found.login();
-    let Found { mut read, mut write, hide, .. } = found;
-    let mut installation = Installation::default();
-    let path = inputs.user.environment.get_os("PATH").unwrap_or_default();
-    let private = private(inputs);
-    installation.add(inputs.program, path, &private);
-    read.extend(programs(path, &private));
+    let Found { mut read, mut write, .. } = found;
+    installation.add(inputs.program, look);
+    let (programs, search) = programs(look, &mut installation);
+    read.extend(programs);
     read.append(&mut installation.read);
     write.insert(homes.clone());
     if inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks) {
@@ -133,11 +174,22 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     } else {
         write.insert(inputs.session.to_owned());
     }
-    let read: Vec<PathBuf> = read.into_iter().filter(|path| !write.contains(path)).collect();
-    let write: Vec<PathBuf> = write.into_iter().collect();
+    let mut nest = Nest { read, write, hide: BTreeSet::new() };
+    let exposed = nest.exposed(&private);
+    if level == Level::Kernel {
+        exposed.into_iter().next().map_or(Ok(()), |exposed| Err(ConfineError::Exposed(exposed)))?;
+        nest.thin_out();
+    } else {
+        nest.hide.extend(exposed.into_iter().map(|exposed| exposed.path));
+        nest.thin_out();
+        nest.pin();
+    }
+    let Nest { read, write, hide } = nest;
     installation.settle(&read.iter().chain(&write).cloned().collect::<Vec<_>>());
     let walls = Walls {
         landlock: means.landlock,
+        read: read.into_iter().collect(),
+        write: write.into_iter().collect(),
         keep: control_files(inputs.session),
         hide: hide.into_iter().collect(),
         closed: inputs.closed.now(),
@@ -146,9 +198,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
         home: homes.join(HOME),
         temporary: homes.join(TEMPORARY),
         working_dir: inputs.working_dir.to_owned(),
+        search,
+        seen: Vec::new(),
         network,
-        read,
-        write,
         level,
         protect: Vec::new(),
     };
@@ -173,9 +225,10 @@ fn granted(inputs: &Inputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
     if working_dir != session && !keeps {
         granted.insert(working_dir.to_owned(), config.protect);
     }
+    let ground = Ground::of(&config.shares, inputs.store);
     for share in config.shares.iter().filter(|share| share.mode == Access::Write && share.is_for(inputs.key)) {
-        if let Ok(path) = std::fs::canonicalize(&share.path) {
-            granted.insert(path, share.protect.unwrap_or(config.protect));
+        if let Ok(way) = ground.follow(&share.path) {
+            granted.insert(way.real, share.protect.unwrap_or(config.protect));
         }
     }
     let skip = |path: &Path| {
@@ -206,25 +259,32 @@ fn limits(inputs: &Inputs<'_>, homes: &Path) -> Limits {
     }
 }
 
-/// The directories of which nothing is let in whole by the way: where the
-/// user's own things and Denizen's are.
-fn private<'a>(inputs: &Inputs<'a>) -> Vec<&'a Path> {
-    inputs.user.home.into_iter().chain([inputs.store.root()]).collect()
-}
-
 /// The directories of PATH, as what lies in them is meant to be run; and with
-/// shims, which run what lies beside them, the directory of both.
-fn programs(path: &OsStr, private: &[&Path]) -> Vec<PathBuf> {
-    std::env::split_paths(path)
-        .filter(|dir| dir.is_absolute() && !system::holds(dir))
-        .filter_map(|dir| std::fs::canonicalize(dir).ok())
-        .map(|dir| match dir.parent().filter(|_| dir.ends_with("shims")) {
-            Some(parent) if !private.iter().any(|private| private.starts_with(parent)) => parent.to_owned(),
-            _ => dir,
-        })
-        .filter(|dir| dir.is_dir() && !system::holds(dir))
-        .filter(|dir| !private.iter().any(|private| private.starts_with(dir)))
-        .collect()
+/// shims, which run what lies beside them, the directory of both. Not those in
+/// which an agent could have put something. The second part is a PATH to search
+/// instead, where it names a directory by way of another that is not there inside.
+fn programs(look: Look<'_>, installation: &mut Installation) -> (Vec<PathBuf>, Option<PathBuf>) {
+    let (mut found, mut search, mut is_other) = (Vec::new(), Vec::new(), false);
+    for dir in std::env::split_paths(look.path) {
+        let way = look.ground.follow(&dir).ok().filter(|way| look.ground.holding(&way.real).is_none());
+        let Some(way) = way.filter(|way| way.real.is_dir()) else {
+            search.push(dir);
+            continue;
+        };
+        installation.add_links(&way, look.private);
+        let real = match way.real.parent().filter(|_| dir.ends_with("shims")) {
+            Some(parent) if !look.private.is_in(parent) => parent.to_owned(),
+            _ => way.real.clone(),
+        };
+        if !look.private.leaves_to_system(&real) && !look.private.is_in(&real) {
+            found.push(real);
+        }
+        let by_way = dir.components().any(|component| component == Component::ParentDir);
+        is_other |= by_way;
+        search.push(if by_way { way.real } else { dir });
+    }
+    let search: Option<OsString> = std::env::join_paths(search).ok().filter(|_| is_other);
+    (found, search.map(PathBuf::from))
 }
 
 /// The control files that are there, each a regular file with one name. What
@@ -272,26 +332,21 @@ fn ports_in(text: &str) -> Vec<u16> {
 /// What is let in, while it is collected.
 struct Found<'a, 'b> {
     inputs: &'a Inputs<'b>,
+    look: Look<'a>,
     read: BTreeSet<PathBuf>,
     write: BTreeSet<PathBuf>,
-    hide: BTreeSet<PathBuf>,
-    level: &'a Level,
 }
 
 impl Found<'_, '_> {
-    /// Lets a directory or file in, unless that would open Denizen's own.
+    /// Lets a directory or file in, unless that would open Denizen's own or the
+    /// system to writing. Its path is free of links.
     fn let_in(&mut self, path: PathBuf, access: Access) -> Result<(), ConfineError> {
-        let root = self.inputs.store.root();
-        if path.starts_with(root) && !path.starts_with(self.inputs.session) {
+        let (root, mounts) = (self.inputs.store.root(), self.look.ground.mounts());
+        if mounts.is_inside(&path, root) && !path.starts_with(self.inputs.session) {
             return Err(ConfineError::Open { path, reason: "lies in Denizen's own root, where other sessions are" });
         }
-        if root.starts_with(&path) {
-            if *self.level == Level::Kernel {
-                let reason =
-                    "holds Denizen's own root, and with `walls = \"kernel\"` a part of a directory cannot be closed";
-                return Err(ConfineError::Open { path, reason });
-            }
-            self.hide.insert(root.to_owned());
+        if system::is_part(&path) || system::DIRECTORIES.iter().any(|dir| Path::new(dir).starts_with(&path)) {
+            return Err(ConfineError::Open { path, reason: "is or holds a directory of the system" });
         }
         match access {
             Access::Read => self.read.insert(path),
@@ -303,9 +358,12 @@ impl Found<'_, '_> {
     /// What the configuration shares with this session.
     fn shares(&mut self) -> Result<(), ConfineError> {
         for share in self.inputs.config.shares.iter().filter(|share| share.is_for(self.inputs.key)) {
-            // One that is not there now shares nothing.
-            let Ok(path) = std::fs::canonicalize(&share.path) else { continue };
-            self.let_in(path, share.mode)?;
+            match self.look.ground.follow(&share.path) {
+                Ok(way) => self.let_in(way.real, share.mode)?,
+                // One that is not there now shares nothing.
+                Err(Astray::Nowhere { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -320,22 +378,40 @@ impl Found<'_, '_> {
 
     /// What the owner's configuration says that the program reads, and the
     /// files that its arguments and the environment name.
-    fn program(&mut self) -> Result<(), ConfineError> {
+    fn program(&mut self, installation: &mut Installation) -> Result<(), ConfineError> {
         let Inputs { options, user, store, .. } = *self.inputs;
         for text in &options.read {
             let path = crate::config::value::absolute(text, store.root(), user.home).map_err(ConfineError::Path)?;
-            if let Ok(path) = std::fs::canonicalize(path) {
-                self.let_in(path, Access::Read)?;
+            match self.look.ground.follow(&path) {
+                Ok(way) => self.let_in(way.real, Access::Read)?,
+                Err(Astray::Nowhere { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         let named = options.args.iter().map(PathBuf::from).filter(|path| path.is_file());
         let certificates = CERTIFICATES.iter().filter_map(|name| user.environment.get(name)).map(PathBuf::from);
-        for path in named.chain(certificates).filter(|path| path.is_absolute() && !system::holds(path)) {
-            if path.exists() {
-                self.let_in(path, Access::Read)?;
+        for path in named.chain(certificates) {
+            // What an agent could have put there is seen where it was granted.
+            let Ok(way) = self.look.ground.follow(&path) else { continue };
+            if self.look.ground.holding(&way.real).is_some() {
+                continue;
+            }
+            installation.add_links(&way, self.look.private);
+            if !self.look.private.leaves_to_system(&way.real) {
+                self.let_in(way.real, Access::Read)?;
             }
         }
         Ok(())
+    }
+
+    /// The files that links in `/etc` lead to, outside the system's directories.
+    fn linked(&mut self) {
+        for link in system::LINKED {
+            let Ok(way) = self.look.ground.follow(Path::new(link)) else { continue };
+            if !self.look.private.leaves_to_system(&way.real) && self.look.ground.holding(&way.real).is_none() {
+                self.read.insert(way.real);
+            }
+        }
     }
 
     /// The files of the provider's login. Returns the directories of those that

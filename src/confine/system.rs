@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ground::Ground;
+use super::private::Private;
+use super::trust;
+use super::way::Way;
+
 /// The directories of the system, as far as they are directories of their own:
 /// where `/bin` is a link to `usr/bin`, the link is remade.
 pub const DIRECTORIES: &[&str] = &[
@@ -32,7 +37,7 @@ pub const DEVICES: &[&str] =
     &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"];
 
 /// Files of `/etc` that are often links to somewhere else.
-const LINKED: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf"];
+pub const LINKED: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf"];
 
 /// How long what was found closed in `/etc` holds where no directory of it has
 /// changed: a file that was open to all can be closed without that.
@@ -44,23 +49,29 @@ pub fn holds(path: &Path) -> bool {
     DIRECTORIES.iter().any(|directory| path.starts_with(directory))
 }
 
+/// Parts of the system below its directories, which may be somebody's HOME by
+/// custom, and cannot be covered or granted.
+const PARTS: &[&str] =
+    &["bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "local", "share", "games", "include", "src", "etc"];
+
+/// Whether a path is a directory of the system, or one of its usual parts.
+#[must_use]
+pub fn is_part(path: &Path) -> bool {
+    let is_part = |part: std::path::Component<'_>| PARTS.iter().any(|name| part.as_os_str() == *name);
+    let mut below = DIRECTORIES.iter().filter_map(|directory| path.strip_prefix(directory).ok());
+    below.any(|rest| rest.components().all(is_part))
+}
+
 /// Everything of the system that may be read, where only whole directories can
 /// be allowed: of `/etc`, what is `closed` is left out.
 #[must_use]
 pub fn directories(closed: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
-    found.extend(elsewhere());
     if !closed.is_empty() {
         found.retain(|path| path != Path::new("/etc"));
         open_below(Path::new("/etc"), closed, &mut found);
     }
     found
-}
-
-/// The files that links in `/etc` lead to, outside the system's directories.
-#[must_use]
-pub fn elsewhere() -> Vec<PathBuf> {
-    LINKED.iter().filter_map(|path| std::fs::canonicalize(path).ok()).filter(|path| !holds(path)).collect()
 }
 
 /// What of `/etc` only its owner may read, where that is who runs this, root:
@@ -163,29 +174,55 @@ pub struct Installation {
     pub links: BTreeSet<(PathBuf, PathBuf)>,
 }
 
+/// What decides about what belongs to a program.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    /// The PATH in which `env` looks.
+    pub path: &'a OsStr,
+    /// Of this nothing is added whole.
+    pub private: &'a Private,
+    /// From what lies here nothing is derived.
+    pub ground: &'a Ground<'a>,
+}
+
+impl Look<'_> {
+    /// Whether a file may run a script: a program of the system, one next to the
+    /// script, or one that could run outside the walls too.
+    fn may_run(&self, interpreter: &Path, script: &Way) -> bool {
+        let Ok(way) = Way::of(interpreter) else { return false };
+        let is_program = std::fs::metadata(&way.real).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0);
+        let beside = || script.dirs().any(|dir| interpreter.parent() == Some(dir) && way.real.parent() == Some(dir));
+        is_program
+            && (self.private.leaves_to_system(&way.real)
+                || beside()
+                || trust::program(interpreter, self.ground).is_ok())
+    }
+}
+
 impl Installation {
     /// Adds a program: the links that lead to it, its package, and what its
-    /// first line says runs it. Nothing of `private` directories is added whole.
-    pub fn add(&mut self, program: &Path, path: &OsStr, private: &[&Path]) {
-        let mut hop = program.to_owned();
-        // As many as the kernel follows (path_resolution(7)).
-        for _ in 0..40 {
-            let Ok(target) = std::fs::read_link(&hop) else { break };
-            let next = hop.parent().unwrap_or(Path::new("/")).join(&target);
-            if !holds(&hop) && !hop.starts_with("/proc") {
-                self.links.insert((hop, target));
-            }
-            hop = next;
+    /// first line says runs it. Of a program that an agent could have written,
+    /// nothing is added.
+    pub fn add(&mut self, program: &Path, look: Look<'_>) {
+        let Ok(way) = look.ground.follow(program) else { return };
+        if look.ground.holding(&way.real).is_some() {
+            return;
         }
-        let Ok(real) = std::fs::canonicalize(program) else { return };
-        if !holds(&real) {
-            self.read.extend(package(&real, private));
+        self.add_links(&way, look.private);
+        if !look.private.leaves_to_system(&way.real) {
+            self.read.extend(package(&way.real, look.private));
         }
-        for interpreter in interpreters(&real, path) {
+        for interpreter in interpreters(&way, look) {
             if interpreter != program {
-                self.add(&interpreter, path, private);
+                self.add(&interpreter, look);
             }
         }
+    }
+
+    /// Adds the links of a way, so that it leads to the same place inside.
+    pub fn add_links(&mut self, way: &Way, private: &Private) {
+        let links = way.links.iter().filter(|(link, _)| !private.leaves_to_system(link) && !link.starts_with("/proc"));
+        self.links.extend(links.cloned());
     }
 
     /// Leaves out the links that are seen anyway.
@@ -195,12 +232,20 @@ impl Installation {
     }
 }
 
+impl Way {
+    /// The directories that a program lies in: its own, and those of the links
+    /// that lead to it.
+    fn dirs(&self) -> impl Iterator<Item = &Path> {
+        self.links.iter().map(|(link, _)| link.as_path()).chain([self.real.as_path()]).filter_map(Path::parent)
+    }
+}
+
 /// The directories of the package that a program belongs to, else the program.
-fn package(real: &Path, private: &[&Path]) -> Vec<PathBuf> {
+fn package(real: &Path, private: &Private) -> Vec<PathBuf> {
     let mut above = PathBuf::new();
     for component in real.components() {
         above.push(component);
-        if component.as_os_str() == "node_modules" {
+        if component.as_os_str() == "node_modules" && !private.is_in(&above) {
             return vec![above];
         }
     }
@@ -208,29 +253,55 @@ fn package(real: &Path, private: &[&Path]) -> Vec<PathBuf> {
     let bin = real.parent().filter(|bin| bin.file_name().is_some_and(|name| name == "bin"));
     let Some(prefix) = bin.and_then(Path::parent) else { return vec![real.to_owned()] };
     let lib = prefix.join("lib");
-    if lib.is_dir() && !private.iter().any(|private| private.starts_with(&lib)) {
-        vec![real.to_owned(), lib]
-    } else {
-        vec![real.to_owned()]
-    }
+    if lib.is_dir() && !private.is_in(&lib) { vec![real.to_owned(), lib] } else { vec![real.to_owned()] }
 }
 
-/// The programs that the first line of a script names: the interpreter, and
-/// what `env` looks for.
-fn interpreters(real: &Path, path: &OsStr) -> Vec<PathBuf> {
+/// The programs that the first line of a script names, as far as they may run
+/// it: the interpreter, and what `env` looks for.
+fn interpreters(script: &Way, look: Look<'_>) -> Vec<PathBuf> {
     let mut start = [0; 256];
-    let Ok(count) = std::fs::File::open(real).and_then(|mut file| file.read(&mut start)) else { return Vec::new() };
-    let Some(line) = start[..count].strip_prefix(b"#!") else { return Vec::new() };
+    let read = std::fs::File::open(&script.real).and_then(|mut file| file.read(&mut start));
+    let Some(line) = start[..read.unwrap_or_default()].strip_prefix(b"#!") else { return Vec::new() };
     let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or_default()).into_owned();
-    let mut words = line.split_whitespace();
-    let Some(interpreter) = words.next().map(PathBuf::from) else { return Vec::new() };
-    let mut found = vec![interpreter.clone()];
-    if interpreter.file_name().is_some_and(|name| name == "env")
-        && let Some(name) = words.find(|word| !word.starts_with('-') && !word.contains('='))
-    {
-        found.extend(std::env::split_paths(path).map(|dir| dir.join(name)).find(|candidate| candidate.is_file()));
+    let (interpreter, rest) = line.trim().split_once([' ', '\t']).unwrap_or((line.trim(), ""));
+    let interpreter = PathBuf::from(interpreter);
+    if !look.may_run(&interpreter, script) {
+        return Vec::new();
+    }
+    let is_env = interpreter.file_name().is_some_and(|name| name == "env");
+    let mut found = vec![interpreter];
+    if let Some(name) = wanted_of_env(rest.trim()).filter(|_| is_env) {
+        let mut candidates: Vec<PathBuf> = vec![PathBuf::from(name)];
+        if !name.contains('/') {
+            candidates = std::env::split_paths(look.path).map(|dir| dir.join(name)).collect();
+        }
+        found.extend(
+            candidates.into_iter().find(|candidate| candidate.is_absolute() && look.may_run(candidate, script)),
+        );
     }
     found
+}
+
+/// The program that env(1) starts with what stands after it in a first line,
+/// which it gets as one word. Where that cannot be said for sure, none.
+fn wanted_of_env(rest: &str) -> Option<&str> {
+    let Some(split) = rest.strip_prefix("-S").or_else(|| rest.strip_prefix("--split-string=")) else {
+        return Some(rest)
+            .filter(|word| !word.is_empty() && !word.starts_with('-') && !word.contains([' ', '\t', '=']));
+    };
+    // Quotes, escapes and variables are left to it.
+    let mut words = Some(split).filter(|split| !split.contains(['"', '\'', '\\', '$', '#']))?.split_whitespace();
+    loop {
+        match words.next()? {
+            "-i" | "-" | "--ignore-environment" | "-v" | "--debug" => {}
+            // The name of a variable, or a directory.
+            "-u" | "--unset" | "-C" | "--chdir" => words.next().map(drop)?,
+            word if word.starts_with("--unset=") || word.starts_with("--chdir=") => {}
+            word if word.starts_with('-') => return None,
+            word if word.contains('=') => {}
+            word => return Some(word),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -238,30 +309,103 @@ fn interpreters(real: &Path, path: &OsStr) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    /// Below the build's directory, as `/tmp` is open to others.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).expect("a directory");
+        let path = std::fs::canonicalize(dir.path()).expect("its path");
+        (dir, path)
+    }
+
+    /// Writes a file that can be run.
+    fn make(path: &Path, content: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, content).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        path.to_owned()
+    }
+
+    /// What a program brings, with a PATH, a private directory and a write share.
+    fn brought(program: &Path, path: &[&Path], private: &Path, shared: &Path) -> Installation {
+        let (sessions, mode) = (vec!["*".to_owned()], crate::config::Access::Write);
+        let shares = [crate::config::Share { sessions, path: shared.to_owned(), mode, protect: None }];
+        let store = crate::session::Store::at(&private.join("root"), crate::files::Durability::Process);
+        let ground = Ground::of(&shares, &store);
+        let private = Private::of(store.root(), Some(private), &[], ground.mounts()).expect("private");
+        let path = std::env::join_paths(path).expect("a PATH");
+        let mut found = Installation::default();
+        found.add(program, Look { path: &path, private: &private, ground: &ground });
+        found
+    }
+
     #[test]
     fn a_script_brings_its_package_its_links_and_its_interpreter() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let dir = std::fs::canonicalize(dir.path()).expect("its path");
-        let make = |name: &str, content: &str| {
-            let path = dir.join(name);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-            std::fs::write(&path, content).expect("written");
-            path
-        };
-        make("n/node_modules/cli/cli.js", "#!/usr/bin/env -S node --x\n");
+        let (_dir, dir) = place();
+        make(&dir.join("n/node_modules/cli/cli.js"), "#!/usr/bin/env -S node --x\n");
         std::fs::create_dir_all(dir.join("bin")).expect("a directory");
         std::os::unix::fs::symlink("../n/node_modules/cli/cli.js", dir.join("bin/cli")).expect("a link");
-        let node = make("v/bin/node", "ELF");
-        make("v/lib/x", "");
-        let path = std::env::join_paths([node.parent().expect("bin")]).expect("a PATH");
-        let mut found = Installation::default();
-        found.add(&dir.join("bin/cli"), &path, &[&dir]);
-        let expected = [dir.join("n/node_modules"), node, dir.join("v/lib")];
-        assert_eq!(found.read, expected.into_iter().collect());
-        let link = (dir.join("bin/cli"), PathBuf::from("../n/node_modules/cli/cli.js"));
-        assert_eq!(found.links, [link].into_iter().collect());
+        std::os::unix::fs::symlink("bin", dir.join("current")).expect("a link");
+        let node = make(&dir.join("v/bin/node"), "ELF");
+        make(&dir.join("v/lib/x"), "");
+        let bin = dir.join("v/bin");
+        let mut found = brought(&dir.join("current/cli"), &[&bin], &dir, &dir.join("none"));
+        assert_eq!(found.read, [dir.join("n/node_modules"), node, dir.join("v/lib")].into_iter().collect());
+        let links = [
+            (dir.join("bin/cli"), PathBuf::from("../n/node_modules/cli/cli.js")),
+            (dir.join("current"), PathBuf::from("bin")),
+        ];
+        assert_eq!(found.links, links.into_iter().collect());
         found.settle(&[dir.join("bin")]);
-        assert_eq!(found.links, BTreeSet::new());
+        assert_eq!(found.links.len(), 1);
+        // Of what an agent could have written, nothing is taken: no program, no
+        // interpreter, no link.
+        assert_eq!(brought(&dir.join("bin/cli"), &[&bin], &dir, &dir), Installation::default());
+        let found = brought(&dir.join("bin/cli"), &[&bin], &dir, &dir.join("v"));
+        assert_eq!(found.read, [dir.join("n/node_modules")].into_iter().collect());
+    }
+
+    #[test]
+    fn a_first_line_opens_no_file_that_is_no_interpreter() {
+        let (_dir, dir) = place();
+        let key = make(&dir.join("key"), "secret");
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+        let open = make(&dir.join("open/sh"), "ELF");
+        std::fs::set_permissions(dir.join("open"), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .expect("a mode");
+        for named in [&key, &open, &dir.join("nothing")] {
+            let named = named.display();
+            for line in [
+                format!("#!{named}"),
+                format!("#!{named} /bin/sh"),
+                format!("#!/usr/bin/env -S -u {named} /bin/sh"),
+                format!("#!/usr/bin/env {named}"),
+                format!("#!/usr/bin/env -S {named}"),
+            ] {
+                let script = make(&dir.join("bin/report"), &format!("{line}\n"));
+                let found =
+                    brought(&script, &[&dir.join("open"), Path::new("/bin")], &dir.join("p"), &dir.join("none"));
+                assert_eq!(found.read, [script].into_iter().collect(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn env_is_read_as_it_reads_itself() {
+        for (rest, wanted) in [
+            ("node", Some("node")),
+            ("node --x", None),
+            ("", None),
+            ("-S node --x", Some("node")),
+            ("-Snode", Some("node")),
+            ("-S -i A=b -u HOME -C /tmp --unset=X node x", Some("node")),
+            ("-S -u /home/u/.ssh/id /bin/sh", Some("/bin/sh")),
+            ("-S --argv0 x node", None),
+            ("-S \"a b\" node", None),
+            ("-S ${HOME}/x", None),
+            ("-i", None),
+        ] {
+            assert_eq!(wanted_of_env(rest), wanted, "{rest}");
+        }
     }
 
     #[test]
@@ -295,13 +439,10 @@ mod tests {
 
     #[test]
     fn a_private_directory_is_not_brought_along() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let dir = std::fs::canonicalize(dir.path()).expect("its path");
-        std::fs::create_dir_all(dir.join("bin")).expect("a directory");
+        let (_dir, dir) = place();
+        let program = make(&dir.join("bin/x"), "ELF");
         std::fs::create_dir_all(dir.join("lib/denizen")).expect("a directory");
-        std::fs::write(dir.join("bin/x"), "ELF").expect("written");
-        let mut found = Installation::default();
-        found.add(&dir.join("bin/x"), OsStr::new(""), &[&dir.join("lib/denizen")]);
-        assert_eq!(found.read, [dir.join("bin/x")].into_iter().collect());
+        let found = brought(&program, &[], &dir.join("lib/denizen"), &dir.join("none"));
+        assert_eq!(found.read, [program].into_iter().collect());
     }
 }

@@ -153,7 +153,8 @@ impl Control {
     pub fn walls(&self, key: &Key) -> Result<(Confinement, Option<String>), ControlError> {
         let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
         let record = workspace.record()?;
-        let chosen = turn::choose(&self.setup, &record, &workspace.settings()?, &MessageOptions::default())?;
+        let chosen =
+            turn::choose(&self.setup, &self.store, &record, &workspace.settings()?, &MessageOptions::default())?;
         let grant = Grant::read(&self.store, workspace.folder(), record.uuid)?;
         let working_dir = process::working_dir_of(workspace.path(), &grant).map_err(TurnError::from)?;
         let subject = Subject {

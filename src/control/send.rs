@@ -1,10 +1,14 @@
 //! Sending a message, and stopping a turn.
 
+use std::path::{Path, PathBuf};
+
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::{Control, ControlError, Wait};
 use crate::causes::with_causes;
+use crate::confine::ground::Astray;
+use crate::confine::{ConfineError, Ground};
 use crate::files::Ticket;
 use crate::key::Key;
 use crate::message::{Inbound, ReplyTo};
@@ -321,10 +325,21 @@ impl Control {
         let guard = self.store.create(lock, claim, new)?;
         if let Some(directory) = &self.setup.config.working_dir {
             let mut grant = Grant::none(guard.record().uuid);
-            grant.working_dir = Some(directory.clone());
+            grant.working_dir = Some(self.default_dir(directory)?);
             grant.save(&self.store, guard.folder())?;
         }
         Ok(guard)
+    }
+
+    /// The directory that sessions work in by the configuration, as it is granted:
+    /// by where it leads.
+    fn default_dir(&self, directory: &Path) -> Result<PathBuf, ControlError> {
+        match Ground::of(&self.setup.config.shares, &self.store).follow(directory) {
+            Ok(way) => Ok(way.real),
+            // That is told when it is to be used.
+            Err(Astray::Nowhere { .. }) => Ok(directory.to_owned()),
+            Err(error) => Err(TurnError::from(ConfineError::from(error)).into()),
+        }
     }
 
     /// A session that is to be made for a key.
@@ -388,7 +403,7 @@ impl Control {
             record.agent.clone_from(&inbound.options.agent);
             record
         });
-        turn::choose(&self.setup, &record, &settings, &inbound.options)?;
+        turn::choose(&self.setup, &self.store, &record, &settings, &inbound.options)?;
         Ok(session)
     }
 }

@@ -199,7 +199,7 @@ async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
     if walls == WallsMode::Off {
         return Ok(());
     }
-    let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.environment));
+    let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.config, &setup.environment));
     if let Some(obstacle) = means.against(walls) {
         return Err(DaemonError::Walls { level: walls.name(), obstacle });
     }

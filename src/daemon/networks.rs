@@ -9,6 +9,7 @@ use super::handled::Handled;
 use super::now::Spoken;
 use super::{DaemonError, Source, section_context};
 use crate::channel::{Channel, ChannelError, Common, Connection, Leave, StartContext};
+use crate::confine::Ground;
 use crate::control::Control;
 use crate::files::make_private_dir;
 use crate::process;
@@ -49,7 +50,8 @@ pub(super) async fn start(
     let context = section_context(&agents, source);
     let common = Common::read(name, &section, context)?;
     let token = common.token.ok_or_else(|| ChannelError::NoToken(name.to_owned()))?;
-    let token = process::secret(&token, &control.setup.environment)
+    let ground = Ground::of(&config.shares, &control.store);
+    let token = process::secret(&token, &control.setup.environment, &ground)
         .await
         .map_err(|reason| ChannelError::Token { channel: name.to_owned(), reason })?;
     let durability = control.store.durability();

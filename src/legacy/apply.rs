@@ -346,7 +346,7 @@ fn stays_in(planned: &Planned, store: &Store, known: &mut HashMap<PathBuf, bool>
         return None;
     }
     let dir = entry.dirs.iter().find(|dir| *known.entry((*dir).clone()).or_insert_with(|| may_work_in(dir, store)))?;
-    Some((dir.clone(), !entry.stays))
+    Some((std::fs::canonicalize(dir).ok()?, !entry.stays))
 }
 
 /// Whether a directory may be granted: it is this user's, and neither holds the

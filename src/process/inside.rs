@@ -2,7 +2,7 @@
 //! program `denizen __inside` that runs within bubblewrap, puts up the rest of
 //! the walls around itself and becomes the program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -11,7 +11,9 @@ use std::path::Path;
 use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 
+use super::outside::Program;
 use crate::causes::with_causes;
+use crate::confine::opened::{self, Opened};
 use crate::confine::{Confinement, Level, Rule, Walls, bubblewrap, calls, landlock};
 use crate::repository;
 
@@ -55,7 +57,16 @@ pub(super) fn start(confinement: &Confinement, command: &[OsString]) -> Result<S
 
 #[expect(clippy::disallowed_methods, reason = "the launcher is what `process::spawn` starts")]
 fn run(program: &OsString, args: &[OsString], report: Option<OwnedFd>) -> Result<Started, String> {
-    let child = std::process::Command::new(program).args(args).spawn();
+    start_command(std::process::Command::new(program), program, args, report)
+}
+
+fn start_command(
+    mut command: std::process::Command,
+    program: &OsStr,
+    args: &[OsString],
+    report: Option<OwnedFd>,
+) -> Result<Started, String> {
+    let child = command.args(args).spawn();
     let child = child.map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
     Ok(Started { pid: child.id(), report })
 }
@@ -91,11 +102,15 @@ fn in_bubblewrap(
     let (report, word) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .and_then(|(report, word)| Ok((report, rustix::io::dup(word)?)))
         .map_err(|error| format!("its walls cannot be watched: {error}"))?;
-    let mut args = bubblewrap::arguments(confinement, walls);
+    let mut opened = Opened::of(walls).map_err(|error| error.to_string())?;
+    let walls = &Walls { seen: std::mem::take(&mut opened.seen), ..walls.clone() };
+    let confinement = &Confinement { walls: Some(walls.clone()), ..confinement.clone() };
+    let mut args = bubblewrap::arguments(confinement, walls, &opened);
     args.push(format!("/proc/self/fd/{}", own.as_raw_fd()).into());
     args.extend([OsString::from("__inside"), word.as_raw_fd().to_string().into(), confinement.to_arg().into()]);
     args.extend(command.iter().cloned());
-    run(&bubblewrap.into(), &args, Some(report))
+    let program = Program::taken(bubblewrap).map_err(|reason| format!("`{}`: {reason}", bubblewrap.display()))?;
+    start_command(program.command(), bubblewrap.as_os_str(), &args, Some(report))
 }
 
 /// This program as an open file that children inherit, also after the file was
@@ -135,6 +150,12 @@ fn become_program(report: u32, confinement: &Confinement, program: &OsString, ar
     }
     if confinement.has(Rule::Descriptors) {
         close_fds::set_fds_cloexec(3, &[]);
+    }
+    let covers = confinement.has(Rule::Private);
+    if confinement.has(Rule::Mounts)
+        && let Err(error) = opened::check(walls.seen.iter().filter(|seen| covers || !seen.is_covered))
+    {
+        return error.to_string();
     }
     if confinement.has(Rule::Repositories)
         && let Err(path) = repository::check(&walls.protect)

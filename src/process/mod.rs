@@ -7,6 +7,7 @@ mod descendants;
 pub mod group;
 pub mod inside;
 pub mod launcher;
+pub mod outside;
 mod permit;
 pub mod probe;
 mod secret;
@@ -29,6 +30,7 @@ pub use permit::Permit;
 pub use secret::secret;
 
 use crate::config::Environment;
+use crate::confine::way::Way;
 use crate::confine::{Confinement, Level, Rule};
 use crate::files;
 use crate::provider::{Input, Invocation};
@@ -62,6 +64,14 @@ pub enum SpawnError {
         path: PathBuf,
         /// The reason.
         source: std::io::Error,
+    },
+    /// The directory that was granted is another now.
+    #[error("the working directory `{}` leads to `{}` now, which was not granted", path.display(), real.display())]
+    LeadsElsewhere {
+        /// The directory.
+        path: PathBuf,
+        /// Where its path leads.
+        real: PathBuf,
     },
     /// A directory of the state could not be made.
     #[error(transparent)]
@@ -121,7 +131,7 @@ static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 /// that was granted to it.
 ///
 /// # Errors
-/// Where the granted directory is not there.
+/// Where the granted directory is not there, or its path leads elsewhere.
 pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
     working_dir_of(guard.path(), grant)
 }
@@ -133,9 +143,16 @@ pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, Spa
 pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnError> {
     match &grant.working_dir {
         None => Ok(session.to_owned()),
-        Some(path) => std::fs::canonicalize(path)
-            .and_then(|real| if real.is_dir() { Ok(real) } else { Err(std::io::ErrorKind::NotADirectory.into()) })
-            .map_err(|source| SpawnError::WorkingDirectory { path: path.clone(), source }),
+        // It was free of links when it was granted.
+        Some(path) => match Way::of(path) {
+            Ok(way) if way.real == *path && path.is_dir() => Ok(way.real),
+            Ok(way) if way.real == *path => {
+                let source = std::io::ErrorKind::NotADirectory.into();
+                Err(SpawnError::WorkingDirectory { path: path.clone(), source })
+            }
+            Ok(way) => Err(SpawnError::LeadsElsewhere { path: path.clone(), real: way.real }),
+            Err(source) => Err(SpawnError::WorkingDirectory { path: path.clone(), source }),
+        },
     }
 }
 

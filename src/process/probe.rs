@@ -7,14 +7,16 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use crate::config::Environment;
+use super::outside::{Program, Unusable};
+use crate::config::{Config, Environment};
 use crate::confine::means::Cause;
-use crate::confine::{Means, Obstacle, landlock};
+use crate::confine::{Ground, Means, Obstacle, landlock};
 use crate::session::Store;
 
-/// The directories in which bubblewrap is looked for where PATH has none: a
-/// service may have a short one.
+/// The directories in which bubblewrap is looked for first: nothing there can be
+/// an agent's, and a service may have a short PATH.
 const USUAL: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
 
 /// What bubblewrap is tried with: every kind of namespace that the walls use.
@@ -35,6 +37,9 @@ const TRIAL: &[&str] = &[
     "/dev",
     "--tmpfs",
     "/tmp",
+    "--ro-bind-fd",
+    "0",
+    "/tmp",
     "--",
     "/proc/self/exe",
     "--version",
@@ -42,14 +47,14 @@ const TRIAL: &[&str] = &[
 
 /// Finds out what this machine can do.
 #[must_use]
-pub fn means(store: &Store, environment: &Environment) -> Means {
-    found(bubblewrap(Some(store), environment))
+pub fn means(store: &Store, config: &Config, environment: &Environment) -> Means {
+    found(bubblewrap(store, &Ground::of(&config.shares, store), environment, true))
 }
 
 /// The same, trusting no note.
 #[must_use]
-pub fn means_now(environment: &Environment) -> Means {
-    found(bubblewrap(None, environment))
+pub fn means_now(store: &Store, config: &Config, environment: &Environment) -> Means {
+    found(bubblewrap(store, &Ground::of(&config.shares, store), environment, false))
 }
 
 /// What the kernel says of itself, beside what bubblewrap can do.
@@ -57,25 +62,32 @@ fn found(bubblewrap: Result<PathBuf, Obstacle>) -> Means {
     Means { bubblewrap, landlock: landlock::version(), seccomp: Path::new("/proc/sys/kernel/seccomp").exists() }
 }
 
-fn bubblewrap(store: Option<&Store>, environment: &Environment) -> Result<PathBuf, Obstacle> {
+/// Bubblewrap, if it works. The note only spares the trial: whether it may be run
+/// is found out each time.
+fn bubblewrap(
+    store: &Store,
+    ground: &Ground<'_>,
+    environment: &Environment,
+    trusts_note: bool,
+) -> Result<PathBuf, Obstacle> {
     let path = environment.get_os("PATH").unwrap_or_default();
-    let directories =
-        std::env::split_paths(path).filter(|dir| dir.is_absolute()).chain(USUAL.iter().map(PathBuf::from));
-    let mut candidates = directories.map(|dir| dir.join("bwrap"));
-    let program = candidates.find(|candidate| candidate.is_file()).ok_or(Obstacle::NoBubblewrap)?;
-    let note = note(&program);
-    let noted = store.map(|store| store.state_path("walls"));
-    if let (Some(noted), Some(note)) = (&noted, &note)
-        && std::fs::read_to_string(noted).is_ok_and(|found| found == *note)
+    let directories = USUAL.iter().map(PathBuf::from).chain(std::env::split_paths(path));
+    let program = Program::among(directories, "bwrap", ground).map_err(|unusable| match unusable {
+        Unusable::Missing => Obstacle::NoBubblewrap,
+        Unusable::Distrusted { program, reason } => Obstacle::Distrusted { program, reason: reason.to_string() },
+    })?;
+    let note = note(program.real()).filter(|_| trusts_note);
+    if let Some(note) = &note
+        && std::fs::read_to_string(store.state_path("walls")).is_ok_and(|found| found == *note)
     {
-        return Ok(program);
+        return Ok(program.real().to_owned());
     }
     attempt(&program)?;
-    if let (Some(store), Some(note)) = (store, note) {
+    if let Some(note) = note {
         // Without it the next turn tries again.
         let _noted = leave_note(store, &note);
     }
-    Ok(program)
+    Ok(program.real().to_owned())
 }
 
 fn leave_note(store: &Store, note: &str) -> Result<(), crate::session::SessionError> {
@@ -94,10 +106,10 @@ fn note(program: &Path) -> Option<String> {
     Some(format!("{}\n{}\n{} {} {}\n{user}\n", boot.trim(), program.display(), file.ino(), file.mtime(), file.size()))
 }
 
-#[expect(clippy::disallowed_methods, reason = "bubblewrap is tried on itself, in no session")]
-fn attempt(program: &Path) -> Result<(), Obstacle> {
-    let output =
-        std::process::Command::new(program).args(TRIAL).env_clear().stdin(std::process::Stdio::null()).output();
+fn attempt(program: &Program) -> Result<(), Obstacle> {
+    // Standard input is a directory, which stands for what is mounted open.
+    let root = std::fs::File::open("/").map_or_else(|_| Stdio::null(), Stdio::from);
+    let output = program.command().args(TRIAL).env_clear().stdin(root).output();
     let reason = match output {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => {
@@ -106,7 +118,8 @@ fn attempt(program: &Path) -> Result<(), Obstacle> {
         Err(error) => error.to_string(),
     };
     let reason = reason.trim_start_matches("bwrap: ").to_owned();
-    Err(Obstacle::Namespaces { reason, cause: cause() })
+    let cause = if reason.contains("bind-fd") { Cause::OldBubblewrap } else { cause() };
+    Err(Obstacle::Namespaces { reason, cause })
 }
 
 /// What is known to keep bubblewrap from working, from what the kernel says of

@@ -1,9 +1,12 @@
 //! Getting a secret from where the configuration says that it is.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::outside;
 use crate::config::{Environment, Secret, SecretSource};
+use crate::confine::Ground;
 use crate::files;
 
 /// How long a command may take to print a secret.
@@ -16,7 +19,7 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 ///
 /// # Errors
 /// With why it cannot be got.
-pub async fn secret(source: &SecretSource, environment: &Environment) -> Result<Secret, String> {
+pub async fn secret(source: &SecretSource, environment: &Environment, ground: &Ground<'_>) -> Result<Secret, String> {
     let text = match source {
         SecretSource::Written(secret) => return Ok(secret.clone()),
         SecretSource::Variable(name) => {
@@ -36,7 +39,7 @@ pub async fn secret(source: &SecretSource, environment: &Environment) -> Result<
             read.map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
             text
         }
-        SecretSource::Command(words) => printed(words, environment).await?,
+        SecretSource::Command(words) => printed(words, environment, ground).await?,
     };
     let text = text.trim();
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(Secret::new(text)) }
@@ -45,9 +48,15 @@ pub async fn secret(source: &SecretSource, environment: &Environment) -> Result<
 /// What a command of the configuration's owner prints. It runs as the owner
 /// would run it: with this process's environment, in no session's folder.
 #[expect(clippy::disallowed_methods, reason = "a command of the owner, which belongs to no session")]
-async fn printed(words: &[String], environment: &Environment) -> Result<String, String> {
+async fn printed(words: &[String], environment: &Environment, ground: &Ground<'_>) -> Result<String, String> {
     let Some((program, arguments)) = words.split_first() else { return Err("the command is empty".to_owned()) };
-    let mut command = tokio::process::Command::new(program);
+    let taken = outside::Program::named(program, environment, ground);
+    let taken = taken.map_err(|reason| format!("`{program}` cannot be run: {reason}"))?;
+    if let Some((file, dir)) = arguments.iter().find_map(|word| Some((word, ground.reaching(Path::new(word))?))) {
+        return Err(format!("it is given `{file}`, and agents can write `{}`", dir.display()));
+    }
+    let environment = outside::environment(environment, ground);
+    let mut command = tokio::process::Command::from(taken.command());
     command.args(arguments).env_clear().envs(environment.iter()).current_dir("/").kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let output = tokio::time::timeout(LIMIT, command.output()).await;
@@ -66,7 +75,9 @@ mod tests {
 
     async fn got(source: SecretSource) -> Result<String, String> {
         let environment: Environment = [("TOKEN", "abc"), ("PATH", "/usr/bin:/bin")].into_iter().collect();
-        secret(&source, &environment).await.map(|secret| secret.expose().to_owned())
+        let store = crate::session::Store::at(Path::new("/nowhere"), files::Durability::Process);
+        let ground = Ground::of(&[], &store);
+        secret(&source, &environment, &ground).await.map(|secret| secret.expose().to_owned())
     }
 
     #[tokio::test]

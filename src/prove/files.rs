@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, inotify};
 
 use super::raw::Program;
+use super::stage::PLANTED;
 use super::{Got, Scene, Tried, stopped, through};
 
 /// Reads a file, which has to hold the word.
@@ -102,6 +103,44 @@ pub(super) fn exchange(scene: &Scene) -> Tried {
 pub(super) fn list_sessions(scene: &Scene) -> Tried {
     let name = scene.beside.file_name().and_then(OsStr::to_str).unwrap_or_default();
     list(&scene.root.join("sessions"), name)
+}
+
+/// The person's real home, and a name in it.
+fn real_home(scene: &Scene) -> io::Result<(&Path, &str)> {
+    let untried = || io::Error::new(io::ErrorKind::Unsupported, "there is no home, or nothing in it");
+    scene.real_home.as_ref().map(|(home, name)| (home.as_path(), name.as_str())).ok_or_else(untried)
+}
+
+pub(super) fn list_real_home(scene: &Scene) -> Tried {
+    let (home, name) = real_home(scene)?;
+    list(home, name)
+}
+
+pub(super) fn read_real_home(scene: &Scene) -> Tried {
+    let (home, name) = real_home(scene)?;
+    if !name.starts_with(PLANTED) {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "nothing could be planted in the home"));
+    }
+    read(&home.join(name), &scene.daemon.secret)
+}
+
+pub(super) fn plant_in_real_home(scene: &Scene) -> Tried {
+    let (home, name) = real_home(scene)?;
+    if !name.starts_with(PLANTED) {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "the home cannot be written"));
+    }
+    plant(home, scene, &format!("{PLANTED}by-adversary-"))
+}
+
+pub(super) fn list_real_sessions(scene: &Scene) -> Tried {
+    let count = std::fs::read_dir(scene.real_root.join("sessions"))?.count();
+    through(format!("{count} names were listed"))
+}
+
+/// A file of the real root: the stage is in it.
+pub(super) fn read_real_root(scene: &Scene) -> Tried {
+    let stage = scene.root.parent().unwrap_or(&scene.root);
+    read(&stage.join(PLANTED), &scene.daemon.secret)
 }
 
 pub(super) fn stat(scene: &Scene) -> Tried {

@@ -224,6 +224,13 @@ struct Scene {
     home: PathBuf,
     /// A directory of the person's that nobody was granted.
     outside: PathBuf,
+    /// The root of whoever proves.
+    real_root: PathBuf,
+    /// The home of whoever proves, with a name in it, where there is one to be
+    /// looked for.
+    real_home: Option<(PathBuf, String)>,
+    /// A private directory in one that is shared, where that can be.
+    lent: PathBuf,
     /// The other session.
     sibling: Party,
     /// What stands in for the daemon.

@@ -11,7 +11,7 @@ use tokio::process::ChildStdout;
 use super::stage::Stage;
 use super::{ATTEMPTS, Attempt, By, Expected, Line, Over};
 use crate::config::{NetworkMode, WallsMode};
-use crate::confine::{Confinement, Rule};
+use crate::confine::{Confinement, Ground, Rule};
 use crate::files;
 use crate::process::{self, Launch, Outcome, SpawnError};
 use crate::provider::{Invocation, Options, built_in, child_environment};
@@ -181,7 +181,7 @@ pub enum ProofError {
 /// # Errors
 /// Where the proof cannot be made. That it turns out badly is no error.
 pub async fn prove(store: &Store, setup: &Setup, mode: Mode, without: Option<Rule>) -> Result<Proof, ProofError> {
-    let mut stage = Stage::build(store, setup).await?;
+    let mut stage = Stage::build(store, setup, mode == Mode::Full).await?;
     let how = How { mode, without };
     let args = stage.sibling_args();
     let (mut sibling, mut said) = start(&stage, &stage.beside, &args, how)?;
@@ -295,7 +295,8 @@ fn start(
 /// What a turn of the built-in provider may see and do, which is this program too.
 fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, ProofError> {
     let (provider, options) = provider_of(&setup.config, "notes")?;
-    let program = find_program(provider, &options, &setup.environment, &setup.launcher)?;
+    let ground = Ground::of(&setup.config.shares, guard.store());
+    let program = find_program(provider, &options, &setup.environment, &setup.launcher, &ground)?;
     let chosen = Chosen {
         name: "notes".to_owned(),
         provider,

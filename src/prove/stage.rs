@@ -27,6 +27,9 @@ const OWN: &str = "adversary";
 /// The session beside it.
 const BESIDE: &str = "beside";
 
+/// How the names of files begin that are planted in the real root and home.
+pub(super) const PLANTED: &str = ".denizen-prove-";
+
 /// The file with the secret, in each party's directory.
 const SECRET_FILE: &str = "memory/MEMORY.md";
 
@@ -49,16 +52,21 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Builds the stage in a directory of `store`'s root.
-    pub(super) async fn build(store: &Store, setup: &Setup) -> Result<Self, ProofError> {
+    /// Builds the stage in a directory of `store`'s root. What is private there, in
+    /// the real root and home, is tried too; `shares`: also in a directory that is
+    /// shared, which only `full` can.
+    pub(super) async fn build(store: &Store, setup: &Setup, shares: bool) -> Result<Self, ProofError> {
         let base = store.state_path("prove");
         make_private_dir(&base, Durability::Process)?;
         let lock = Lock::try_take(&base.join("lock"))?.ok_or(ProofError::Running)?;
-        forget_earlier(&base);
+        let home = setup.home.as_ref().and_then(|home| std::fs::canonicalize(home).ok());
+        let real_home = home.filter(|home| home.parent().is_some());
+        forget_earlier(&base, real_home.as_deref());
         let token = Uuid::new_v4().simple().to_string();
         let dir = base.join(&token);
         let (root, home, outside) = (dir.join("root"), dir.join("home"), dir.join("outside"));
-        for dir in [&root, &home, &outside] {
+        let lent = dir.join("lent/private");
+        for dir in [&root, &home, &outside, &lent, &store.sessions_path()] {
             make_private_dir(dir, Durability::Process)?;
         }
         let inner = Arc::new(Store::at(&root, Durability::Process));
@@ -81,16 +89,24 @@ impl Stage {
         let mut environment = setup.environment.clone();
         environment.set("HOME", &home);
         environment.set(own::TOKEN, &token);
-        let share =
-            Share { sessions: vec![OWN.to_owned()], path: dir.join(granted::NAME), mode: Access::Write, protect: None };
         let mut config = setup.config.clone();
-        config.shares.push(share);
+        let (sessions, path) = (vec![OWN.to_owned()], dir.join(granted::NAME));
+        config.shares.push(Share { sessions, path, mode: Access::Write, protect: None });
+        if shares {
+            let (sessions, path) = (vec![OWN.to_owned()], dir.join("lent"));
+            config.shares.push(Share { sessions, path, mode: Access::Read, protect: None });
+        }
+        let mut private = vec![store.root().to_owned(), lent.clone()];
+        private.extend(real_home.clone());
         let mut stage = Self {
             scene: Scene {
                 root,
                 own: own.path().to_owned(),
                 beside: beside.path().to_owned(),
                 outside,
+                real_root: store.root().to_owned(),
+                real_home: real_home.map(|home| (home, String::new())),
+                lent,
                 sibling: party("beside"),
                 daemon: party("denizen"),
                 leaked: 0,
@@ -102,7 +118,7 @@ impl Stage {
                 token,
             },
             // Walls that cannot be had are no proof.
-            setup: Setup { config, environment, home: Some(home), unattended: true, ..setup.clone() },
+            setup: Setup { config, environment, home: Some(home), private, unattended: true, ..setup.clone() },
             leaked: File::open("/dev/null").map_err(ProofError::Stage)?,
             own,
             beside,
@@ -138,6 +154,15 @@ impl Stage {
         ] {
             put(&root.join(path), secret)?;
         }
+        put(&self.dir.join(PLANTED), &daemon.secret)?;
+        put(&self.scene.lent.join("secret"), &daemon.secret)?;
+        self.scene.real_home = self.scene.real_home.take().and_then(|(home, _)| {
+            let name = format!("{PLANTED}{token}");
+            // Where nothing can be written, a name that is there is looked for.
+            let any = || Some(std::fs::read_dir(&home).ok()?.flatten().next()?.file_name().to_str()?.to_owned());
+            let name = put(&home.join(&name), &daemon.secret).map_or_else(|_| any(), |()| Some(name))?;
+            Some((home, name))
+        });
         put(&root.join("denizen.toml"), &format!("# {}\n", daemon.secret))?;
         put(&home.join(".ssh/id_ed25519"), &daemon.secret)?;
         put(&home.join(".claude/.credentials.json"), &daemon.secret)?;
@@ -243,12 +268,20 @@ impl Drop for Stage {
             // Left where Claude Code has something in it.
             let _removed = std::fs::remove_dir(dir);
         }
+        if let Some((home, name)) = self.scene.real_home.as_ref().filter(|(_, name)| name.starts_with(PLANTED)) {
+            let _removed = std::fs::remove_file(home.join(name));
+        }
         let _removed = std::fs::remove_dir_all(&self.dir);
     }
 }
 
 /// Removes what a proof that was killed left behind.
-fn forget_earlier(base: &Path) {
+fn forget_earlier(base: &Path, home: Option<&Path>) {
+    for entry in home.into_iter().flat_map(|home| std::fs::read_dir(home).into_iter().flatten().flatten()) {
+        if entry.file_name().as_encoded_bytes().starts_with(PLANTED.as_bytes()) {
+            let _removed = std::fs::remove_file(entry.path());
+        }
+    }
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             let _removed = std::fs::remove_dir_all(entry.path());

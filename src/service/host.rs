@@ -2,6 +2,7 @@
 //! argument vectors and never through a shell, and the users it knows. Not
 //! here: what they are called for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,57 @@ use std::process::Stdio;
 
 use super::ServiceError;
 use crate::config::Environment;
+use crate::confine::Ground;
 use crate::files::quoted;
+use crate::process::outside::{self, Program, Unusable};
+
+/// The programs that are called.
+const TOOLS: &[&str] = &["systemctl", "launchctl", "loginctl", "journalctl", "getent"];
+
+/// The environment of this process, as far as it can be trusted: its PATH leads
+/// only to directories that no agent and nobody else can write, and so do the
+/// programs that are called from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    environment: Environment,
+    tools: BTreeMap<&'static str, PathBuf>,
+    /// The PATH as it was.
+    pub(super) path: String,
+    /// Programs that are not used, each with the reason in words.
+    pub passed_over: Vec<String>,
+}
+
+impl Here {
+    /// Looks for the programs.
+    #[must_use]
+    pub fn new(environment: &Environment, ground: &Ground<'_>) -> Self {
+        let (mut tools, mut passed_over) = (BTreeMap::new(), Vec::new());
+        for name in TOOLS {
+            match Program::named(name, environment, ground) {
+                Ok(program) => {
+                    tools.insert(*name, program.name().to_owned());
+                }
+                Err(Unusable::Missing) => {}
+                Err(unusable) => passed_over.push(unusable.to_string()),
+            }
+        }
+        let path = environment.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").to_owned();
+        Self { environment: outside::environment(environment, ground), tools, path, passed_over }
+    }
+
+    /// One of [`TOOLS`], absolute.
+    pub(super) fn tool(&self, name: &str) -> Option<PathBuf> {
+        self.tools.get(name).cloned()
+    }
+}
+
+impl std::ops::Deref for Here {
+    type Target = Environment;
+
+    fn deref(&self) -> &Environment {
+        &self.environment
+    }
+}
 
 /// A program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::host::{self, Call, Person, Said};
+use super::host::{self, Call, Here, Person, Said};
 use super::manager::{Manager, State};
 use super::unit::{self, Daemon, Start};
 use super::{Scope, ServiceError, lost};
 use crate::config::keys::{KEYS, Kind};
 use crate::config::{Environment, Value};
 use crate::files::{self, Dir, Durability, Staging, make_private_dir};
-use crate::turn::on_path;
 
 /// The largest unit that is read, in bytes.
 const MAX_UNIT_BYTES: u64 = 1 << 16;
@@ -81,7 +80,7 @@ pub struct Plan {
     /// How `doctor` is called in that environment.
     pub doctor: Call,
     home: PathBuf,
-    here: Environment,
+    here: Here,
 }
 
 /// Starting a user's services at boot, not at login.
@@ -110,9 +109,11 @@ pub enum Event<'a> {
 /// link that is set anew with each version, else where it was started.
 #[must_use]
 pub fn installed_program(running: &Path, environment: &Environment) -> PathBuf {
-    let named = running.file_name().and_then(|name| on_path(environment, name.to_str()?));
-    let is_it = |named: &PathBuf| host::is_same_file(named, running).unwrap_or(false);
-    named.filter(is_it).unwrap_or_else(|| running.to_owned())
+    let path = environment.get_os("PATH").unwrap_or_default();
+    let named =
+        running.file_name().into_iter().flat_map(|name| std::env::split_paths(path).map(move |dir| dir.join(name)));
+    let is_it = |named: &PathBuf| named.is_absolute() && host::is_same_file(named, running).unwrap_or(false);
+    named.into_iter().find(is_it).unwrap_or_else(|| running.to_owned())
 }
 
 /// Refuses a program that will not stay where it is.
@@ -140,7 +141,7 @@ fn check_program(program: &Path, environment: &Environment) -> Result<(), Servic
 ///
 /// # Errors
 /// Where it could not be done, with the reason.
-pub fn plan(wish: &Wish, here: &Environment) -> Result<Plan, ServiceError> {
+pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
     if !wish.force {
         check_program(&wish.program, here)?;
     }
@@ -207,7 +208,7 @@ pub fn plan(wish: &Wish, here: &Environment) -> Result<Plan, ServiceError> {
 
 /// As whom a service of the machine runs: as asked, else as whoever owns the
 /// root, else as root.
-fn whom(wish: &Wish, manager: &Manager, here: &Environment) -> Result<Option<Person>, ServiceError> {
+fn whom(wish: &Wish, manager: &Manager, here: &Here) -> Result<Option<Person>, ServiceError> {
     use std::os::unix::fs::MetadataExt;
     if !matches!(manager, Manager::Systemd { scope: Scope::System, .. }) {
         return match &wish.user {
@@ -215,7 +216,7 @@ fn whom(wish: &Wish, manager: &Manager, here: &Environment) -> Result<Option<Per
             None => Ok(None),
         };
     }
-    let getent = on_path(here, "getent").ok_or(ServiceError::Missing("getent"))?;
+    let getent = here.tool("getent").ok_or(ServiceError::Missing("getent"))?;
     let who = match &wish.user {
         Some(user) => user.clone(),
         None => std::fs::metadata(&wish.root).map_or(0, |metadata| metadata.uid()).to_string(),
@@ -246,8 +247,8 @@ fn configured(wish: &Wish) -> Result<(Duration, Vec<lost::Source>), ServiceError
 }
 
 /// The PATH of now, without what would be another directory there.
-fn search_path(here: &Environment) -> String {
-    let path = here.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+fn search_path(here: &Here) -> String {
+    let path = &here.path;
     let mut dirs: Vec<&str> = Vec::new();
     for dir in path.split(':').filter(|dir| dir.starts_with('/')) {
         if !dirs.contains(&dir) {
@@ -286,11 +287,11 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, ServiceError> {
 }
 
 /// How a user's services are made to start at boot, where they do not yet.
-fn linger(manager: &Manager, here: &Environment) -> Result<Option<Linger>, ServiceError> {
+fn linger(manager: &Manager, here: &Here) -> Result<Option<Linger>, ServiceError> {
     if !matches!(manager, Manager::Systemd { scope: Scope::User, .. }) {
         return Ok(None);
     }
-    let loginctl = on_path(here, "loginctl").ok_or(ServiceError::Missing("loginctl"))?;
+    let loginctl = here.tool("loginctl").ok_or(ServiceError::Missing("loginctl"))?;
     if lingers(&loginctl, here)? {
         return Ok(None);
     }

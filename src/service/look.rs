@@ -3,13 +3,11 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::host::Call;
+use super::host::{Call, Here};
 use super::install::{Event, LOG_LINES, lingers, read, remove, step};
 use super::manager::{Manager, State};
 use super::{Scope, ServiceError, unit};
-use crate::config::Environment;
 use crate::files;
-use crate::turn::on_path;
 
 /// How much of a log is read for its last lines, in bytes.
 const MAX_LOG_BYTES: u64 = 8192;
@@ -35,13 +33,13 @@ pub struct Installed {
 ///
 /// # Errors
 /// Where no manager can be asked.
-pub fn status(here: &Environment, scope: Option<Scope>) -> Result<Vec<Installed>, ServiceError> {
+pub fn status(here: &Here, scope: Option<Scope>) -> Result<Vec<Installed>, ServiceError> {
     let mut found = Vec::new();
     for manager in Manager::all(here, scope)? {
         let file = manager.file(here)?;
         let Some(text) = read(&file)?.filter(|text| unit::is_ours(text)) else { continue };
         let is_user = matches!(manager, Manager::Systemd { scope: Scope::User, .. });
-        let lingers = match on_path(here, "loginctl") {
+        let lingers = match here.tool("loginctl") {
             Some(loginctl) if is_user => Some(lingers(&loginctl, here)?),
             _ => None,
         };
@@ -85,14 +83,14 @@ pub struct Removal {
     /// What would switch off that the user lingers, which is left on: other
     /// services may count on it.
     pub linger: Option<Call>,
-    here: Environment,
+    here: Here,
 }
 
 /// The plan for removing the service; nothing where none is installed.
 ///
 /// # Errors
 /// Where there are two, or what is there was written by somebody else.
-pub fn removal(here: &Environment, scope: Option<Scope>) -> Result<Option<Removal>, ServiceError> {
+pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<Removal>, ServiceError> {
     let mut managers = Vec::new();
     for manager in Manager::all(here, scope)? {
         let file = manager.file(here)?;
@@ -109,7 +107,7 @@ pub fn removal(here: &Environment, scope: Option<Scope>) -> Result<Option<Remova
     if matches!(manager, Manager::Systemd { scope: Scope::System, .. }) && !rustix::process::geteuid().is_root() {
         return Err(ServiceError::NotRoot);
     }
-    let linger = match on_path(here, "loginctl") {
+    let linger = match here.tool("loginctl") {
         Some(loginctl) if matches!(manager, Manager::Systemd { scope: Scope::User, .. }) => {
             lingers(&loginctl, here)?.then(|| Call::new(&loginctl, &["disable-linger"]))
         }

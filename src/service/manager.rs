@@ -4,11 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::host::{self, Call, Person, Said};
+use super::host::{self, Call, Here, Person, Said};
 use super::unit::LABEL;
 use super::{Scope, ServiceError};
 use crate::config::Environment;
-use crate::turn::on_path;
 
 /// The unit's name.
 pub const UNIT: &str = "denizen.service";
@@ -57,10 +56,10 @@ impl Manager {
     ///
     /// # Errors
     /// Where there is none that could be used, with the reason.
-    pub(super) fn find(environment: &Environment, wanted: Option<Scope>) -> Result<Self, ServiceError> {
+    pub(super) fn find(environment: &Here, wanted: Option<Scope>) -> Result<Self, ServiceError> {
         let uid = rustix::process::geteuid();
-        let Some(systemctl) = on_path(environment, "systemctl") else {
-            let launchctl = on_path(environment, "launchctl").ok_or(ServiceError::NoManager)?;
+        let Some(systemctl) = environment.tool("systemctl") else {
+            let launchctl = environment.tool("launchctl").ok_or(ServiceError::NoManager)?;
             if wanted == Some(Scope::System) {
                 return Err(ServiceError::OnlyOwn);
             }
@@ -81,8 +80,8 @@ impl Manager {
     }
 
     /// Every manager that can be asked for the state of a service.
-    pub(super) fn all(environment: &Environment, wanted: Option<Scope>) -> Result<Vec<Self>, ServiceError> {
-        let Some(systemctl) = on_path(environment, "systemctl") else {
+    pub(super) fn all(environment: &Here, wanted: Option<Scope>) -> Result<Vec<Self>, ServiceError> {
+        let Some(systemctl) = environment.tool("systemctl") else {
             return Self::find(environment, wanted).map(|only| vec![only]);
         };
         let mut found = Vec::new();
@@ -253,9 +252,9 @@ impl Manager {
     }
 
     /// The last lines that the service printed, the newest last.
-    pub(super) fn log(&self, environment: &Environment, lines: usize) -> Result<Vec<String>, ServiceError> {
+    pub(super) fn log(&self, environment: &Here, lines: usize) -> Result<Vec<String>, ServiceError> {
         let Self::Systemd { scope, .. } = self else { return Ok(Vec::new()) };
-        let Some(journalctl) = on_path(environment, "journalctl") else { return Ok(Vec::new()) };
+        let Some(journalctl) = environment.tool("journalctl") else { return Ok(Vec::new()) };
         let lines = lines.to_string();
         let scope: &[&str] = if *scope == Scope::User { &["--user"] } else { &[] };
         let args: &[&str] = &["--unit", UNIT, "--lines", &lines, "--no-pager", "--quiet", "--output=cat"];

@@ -12,7 +12,7 @@ mod unit;
 
 use std::path::PathBuf;
 
-pub use host::{Call, Person, Said};
+pub use host::{Call, Here, Person, Said};
 pub use install::{Before, Event, Linger, Plan, Wish, installed_program, plan};
 pub use look::{Installed, Removal, removal, status};
 pub use lost::Source;

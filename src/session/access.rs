@@ -4,7 +4,10 @@
 //! it; bound to the session's uuid, so that whoever takes its key gets nothing.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,6 +18,39 @@ use crate::files::{self, Dir};
 
 /// The longest grant that is read, in bytes.
 const MAX_GRANT_BYTES: u64 = 1 << 20;
+
+/// How long the directory of grants has to be unchanged before what was read of
+/// it is kept: a change within the same tick of the clock would not show.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// From how many grants on they are kept in a file.
+const MANY: usize = 200;
+
+/// That file, in `state/`.
+const GRANTED: &str = "directories";
+
+/// The granted directories that were read last, and of which root.
+static READ: Mutex<Option<(PathBuf, Granted)>> = Mutex::new(None);
+
+/// All granted directories.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Granted {
+    /// When the directory of grants last changed.
+    changed: (u64, i64, i64),
+    directories: Vec<PathBuf>,
+}
+
+impl Granted {
+    fn stamp(found: &std::fs::Metadata) -> (u64, i64, i64) {
+        (found.ino(), found.ctime(), found.ctime_nsec())
+    }
+
+    fn keep(&self, store: &Store) -> Result<(), SessionError> {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        Dir::open(&store.state_path(""))?.replace(Path::new(GRANTED), &text, store.staging()?)?;
+        Ok(())
+    }
+}
 
 /// What was granted. Fields that are not known here survive a save.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +102,52 @@ impl Grant {
         let name = file_name(folder);
         let bytes = dir.read(Path::new(&name), MAX_GRANT_BYTES)?;
         serde_json::from_slice(&bytes).map_err(|error| SessionError::json(dir.path().join(&name), &error))
+    }
+
+    /// The directories that were granted to any session. They are read again once
+    /// a grant was written or removed, as each is replaced whole; where they are
+    /// many, `state/directories` keeps them for the next program too.
+    #[must_use]
+    pub fn directories(store: &Store) -> Vec<PathBuf> {
+        let grants = store.access_path();
+        let Ok(found) = std::fs::metadata(&grants) else { return Vec::new() };
+        let now = Granted::stamp(&found);
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, granted)) = &*read
+            && *of == grants
+            && granted.changed == now
+        {
+            return granted.directories.clone();
+        }
+        let kept = std::fs::read(store.state_path(GRANTED)).ok();
+        let kept = kept.and_then(|text| serde_json::from_slice::<Granted>(&text).ok());
+        let kept = kept.filter(|kept| kept.changed == now);
+        // A change within the same tick of the clock would not show.
+        let is_settled = found.modified().is_ok_and(|then| then.elapsed().is_ok_and(|age| age > SETTLED));
+        let granted = kept.unwrap_or_else(|| {
+            let (files, directories) = Self::read_directories(&grants);
+            let granted = Granted { changed: now, directories };
+            if is_settled && files >= MANY {
+                // Without it the next program reads them all again.
+                let _kept = granted.keep(store);
+            }
+            granted
+        });
+        *read = is_settled.then(|| (grants, granted.clone()));
+        granted.directories
+    }
+
+    /// How many grants there are, and the directories that they name.
+    fn read_directories(grants: &Path) -> (usize, Vec<PathBuf>) {
+        let Ok(dir) = Dir::open(grants) else { return (0, Vec::new()) };
+        let names = dir.names().unwrap_or_default();
+        let count = names.len();
+        let folders = names.into_iter().filter_map(|name| Some(name.to_str()?.strip_suffix(".json")?.to_owned()));
+        let mut found: Vec<PathBuf> =
+            folders.filter_map(|folder| Self::read_in(&dir, &folder).ok()?.working_dir).collect();
+        found.sort();
+        found.dedup();
+        (count, found)
     }
 
     /// Takes back what holds only until a fresh conversation begins. Returns

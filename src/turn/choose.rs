@@ -7,9 +7,12 @@ use super::Setup;
 use super::run::Heard;
 use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
+use crate::confine::Ground;
 use crate::files::files_below;
 use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Place, Provider, built_in};
-use crate::session::{MessageOptions, PermissionMode, ProviderChoice, Record, SessionError, Settings, WorkspaceGuard};
+use crate::session::{
+    MessageOptions, PermissionMode, ProviderChoice, Record, SessionError, Settings, Store, WorkspaceGuard,
+};
 
 /// What a turn runs with.
 #[derive(Clone)]
@@ -48,6 +51,19 @@ pub enum ChoiceError {
         name: String,
         /// The program, as it was looked for.
         program: String,
+    },
+    /// The only program of that name is one that an agent could have made.
+    #[error(
+        "the program `{}` of the provider `{name}` is not used: it lies in `{}`, where agents can write",
+        program.display(), ground.display()
+    )]
+    PassedOver {
+        /// The provider.
+        name: String,
+        /// The program.
+        program: PathBuf,
+        /// The directory that agents can write.
+        ground: PathBuf,
     },
     /// A command that was to be run in a session's place is not there.
     #[error("the command `{0}` is not there, or is not executable")]
@@ -88,11 +104,13 @@ pub enum ChoiceError {
 /// Where the choice leads to nothing.
 pub fn choose(
     setup: &Setup,
+    store: &Store,
     record: &Record,
     settings: &Settings,
     asked: &MessageOptions,
 ) -> Result<Chosen, ChoiceError> {
     let config = &setup.config;
+    let ground = &Ground::of(&config.shares, store);
     let default = Agent::default();
     let agent = match &record.agent {
         None => &default,
@@ -107,7 +125,7 @@ pub fn choose(
     let mut notices = Vec::new();
     let name = match decided {
         Some(name) => name.clone(),
-        None => match automatic(config, &setup.environment)? {
+        None => match automatic(config, &setup.environment, ground)? {
             Some(name) => name,
             // A person at a terminal gets something that works; a chat network
             // never gets it unasked.
@@ -122,7 +140,7 @@ pub fn choose(
         },
     };
     let (provider, options) = provider_of(config, &name)?;
-    let program = find_program(provider, &options, &setup.environment, &setup.launcher)?;
+    let program = find_program(provider, &options, &setup.environment, &setup.launcher, ground)?;
     let agent_mode = agent
         .permission_mode
         .as_deref()
@@ -182,10 +200,10 @@ pub fn provider_of(config: &Config, name: &str) -> Result<(&'static dyn Provider
 }
 
 /// The first installed provider, of those that are looked for.
-fn automatic(config: &Config, environment: &Environment) -> Result<Option<String>, ChoiceError> {
+fn automatic(config: &Config, environment: &Environment, ground: &Ground<'_>) -> Result<Option<String>, ChoiceError> {
     for name in AUTO {
         let (provider, options) = provider_of(config, name)?;
-        if find_program(provider, &options, environment, Path::new("")).is_ok() {
+        if find_program(provider, &options, environment, Path::new(""), ground).is_ok() {
             return Ok(Some((*name).to_owned()));
         }
     }
@@ -201,6 +219,7 @@ pub fn find_program(
     options: &Options,
     environment: &Environment,
     own_program: &Path,
+    ground: &Ground<'_>,
 ) -> Result<PathBuf, ChoiceError> {
     if provider.name() == "notes" {
         return Ok(own_program.to_owned());
@@ -215,18 +234,37 @@ pub fn find_program(
         let path = PathBuf::from(program);
         return if path.is_absolute() && is_executable(&path) { Ok(path) } else { Err(missing()) };
     }
-    on_path(environment, program).ok_or_else(missing)
+    on_path(environment, program, ground).map_err(|passed_over| match passed_over {
+        None => missing(),
+        Some((program, ground)) => ChoiceError::PassedOver { name: options.name.clone(), program, ground },
+    })
 }
 
 /// The program of this name in PATH, absolute. Directories of PATH that are
-/// relative do not count: they would be another in each session.
-#[must_use]
-pub fn on_path(environment: &Environment, program: &str) -> Option<PathBuf> {
+/// relative do not count: they would be another in each session. What an agent
+/// could have put there does not count either.
+///
+/// # Errors
+/// If there is none, with the first that did not count and the directory in
+/// which agents can write.
+fn on_path(
+    environment: &Environment,
+    program: &str,
+    ground: &Ground<'_>,
+) -> Result<PathBuf, Option<(PathBuf, PathBuf)>> {
     let path = environment.get_os("PATH").unwrap_or_default();
-    std::env::split_paths(path)
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(program))
-        .find(|candidate| is_executable(candidate))
+    let mut passed_over = None;
+    for dir in std::env::split_paths(path).filter(|dir| dir.is_absolute()) {
+        let candidate = dir.join(program);
+        if !is_executable(&candidate) {
+            continue;
+        }
+        match ground.reaching(&candidate) {
+            None => return Ok(candidate),
+            Some(ground) => passed_over = passed_over.or(Some((candidate, ground))),
+        }
+    }
+    Err(passed_over)
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
-pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, on_path, provider_of};
+pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
 pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 
@@ -51,6 +51,8 @@ pub struct Setup {
     pub means: Arc<OnceLock<Means>>,
     /// What of the system this user alone may read.
     pub closed: Arc<Closed>,
+    /// What is private beside the root and the home.
+    pub private: Vec<PathBuf>,
     /// The control group in which each turn gets one of its own, where there is one.
     pub group: Option<PathBuf>,
 }
@@ -67,6 +69,7 @@ impl Setup {
             unattended: false,
             means: Arc::default(),
             closed: Arc::default(),
+            private: Vec::new(),
             group: None,
         }
     }
@@ -238,7 +241,7 @@ async fn ask(
     let store = guard.store().clone();
     let settings = guard.workspace().settings()?;
     let mut grant = Grant::read(&store, guard.folder(), guard.record().uuid)?;
-    let chosen = choose(setup, guard.record(), &settings, &request.message.options)?;
+    let chosen = choose(setup, &store, guard.record(), &settings, &request.message.options)?;
     heard.provider.clone_from(&chosen.name);
     let changed = request.message.options.new && grant.end_with_conversation();
     let mut place = rehome::place(guard, &grant, &chosen.name, &settings)?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Chosen, Progress, Setup, Subject, TurnError, choose, settle, walls};
 use crate::config::Environment;
-use crate::confine::Confinement;
+use crate::confine::{Confinement, Ground};
 use crate::process::{self, Launch, Outcome};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
 use crate::rehome;
@@ -25,7 +25,7 @@ pub async fn attach(
 ) -> Result<Outcome, TurnError> {
     let settings = guard.workspace().settings()?;
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
-    let chosen = choose(setup, guard.record(), &settings, &MessageOptions::default())?;
+    let chosen = choose(setup, guard.store(), guard.record(), &settings, &MessageOptions::default())?;
     let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
     let (brief, _) = guard.workspace().brief(&settings, &place.working_dir)?;
     let (continuation, lost) = choose::continuation(guard, &chosen, &place, false)?;
@@ -111,8 +111,14 @@ pub async fn exec(
     let program = if program.components().count() > 1 { working_dir.join(program) } else { program };
     options.program = Some(program.to_string_lossy().into_owned());
     let provider = built_in("command").ok_or_else(|| super::ChoiceError::NoProgram("exec".to_owned()))?;
-    let program = super::find_program(provider, &options, &setup.environment, &setup.launcher)
-        .map_err(|_| super::ChoiceError::NoCommand(options.program.clone().unwrap_or_default()))?;
+    let ground = Ground::of(&setup.config.shares, guard.store());
+    let program =
+        super::find_program(provider, &options, &setup.environment, &setup.launcher, &ground).map_err(|error| {
+            match error {
+                super::ChoiceError::NotInstalled { program, .. } => super::ChoiceError::NoCommand(program),
+                error => error,
+            }
+        })?;
     let chosen = Chosen {
         name: options.name.clone(),
         provider,

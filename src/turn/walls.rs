@@ -45,7 +45,7 @@ pub fn confinement(
     chosen: &Chosen,
     asks: bool,
 ) -> Result<(Confinement, Option<String>), ConfineError> {
-    let means = || setup.means.get_or_init(|| process::probe::means(subject.store, &setup.environment));
+    let means = || setup.means.get_or_init(|| process::probe::means(subject.store, &setup.config, &setup.environment));
     let inputs = Inputs {
         config: &setup.config,
         store: subject.store,
@@ -61,6 +61,7 @@ pub fn confinement(
         asks,
         means: &means,
         closed: &setup.closed,
+        private: &setup.private,
         group: setup.group.as_deref(),
     };
     match confine::plan(&inputs) {

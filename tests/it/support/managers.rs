@@ -102,7 +102,10 @@ impl Managers {
     }
 
     fn of(root: &mut Root, programs: &[(&str, &str)]) -> Self {
-        let dir = root.dir().join("manager");
+        // Not below a directory that is open to others, as the one of the tests is:
+        // programs from there are not called.
+        let name = root.dir().file_name().expect("a name");
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).join("manager");
         let managers = Self { bin: dir.join("bin"), dir, home: root.home() };
         for (name, text) in programs {
             let head = format!(
@@ -157,6 +160,13 @@ impl Managers {
             !looks.contains(&words[1])
         });
         changes.map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Managers {
+    fn drop(&mut self) {
+        let dir = self.dir.parent().expect("its directory");
+        fs_err::remove_dir_all(dir).expect("removed");
     }
 }
 
