@@ -372,6 +372,7 @@ fn spawn_error(error: &SpawnError) -> CliError {
         SpawnError::Input(_) => "memory may be short: free some, then send the message again",
         SpawnError::Launcher { .. } => "`denizen doctor` looks at the installation",
         SpawnError::File(file) => return file_error(file),
+        SpawnError::Terminal(_) => "without a terminal on its standard streams, `denizen exec` needs none",
     };
     CliError::of(error, FAILED, Some(hint.to_owned()))
 }

@@ -15,6 +15,7 @@ use landlock::{
 };
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::stdio::{stderr, stdin, stdout};
 
 use super::opened::{self, OpenError};
 use super::{Confinement, Level, Network, Rule, Walls, system};
@@ -162,7 +163,16 @@ fn system_rules(
             }
         }
     }
+    allowed.extend(own_terminal().map(|path| (path, all)));
     allowed
+}
+
+/// The terminal that the child has by its standard streams, which lead to it by
+/// `/dev/stdin` and the like: what it may write it may open.
+fn own_terminal() -> impl Iterator<Item = PathBuf> {
+    let streams = [stdin(), stdout(), stderr()].into_iter().enumerate();
+    let terminals = streams.filter(|(_, stream)| rustix::termios::isatty(stream));
+    terminals.map(|(number, _)| PathBuf::from(format!("/proc/self/fd/{number}")))
 }
 
 /// What is allowed of the rest. Its paths lead through no link, or another session

@@ -163,6 +163,8 @@ pub enum Rule {
     Capabilities,
     /// No descriptor is inherited.
     Descriptors,
+    /// The launcher: a session of its own, without the person's terminal.
+    Session,
     /// Landlock: files are read only where it is allowed.
     Read,
     /// Landlock: files are written only where it is allowed.
@@ -216,6 +218,7 @@ impl Rule {
         Self::Net,
         Self::Capabilities,
         Self::Descriptors,
+        Self::Session,
         Self::Read,
         Self::Write,
         Self::Signals,

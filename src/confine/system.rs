@@ -32,9 +32,10 @@ pub const DIRECTORIES: &[&str] = &[
     "/var/lib/ca-certificates",
 ];
 
-/// Devices that every program may use.
-pub const DEVICES: &[&str] =
-    &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"];
+/// Devices that every program may use. `/dev/tty` is a program's own terminal, if it
+/// has one; `/dev/pts` holds those of the person's other windows too, so that no
+/// program makes new ones without a `/dev` of its own.
+pub const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// Files of `/etc` that are often links to somewhere else.
 pub const LINKED: &[&str] = &["/etc/resolv.conf", "/etc/hosts", "/etc/localtime", "/etc/nsswitch.conf"];

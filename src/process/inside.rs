@@ -12,6 +12,7 @@ use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 
 use super::outside::Program;
+use super::terminal::foreground;
 use crate::causes::with_causes;
 use crate::confine::opened::{self, Opened};
 use crate::confine::{Confinement, Level, Rule, Walls, bubblewrap, calls, landlock};
@@ -66,7 +67,12 @@ fn start_command(
     args: &[OsString],
     report: Option<OwnedFd>,
 ) -> Result<Started, String> {
-    let child = command.args(args).spawn();
+    command.args(args);
+    if report.is_none() {
+        // Else `become_program` does that, and bubblewrap stays with the launcher.
+        command.process_group(0);
+    }
+    let child = command.spawn();
     let child = child.map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
     Ok(Started { pid: child.id(), report })
 }
@@ -162,6 +168,9 @@ fn become_program(report: u32, confinement: &Confinement, program: &OsString, ar
     {
         let path = path.display();
         return format!("`{path}` was exchanged while the walls were put up: it is safe to send the message again");
+    }
+    if let Err(error) = foreground::lead() {
+        return format!("it could not be put into a group of its own: {error}");
     }
     if let Err(reason) = put_up(confinement, walls) {
         return reason;

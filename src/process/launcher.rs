@@ -1,6 +1,6 @@
 //! The launcher, `denizen __run`: the parent of everything that a turn starts.
 //!
-//! It holds the session's run lock, becomes child subreaper, so that nothing a
+//! It has a session of its own, without the person's terminal, holds the run lock, becomes child subreaper, so that nothing a
 //! provider starts can leave its tree, watches its own parent through a pidfd,
 //! starts the provider inside its walls, and ends every descendant when the
 //! provider exits, the deadline passes, a limit is passed, a stop is requested
@@ -21,9 +21,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::group::Group;
+use super::terminal::foreground;
 use super::{descendants, inside};
 use crate::confine::limits::Watch;
 use crate::confine::{Confinement, Excess, Level, Rule};
@@ -49,6 +50,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// the kernel needs 8 to 16 ms to let go of a watch, which every turn would pay.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether the program can be given its terminal.
+const GIVING: Duration = Duration::from_millis(1);
+
 /// The launcher's own exit code when the provider's is to be read from the run
 /// lock's file.
 const SEE_FILE: u8 = 125;
@@ -64,8 +68,8 @@ pub struct Orders {
     pub stop: PathBuf,
     /// How long the provider may run; `None` is for ever.
     pub deadline: Option<Duration>,
-    /// Whether the provider has the terminal: the keys for interrupt and quit
-    /// are then its own affair.
+    /// Whether the provider is run by hand: a terminal among the standard streams is
+    /// then its own, and interrupt and quit are its own affair.
     pub terminal: bool,
     /// What the provider may see and do.
     pub confinement: Confinement,
@@ -138,9 +142,11 @@ impl Orders {
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let Some(orders) = Orders::from_args(args) else { return SEE_FILE };
+    // First, so that no key in the person's terminal means this process.
+    let apart = if orders.confinement.has(Rule::Session) { foreground::leave_session() } else { Ok(()) };
     let Some(lock) = take_lock(&orders.run_lock) else { return SEE_FILE };
     forget(lock.file());
-    let outcome = match Launcher::prepare(&orders) {
+    let outcome = match apart.and_then(|()| Launcher::prepare(&orders)) {
         Ok(launcher) => launcher.supervise(&orders),
         Err(error) => Outcome::NotStarted(error.to_string()),
     };
@@ -186,6 +192,8 @@ fn note(mut file: &File, outcome: Outcome) {
 struct Launcher {
     parent: OwnedFd,
     signalled: Arc<AtomicBool>,
+    /// The program asked for its terminal.
+    asked: Arc<AtomicBool>,
 }
 
 /// Why a provider has to end.
@@ -219,11 +227,16 @@ impl Launcher {
                 let _id = signal_hook::flag::register(signal, signalled.clone())?;
             }
         }
+        let asked = Arc::<AtomicBool>::default();
+        if orders.terminal {
+            let _id = signal_hook::flag::register(SIGUSR1, asked.clone())?;
+            foreground::take()?;
+        }
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         if orders.confinement.has(Rule::Descriptors) {
             close_fds::set_fds_cloexec(3, &[]);
         }
-        Ok(Self { parent: parent_fd, signalled })
+        Ok(Self { parent: parent_fd, signalled, asked })
     }
 
     fn supervise(&self, orders: &Orders) -> Outcome {
@@ -281,12 +294,16 @@ impl Launcher {
         let child = Pid::from_raw(pid.cast_signed()).ok_or_else(|| std::io::Error::other("no child"))?;
         let child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
         let mut watch = Watch::new(&orders.confinement.limits);
+        let mut giving = orders.terminal && foreground::is_interactive();
         loop {
-            let left = deadline.map_or(LOOK, |deadline| deadline.saturating_duration_since(Instant::now()));
+            giving |= self.asked.swap(false, Ordering::Relaxed);
+            giving = giving && !foreground::give();
+            let look = if giving { GIVING } else { LOOK };
+            let left = deadline.map_or(look, |deadline| deadline.saturating_duration_since(Instant::now()));
             let ready = {
                 let mut fds =
                     [child.as_fd(), self.parent.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-                match rustix::event::poll(&mut fds, Some(&timespec(left.min(LOOK)))) {
+                match rustix::event::poll(&mut fds, Some(&timespec(left.min(look)))) {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(errno) => return Err(errno.into()),
                 }

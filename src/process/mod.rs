@@ -11,10 +11,12 @@ pub mod outside;
 mod permit;
 pub mod probe;
 mod secret;
+mod terminal;
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 pub use launcher::{Orders, Outcome};
@@ -76,6 +79,9 @@ pub enum SpawnError {
     /// A directory of the state could not be made.
     #[error(transparent)]
     File(#[from] files::Error),
+    /// There is no terminal to give to the child.
+    #[error("no terminal could be made for it")]
+    Terminal(#[source] std::io::Error),
 }
 
 /// What every child is started with.
@@ -168,20 +174,32 @@ pub fn spawn(
     invocation: &Invocation,
     launch: &Launch<'_>,
 ) -> Result<Child, SpawnError> {
-    start(guard, grant, invocation, launch, false)
+    start(guard, grant, invocation, launch, None)
 }
 
-/// Starts a program that has the terminal.
+/// Runs a program by hand: with the standard streams of this process, but a
+/// terminal of its own in the place of the person's.
 ///
 /// # Errors
-/// As [`spawn`].
-pub fn spawn_in_terminal(
+/// As [`spawn`], and where there is no terminal for it.
+pub async fn run_in_terminal(
     guard: &WorkspaceGuard,
     grant: &Grant,
     invocation: &Invocation,
     launch: &Launch<'_>,
-) -> Result<Child, SpawnError> {
-    start(guard, grant, invocation, launch, true)
+) -> Result<Outcome, SpawnError> {
+    let mut interrupts = terminal::Interrupts::listen().map_err(SpawnError::Terminal)?;
+    let terminal = terminal::Terminal::open().map_err(SpawnError::Terminal)?;
+    let streams = match &terminal {
+        Some(terminal) => terminal.streams().map_err(SpawnError::Terminal)?,
+        None => [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
+    };
+    let child = start(guard, grant, invocation, launch, Some(streams))?;
+    let launcher = child.launcher.id().unwrap_or(0);
+    Ok(match terminal {
+        Some(terminal) => terminal.relay(launcher, &mut interrupts, child.end()).await,
+        None => interrupts.hand_on(launcher, child.end()).await,
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts children")]
@@ -190,7 +208,7 @@ fn start(
     grant: &Grant,
     invocation: &Invocation,
     launch: &Launch<'_>,
-    terminal: bool,
+    by_hand: Option<[Stdio; 3]>,
 ) -> Result<Child, SpawnError> {
     let working_dir = working_dir(guard, grant)?;
     let store = guard.store();
@@ -205,7 +223,7 @@ fn start(
         run_lock: run_lock.clone(),
         stop,
         deadline: launch.deadline,
-        terminal,
+        terminal: by_hand.is_some(),
         confinement,
         command,
     };
@@ -216,17 +234,14 @@ fn start(
     process.arg("__run").args(orders.to_args()).current_dir(&working_dir).env_clear().envs(launch.environment.iter());
     let named = |name: &str| invocation.env.iter().any(|(named, _)| named == name);
     process.envs(launch.confinement.variables().into_iter().filter(|(name, _)| !named(name)));
-    if terminal {
-        process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    } else {
-        // A group of its own: keys in the terminal reach only this process,
-        // which then asks the launcher to stop.
-        let input = match &invocation.stdin {
-            Input::Whole(bytes) => whole_input(bytes).map_err(SpawnError::Input)?.into(),
-            Input::Conversation(_) => Stdio::piped(),
-        };
-        process.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    }
+    let [input, output, errors] = match (by_hand, &invocation.stdin) {
+        (Some(streams), _) => streams,
+        (None, Input::Whole(bytes)) => {
+            [whole_input(bytes).map_err(SpawnError::Input)?.into(), Stdio::piped(), Stdio::piped()]
+        }
+        (None, Input::Conversation(_)) => [Stdio::piped(), Stdio::piped(), Stdio::piped()],
+    };
+    process.stdin(input).stdout(output).stderr(errors);
     let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut child =
         process.spawn().map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
@@ -316,10 +331,13 @@ impl Child {
         if let Some(pid) = pid {
             LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&pid);
         }
-        match status.map(|status| status.code()) {
-            Ok(Some(0)) => Outcome::Exited(0),
-            Ok(Some(_)) => launcher::read_outcome(&self.run_lock).unwrap_or(Outcome::LauncherKilled),
-            Ok(None) | Err(_) => {
+        match status.map(|status| (status.code(), status.signal())) {
+            Ok((Some(0), _)) => Outcome::Exited(0),
+            Ok((Some(_), _)) => launcher::read_outcome(&self.run_lock).unwrap_or(Outcome::LauncherKilled),
+            // A key in the terminal reached it before it had a session of its own, and
+            // so before it started anything. Later it hears these signals.
+            Ok((None, Some(SIGINT | SIGQUIT | SIGTERM | SIGHUP))) => Outcome::Stopped,
+            Ok((None, _)) | Err(_) => {
                 end_orphans();
                 Outcome::LauncherKilled
             }
@@ -413,5 +431,42 @@ fn clear_stop(stop: &Path) -> Result<(), files::Error> {
             _ => Ok(()),
         },
         Err(source) => Err(files::Error::Io { action: "remove", path: stop.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test writes what it then runs")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::session::{Claim, NewSession};
+
+    /// A key reaches it for as long as it has the session of its parent.
+    #[tokio::test]
+    async fn a_launcher_that_a_key_ends_was_stopped() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Arc::new(Store::at(dir.path(), files::Durability::Process));
+        let mut claim = Claim::hold(store.clone(), "alder").expect("a claim");
+        let lock = claim.wait(None, &mut |_| {}).await.expect("a lock");
+        let new = NewSession::plain("alder".parse().expect("a key"), "notes");
+        let guard = store.create(lock, claim, new).expect("a session");
+        let grant = Grant::none(guard.record().uuid);
+        let launcher = dir.path().join("launcher");
+        for (signal, expected) in [
+            ("INT", Outcome::Stopped),
+            ("QUIT", Outcome::Stopped),
+            ("TERM", Outcome::Stopped),
+            ("HUP", Outcome::Stopped),
+            ("KILL", Outcome::LauncherKilled),
+        ] {
+            std::fs::write(&launcher, format!("#!/bin/sh\nulimit -c 0\nkill -{signal} $$\n")).expect("written");
+            std::fs::set_permissions(&launcher, PermissionsExt::from_mode(0o700)).expect("a program");
+            let environment = [("PATH", "/usr/bin:/bin")].into_iter().collect();
+            let launch =
+                Launch { launcher: &launcher, confinement: Confinement::default(), deadline: None, environment };
+            let child = spawn(&guard, &grant, &Invocation::of(Path::new("/bin/true")), &launch).expect("a child");
+            assert_eq!(child.end().await, expected, "{signal}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod run;
 mod sockets;
 mod stage;
 mod table;
+mod terminals;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -74,7 +75,7 @@ pub enum Group {
     Own,
     /// The rest of Denizen's root.
     Root,
-    /// The person's own files.
+    /// The person's own files and terminals.
     Person,
     /// Services of the machine and of the person's desktop.
     Services,
@@ -94,7 +95,7 @@ impl Group {
             Self::Kernel => "the kernel, and what holds the walls up",
             Self::Own => "the session's own folder, and what acts on it later",
             Self::Root => "what Denizen keeps",
-            Self::Person => "the person's own files",
+            Self::Person => "the person's own files and terminals",
             Self::Services => "services of the machine and the desktop",
             Self::Needed => "what an agent needs",
         }
@@ -246,6 +247,8 @@ struct Scene {
     host: String,
     /// The directory of the program itself.
     program_dir: PathBuf,
+    /// A terminal of the person's, into which Denizen's secret was typed.
+    terminal: PathBuf,
 }
 
 /// A process that the adversary would reach, as it is seen from outside.

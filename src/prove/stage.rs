@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use rustix::io::FdFlags;
 use uuid::Uuid;
 
 use super::run::ProofError;
-use super::{PARTY, Party, Scene, adversary, files, granted, kernel, own, sockets};
+use super::{PARTY, Party, Scene, adversary, files, granted, kernel, own, sockets, terminals};
 use crate::config::{Access, Environment, Share};
 use crate::files::{Durability, Lock, make_private_dir};
 use crate::key::Key;
@@ -47,6 +47,8 @@ pub(super) struct Stage {
     outside: Vec<Child>,
     leaked: File,
     claude_tmp: Option<PathBuf>,
+    /// What is typed into the person's terminal, and the terminal.
+    _terminal: (OwnedFd, OwnedFd),
     /// Whoever has it proves; another waits.
     _lock: Lock,
 }
@@ -86,6 +88,9 @@ impl Stage {
             Party { secret, tmp, shm, key, ..Party::default() }
         };
         let program = std::fs::canonicalize(&setup.launcher).unwrap_or_else(|_| setup.launcher.clone());
+        let daemon = party("denizen");
+        let (keys, terminal, terminal_path) =
+            terminals::stand_in(&daemon.secret).map_err(|errno| ProofError::Stage(errno.into()))?;
         let mut environment = setup.environment.clone();
         environment.set("HOME", &home);
         environment.set(own::TOKEN, &token);
@@ -108,13 +113,14 @@ impl Stage {
                 real_home: real_home.map(|home| (home, String::new())),
                 lent,
                 sibling: party("beside"),
-                daemon: party("denizen"),
+                daemon,
                 leaked: 0,
                 handle: None,
                 services: services(&setup.environment),
                 host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
                 program_dir: program.parent().unwrap_or(Path::new("/")).to_owned(),
                 home: home.clone(),
+                terminal: terminal_path,
                 token,
             },
             // Walls that cannot be had are no proof.
@@ -124,6 +130,7 @@ impl Stage {
             beside,
             outside: Vec::new(),
             claude_tmp: None,
+            _terminal: (keys, terminal),
             _lock: lock,
             dir,
         };

@@ -6,7 +6,7 @@ use super::Expected::{self, Stopped, Through};
 use super::Group::{
     self, DaemonProcesses, Kernel, Needed, Own, Person, Root, Services, Shared, SiblingFiles, SiblingProcesses,
 };
-use super::{Attempt, By, Over, Scene, Tried, files, granted, kernel, own, processes, sockets};
+use super::{Attempt, By, Over, Scene, Tried, files, granted, kernel, own, processes, sockets, terminals};
 
 const T: Expected = Through;
 const M: Expected = Stopped(By::Mounts);
@@ -173,7 +173,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(135, Kernel, "use userfaultfd", [C, C, T], kernel::userfaultfd).unless("the kernel has none"),
     at(136, Kernel, "use bpf", [C, C, T], kernel::bpf).unless("only root may"),
     at(137, Kernel, "count events with perf", [C, C, T], kernel::perf).unless("the kernel forbids it"),
-    at(138, Kernel, "type into a terminal", [C, C, T], kernel::type_into_terminal).unless("the kernel forbids it"),
+    at(138, Kernel, "type into a terminal", [C, L, T], kernel::type_into_terminal).unless("the kernel forbids it"),
     at(139, Kernel, "trace the launcher", [P, C, T], processes::trace_launcher).unless("there is no launcher"),
     at(140, Kernel, "end the own turn by a signal to the launcher", [P, S, T], processes::signal_launcher).unless("there is no launcher"),
     at(141, Kernel, "take the launcher's lock", [P, C, T], processes::take_run_lock).unless("there is no launcher"),
@@ -245,4 +245,10 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(228, Needed, "write in the directory of the person's that it may write", [T, T, T], |s| granted::leave(s, "src/main.rs")),
     at(229, Needed, "write in the repository there", [T, T, T], |s| granted::leave(s, ".git/refs/heads/other")),
     at(209, Needed, "leave a file for the person in `outbox/`", [T, T, T], own::use_outbox),
+    at(240, Person, "open the terminal of Denizen's process", [A, A, A], terminals::open_controlling).unless("there is none"),
+    at(241, Person, "take that terminal for the own group", [A, A, A], terminals::take_foreground).unless("there is none"),
+    at(242, Person, "set the modes of that terminal", [A, A, A], terminals::set_modes).unless("there is none"),
+    at(243, Person, "read what is typed into another terminal", [M, L, T], terminals::read_by_path),
+    at(244, Person, "write to another terminal", [M, L, T], terminals::write_by_path),
+    at(245, Needed, "make a terminal", [T, L, T], terminals::make),
 ];

@@ -62,7 +62,7 @@ pub async fn attach(
     rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
     let before = settle::Before::look(&place, true);
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
-    let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
+    let outcome = process::run_in_terminal(guard, &grant, &invocation, &launch).await?;
     settle_granted(guard, tell);
     let look = before.settle(guard, &place)?;
     // Which conversation it was: the one that was asked for, else the one whose
@@ -139,7 +139,7 @@ pub async fn exec(
         .env("DENIZEN_MEMORY", guard.workspace().memory_path(&settings)?);
     let environment = child_environment(&setup.environment, provider, &chosen.options, &invocation);
     let launch = launch(setup, confinement, environment);
-    let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
+    let outcome = process::run_in_terminal(guard, &grant, &invocation, &launch).await?;
     settle_granted(guard, tell);
     Ok(outcome)
 }

@@ -99,6 +99,7 @@ const RULES: &[(Rule, &str, &str)] = &[
     (Rule::Net, "full", "none"),
     (Rule::Capabilities, "full", "open"),
     (Rule::Descriptors, "full", "open"),
+    (Rule::Session, "full", "open"),
     (Rule::Read, "kernel", "open"),
     (Rule::Write, "kernel", "open"),
     (Rule::Signals, "kernel", "open"),

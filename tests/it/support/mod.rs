@@ -16,6 +16,7 @@ pub(crate) mod moving;
 pub(crate) mod net;
 pub(crate) mod promise;
 pub(crate) mod proof;
+pub(crate) mod pty;
 pub(crate) mod root;
 pub(crate) mod server;
 pub(crate) mod talk;

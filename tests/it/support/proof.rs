@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-use super::root::{Root, run};
+use super::pty::Pty;
+use super::root::Root;
 
 /// An ordinary user that this machine does not have.
 pub(crate) const USER: u32 = 64_123;
@@ -80,8 +81,10 @@ impl Stage {
     pub(crate) fn prove(&self, args: &[&str]) -> Seen {
         let mut command = self.root.denizen();
         command.args(["doctor", "--prove", "--json"]).args(args);
-        let output = run(command, "");
-        let values = output.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        // The person who proves it sits at a terminal.
+        let output = Pty::new().session(&self.root, &command).output().expect("a child");
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+        let values = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         let rows = values.map(|value| {
             let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
             let row = Row {
@@ -93,7 +96,7 @@ impl Stage {
             };
             (value["number"].as_u64().expect("a number"), row)
         });
-        Seen { code: output.code, rows: rows.collect(), stderr: output.stderr.clone() }
+        Seen { code: output.status.code(), rows: rows.collect(), stderr }
     }
 }
 
