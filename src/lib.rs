@@ -27,6 +27,9 @@ pub mod session;
 /// Providers: one file per agent CLI, each pure.
 pub mod provider;
 
+/// Logins: a copy for each child, one renewal at a time, and the way back.
+pub mod login;
+
 /// What a child may see and do, and how the launcher applies it.
 pub mod confine;
 

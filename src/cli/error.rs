@@ -389,6 +389,10 @@ fn choice_error(error: &ChoiceError) -> CliError {
         ChoiceError::Unknown { .. } | ChoiceError::NoProgram(_) => {
             "there are claude, codex, opencode, gemini, notes, and each `[providers.<name>]` of denizen.toml".to_owned()
         }
+        ChoiceError::Distrusted { name, .. } => {
+            format!("install it where only you and root can write, and name it in `providers.{name}.program`")
+        }
+        ChoiceError::NoLogin(_) => "claude, codex, opencode and gemini have one".to_owned(),
         ChoiceError::NoCommand(_) => "give a program of PATH, or a path".to_owned(),
         ChoiceError::UnknownAgent { .. } => "agents are the sections `[agents.<name>]` of denizen.toml".to_owned(),
         ChoiceError::BypassWithoutWalls(name) => {

@@ -16,6 +16,7 @@ mod fork;
 mod history;
 mod import;
 mod init;
+mod login;
 mod ls;
 mod man;
 mod migrate;
@@ -148,6 +149,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),
     Init(init::InitArgs),
+    Login(login::LoginArgs),
     Serve(serve::ServeArgs),
     Pairing(pairing::PairingArgs),
     Service(service::ServiceArgs),
@@ -322,6 +324,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Restore(args) => restore::run(&app, &args, here),
         Command::Migrate(args) => migrate::run(&app, &args, here),
         Command::Serve(args) => serve::run(app, &args, &cli.global, here),
+        Command::Login(args) => login::run(&app, &args),
         Command::Pairing(args) => pairing::run(&app, &args),
         Command::Doctor(args) => doctor::run(&app, &args),
         Command::Config(args) => config::run(&app, &args),

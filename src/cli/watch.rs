@@ -145,6 +145,7 @@ impl Watcher {
             Progress::Waiting(Waiting::Lock) => out.activity("waiting: another process holds this session"),
             Progress::Waiting(Waiting::Ending) => out.activity("waiting: the last turn's processes are still ending"),
             Progress::WaitingForPermit => out.activity("waiting: as many turns as `limits.turns` allows are running"),
+            Progress::WaitingForLogin => out.activity("waiting: another turn may be renewing the login"),
             Progress::Started { provider, program } => out.detail(format_args!("{provider}: {}", program.display())),
             Progress::Delta(text) if self.streaming => {
                 self.begin();

@@ -112,7 +112,6 @@ impl Arguments {
     fn own(&mut self, confinement: &Confinement, walls: &Walls, opened: &Opened) {
         let mut mounts: Vec<(&PathBuf, Mount)> = Vec::new();
         for (paths, mount) in [
-            (&walls.scratch, Mount::Empty),
             (&walls.hide, Mount::Cover),
             (&walls.read, Mount::Read),
             (&walls.write, Mount::Write),
@@ -162,7 +161,6 @@ mod tests {
             keep: vec!["/r/sessions/a/session.json".into()],
             hide: vec!["/r".into()],
             closed: Vec::new(),
-            scratch: Vec::new(),
             links: Vec::new(),
             home: "/r/state/homes/a/.home".into(),
             temporary: "/r/state/homes/a/.tmp".into(),

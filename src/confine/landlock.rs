@@ -152,7 +152,6 @@ fn system_rules(
             for own in ["/tmp", "/var/tmp", "/dev"] {
                 allowed.push((own.into(), all));
             }
-            allowed.extend(walls.scratch.iter().map(|path| (path.clone(), all)));
         }
         Level::Kernel => {
             allowed.extend(system::directories(&walls.closed).into_iter().map(|path| (path, read)));

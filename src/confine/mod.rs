@@ -72,8 +72,6 @@ pub struct Walls {
     pub hide: Vec<PathBuf>,
     /// What of `/etc` is not seen: what only root may read, where root runs this.
     pub closed: Vec<PathBuf>,
-    /// Directories that are empty, and that it may fill for itself.
-    pub scratch: Vec<PathBuf>,
     /// Symbolic links that lead to the program, each with where it points.
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Its home directory.
@@ -326,7 +324,6 @@ mod tests {
             keep: vec!["/r/sessions/a/session.json".into()],
             hide: Vec::new(),
             closed: vec!["/etc/shadow".into()],
-            scratch: vec!["/h/.claude".into()],
             links: vec![("/h/bin/x".into(), "../x".into())],
             home: "/r/state/homes/a/.home".into(),
             temporary: "/r/state/homes/a/.tmp".into(),

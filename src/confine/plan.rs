@@ -161,7 +161,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     found.working_dir()?;
     found.program(&mut installation)?;
     found.linked();
-    let scratch = found.login();
+    found.login();
     let Found { mut read, mut write, .. } = found;
     installation.add(inputs.program, look);
     let (programs, search) = programs(look, &mut installation);
@@ -193,7 +193,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
         keep: control_files(inputs.session),
         hide: hide.into_iter().collect(),
         closed: inputs.closed.now(),
-        scratch,
         links: installation.links.into_iter().collect(),
         home: homes.join(HOME),
         temporary: homes.join(TEMPORARY),
@@ -305,7 +304,7 @@ fn network(inputs: &Inputs<'_>) -> Network {
             let mut ports: BTreeSet<u16> = inputs.config.ports.iter().copied().collect();
             ports.extend(named_ports(inputs.user.environment, inputs.provider, inputs.options));
             for file in inputs.provider.login(inputs.user) {
-                if let Some(text) = (!file.write).then(|| (inputs.user.read)(&file.path)).flatten() {
+                if let Some(text) = file.copy.is_none().then(|| (inputs.user.read)(&file.path)).flatten() {
                     ports.extend(ports_in(&String::from_utf8_lossy(&text)));
                 }
             }
@@ -414,26 +413,16 @@ impl Found<'_, '_> {
         }
     }
 
-    /// The files of the provider's login. Returns the directories of those that
-    /// are rewritten: a login is renewed through a new file beside the old one.
-    fn login(&mut self) -> Vec<PathBuf> {
-        let mut scratch = BTreeSet::new();
-        for file in self.inputs.provider.login(self.inputs.user) {
-            let Ok(path) = std::fs::canonicalize(&file.path) else { continue };
-            if !path.is_file() {
-                continue;
+    /// The files of the provider's login that it reads where they are. Of the
+    /// others it has copies.
+    fn login(&mut self) {
+        for file in self.inputs.provider.login(self.inputs.user).into_iter().filter(|file| file.copy.is_none()) {
+            if let Ok(way) = self.look.ground.follow(&file.path)
+                && way.real.is_file()
+            {
+                self.read.insert(way.real);
             }
-            let seen = |dir: &Path| self.read.iter().chain(&self.write).any(|path| dir.starts_with(path));
-            if let Some(parent) = file.path.parent().filter(|parent| file.write && !seen(parent)) {
-                scratch.insert(parent.to_owned());
-            }
-            if file.write {
-                self.write.insert(path)
-            } else {
-                self.read.insert(path)
-            };
         }
-        scratch.into_iter().collect()
     }
 }
 

@@ -109,7 +109,6 @@ impl Walls {
         lines.push(("home", self.home.display().to_string()));
         for (name, paths) in [
             ("writes", &self.write),
-            ("writes, empty", &self.scratch),
             ("only reads", &self.keep),
             ("reads", &self.read),
             ("hidden", &self.hide),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Control, ControlError, Wait};
 use crate::config::keys::nearest;
 use crate::key::Key;
+use crate::login;
 use crate::session::{Conversation, Grant, Names, ProviderChoice, Record, SETTINGS, SessionError, Trashed};
 use crate::turn::provider_of;
 
@@ -206,6 +207,7 @@ impl Control {
     /// Where it stays busy or cannot be moved.
     pub async fn remove(&self, key: &Key, purge: bool, wait: &mut Wait<'_>) -> Result<Removed, ControlError> {
         let guard = self.guard(key, wait).await?;
+        login::settle_own(&self.store, guard.folder()).await?;
         let trashed = self.store.place_in_trash(guard.folder());
         self.store.trash(&guard, &trashed)?;
         if !purge {

@@ -10,6 +10,7 @@ use super::undo::{Noted, Receipt};
 use super::{Control, ControlError, Wait};
 use crate::config::Retention;
 use crate::key::Key;
+use crate::login;
 use crate::session::{Record, SessionError, Trashed};
 
 /// What a cleanup does with one session.
@@ -165,6 +166,7 @@ impl Control {
         if !self.pending(guard.folder())?.is_empty() {
             return Ok(false);
         }
+        login::settle_own(&self.store, guard.folder()).await?;
         let place = self.store.place_in_trash(guard.folder());
         receipt.note(&Noted::Trashed { key, uuid, name: place.name.clone() })?;
         self.store.trash(&guard, &place)?;

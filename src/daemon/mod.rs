@@ -44,6 +44,7 @@ use crate::config::{Config, ConfigError, WallsMode};
 use crate::confine::Obstacle;
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
+use crate::login;
 use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
 use crate::session::{SessionError, Store};
@@ -154,6 +155,10 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
     walls_stand(&control).await?;
     move_in(&control, &source);
     control.store.recover();
+    // The person's own CLI may be the next that needs a login that was renewed.
+    if let Err(error) = login::settle_all(&control.store) {
+        tracing::warn!("what was left of a login that was being renewed could not be looked at: {error}");
+    }
     hub::serve(control, source, channels, stage).await
 }
 

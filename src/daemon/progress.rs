@@ -39,6 +39,9 @@ impl Draft {
             }
             Progress::Waiting(Waiting::Ending) => self.doing = Some("waiting: the last turn still ends".to_owned()),
             Progress::WaitingForPermit => self.doing = Some("waiting: many turns are running".to_owned()),
+            Progress::WaitingForLogin => {
+                self.doing = Some("waiting: another turn may be renewing the login".to_owned())
+            }
             Progress::Started { .. } => self.doing = None,
             Progress::Delta(text) => {
                 self.begin();

@@ -14,6 +14,7 @@ use super::Error;
 pub struct Lock {
     file: File,
     path: PathBuf,
+    inherited: bool,
 }
 
 impl Lock {
@@ -25,7 +26,7 @@ impl Lock {
     pub fn try_take(path: &Path) -> Result<Option<Self>, Error> {
         let file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned(), inherited: false })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(Error::io("lock", path, source)),
         }
@@ -39,7 +40,13 @@ impl Lock {
     pub fn take(path: &Path) -> Result<Self, Error> {
         let file = open(path)?;
         file.lock().map_err(|source| Error::io("lock", path, source))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), inherited: false })
+    }
+
+    /// Closes the lock's file without giving the lock up: a child that inherited
+    /// the file has it from now on, for as long as it runs.
+    pub fn leave_to_heirs(mut self) {
+        self.inherited = true;
     }
 
     /// The path of the lock file.
@@ -59,7 +66,9 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // A child that another thread is just starting has a copy of the
         // descriptor until it becomes its program: closing ours ends no lock.
-        let _ended = self.file.unlock();
+        if !self.inherited {
+            let _ended = self.file.unlock();
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod replace;
 /// Databases of SQLite, without SQLite.
 pub mod sqlite;
 mod stamp;
+mod theirs;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use lock::{Lock, is_locked};
 pub use look::Look;
 pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};
 pub use stamp::{SECOND, Stamp, set_second};
+pub use theirs::replace_theirs;
 
 /// Why a file could not be read, written or locked. Each names the file.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions};
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
@@ -29,6 +29,7 @@ use super::{descendants, inside};
 use crate::confine::limits::Watch;
 use crate::confine::{Confinement, Excess, Level, Rule};
 use crate::files::Lock;
+use crate::login::Charge;
 
 /// How long descendants get between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(3);
@@ -73,6 +74,8 @@ pub struct Orders {
     pub terminal: bool,
     /// What the provider may see and do.
     pub confinement: Confinement,
+    /// The login that the provider has a copy of.
+    pub login: Option<Charge>,
     /// The program, absolute, and its arguments.
     pub command: Vec<OsString>,
 }
@@ -115,6 +118,7 @@ impl Orders {
             deadline.into(),
             if self.terminal { "terminal" } else { "pipes" }.into(),
             self.confinement.to_arg().into(),
+            self.login.as_ref().map(Charge::to_arg).unwrap_or_default().into(),
         ];
         args.extend(self.command.iter().cloned());
         args
@@ -133,8 +137,21 @@ impl Orders {
         };
         let terminal = args.next()? == "terminal";
         let confinement = Confinement::from_arg(args.next()?.to_str()?)?;
+        let login = match args.next()?.to_str()? {
+            "" => None,
+            charge => Some(Charge::from_arg(charge)?),
+        };
         let command: Vec<OsString> = args.collect();
-        (!command.is_empty()).then_some(Self { parent, run_lock, stop, deadline, terminal, confinement, command })
+        (!command.is_empty()).then_some(Self {
+            parent,
+            run_lock,
+            stop,
+            deadline,
+            terminal,
+            confinement,
+            login,
+            command,
+        })
     }
 }
 
@@ -147,7 +164,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let Some(lock) = take_lock(&orders.run_lock) else { return SEE_FILE };
     forget(lock.file());
     let outcome = match apart.and_then(|()| Launcher::prepare(&orders)) {
-        Ok(launcher) => launcher.supervise(&orders),
+        Ok(launcher) => {
+            let outcome = launcher.supervise(&orders);
+            if let Some(login) = orders.login.as_ref().filter(|_| launcher.is_orphan()) {
+                login.settle();
+            }
+            outcome
+        }
         Err(error) => Outcome::NotStarted(error.to_string()),
     };
     if outcome == Outcome::Exited(0) {
@@ -257,6 +280,10 @@ impl Launcher {
         // may; other users are held to a number of processes by the kernel.
         let _raised = rustix::process::setpriority_process(None, -20);
         let reason = self.wait(orders, pid, deadline).unwrap_or(Reason::Stopped);
+        if let (Some(login), false) = (&orders.login, matches!(reason, Reason::Exited)) {
+            // Between a token that is spent and the next, nothing is ended.
+            login.wait(|| has_ended(pid));
+        }
         let grace = match reason {
             Reason::Exited => LEFTOVER_GRACE,
             Reason::Deadline | Reason::Stopped => GRACE,
@@ -287,6 +314,12 @@ impl Launcher {
                 _ => Outcome::Signalled(0),
             },
         }
+    }
+
+    /// Whether the process that started this one is gone.
+    fn is_orphan(&self) -> bool {
+        let mut parent = [PollFd::new(&self.parent, PollFlags::IN)];
+        rustix::event::poll(&mut parent, Some(&timespec(Duration::ZERO))).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for the provider's end, or for a reason to end it.
@@ -357,6 +390,13 @@ impl Launcher {
     }
 }
 
+/// Whether a child has ended, which is not collected yet.
+fn has_ended(pid: u32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let child = Pid::from_raw(pid.cast_signed());
+    child.is_none_or(|pid| !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None)))
+}
+
 /// Collects the ended children. Whether none is left.
 fn reap(provider: u32, status: &mut Option<ExitStatus>) -> bool {
     loop {
@@ -391,9 +431,19 @@ mod tests {
             deadline: Some(Duration::from_millis(1500)),
             terminal: false,
             confinement: Confinement::default(),
+            login: None,
             command: vec!["/bin/x".into(), "--".into(), "".into()],
         };
-        assert_eq!(Orders::from_args(orders.to_args()), Some(orders));
+        let charge = Charge {
+            root: "/r".into(),
+            folder: "a".into(),
+            lock: "/r/state/locks/login-x".into(),
+            holder: "a 1".into(),
+        };
+        for login in [None, Some(charge)] {
+            let orders = Orders { login, ..orders.clone() };
+            assert_eq!(Orders::from_args(orders.to_args()), Some(orders));
+        }
         assert_eq!(Orders::from_args(["7".into()]), None);
     }
 }

@@ -36,6 +36,7 @@ use crate::config::Environment;
 use crate::confine::way::Way;
 use crate::confine::{Confinement, Level, Rule};
 use crate::files;
+use crate::login::Login;
 use crate::provider::{Input, Invocation};
 use crate::session::{Grant, Store, WorkspaceGuard};
 
@@ -44,7 +45,7 @@ const LAUNCHER_GRACE: Duration = Duration::from_secs(10);
 
 /// How long after the deadline a launcher that still runs is taken for one that
 /// the agent has stopped, and is killed.
-const DEADLINE_GRACE: Duration = Duration::from_secs(6);
+const DEADLINE_GRACE: Duration = Duration::from_secs(10);
 
 /// Why a child could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,8 @@ pub struct Launch<'a> {
     pub deadline: Option<Duration>,
     /// Its whole environment.
     pub environment: Environment,
+    /// The login that it has a copy of.
+    pub login: Option<&'a Login>,
 }
 
 /// A running child, with its launcher.
@@ -177,29 +180,44 @@ pub fn spawn(
     start(guard, grant, invocation, launch, None)
 }
 
-/// Runs a program by hand: with the standard streams of this process, but a
+/// A program that the person runs by hand, with what stands between its terminal
+/// and theirs.
+pub struct ByHand {
+    child: Child,
+    terminal: Option<terminal::Terminal>,
+    interrupts: terminal::Interrupts,
+}
+
+impl ByHand {
+    /// Relays until the program and everything it started is gone.
+    pub async fn end(mut self) -> Outcome {
+        let launcher = self.child.launcher.id().unwrap_or(0);
+        match self.terminal {
+            Some(terminal) => terminal.relay(launcher, &mut self.interrupts, self.child.end()).await,
+            None => self.interrupts.hand_on(launcher, self.child.end()).await,
+        }
+    }
+}
+
+/// Starts a program by hand: with the standard streams of this process, but a
 /// terminal of its own in the place of the person's.
 ///
 /// # Errors
-/// As [`spawn`], and where there is no terminal for it.
-pub async fn run_in_terminal(
+/// As [`spawn`], and if there is no terminal for it.
+pub fn spawn_in_terminal(
     guard: &WorkspaceGuard,
     grant: &Grant,
     invocation: &Invocation,
     launch: &Launch<'_>,
-) -> Result<Outcome, SpawnError> {
-    let mut interrupts = terminal::Interrupts::listen().map_err(SpawnError::Terminal)?;
+) -> Result<ByHand, SpawnError> {
+    let interrupts = terminal::Interrupts::listen().map_err(SpawnError::Terminal)?;
     let terminal = terminal::Terminal::open().map_err(SpawnError::Terminal)?;
     let streams = match &terminal {
         Some(terminal) => terminal.streams().map_err(SpawnError::Terminal)?,
         None => [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
     };
     let child = start(guard, grant, invocation, launch, Some(streams))?;
-    let launcher = child.launcher.id().unwrap_or(0);
-    Ok(match terminal {
-        Some(terminal) => terminal.relay(launcher, &mut interrupts, child.end()).await,
-        None => interrupts.hand_on(launcher, child.end()).await,
-    })
+    Ok(ByHand { child, terminal, interrupts })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts children")]
@@ -225,6 +243,7 @@ fn start(
         deadline: launch.deadline,
         terminal: by_hand.is_some(),
         confinement,
+        login: launch.login.and_then(Login::charge),
         command,
     };
     own_places(store, guard.folder(), &launch.confinement)?;
@@ -243,8 +262,10 @@ fn start(
     };
     process.stdin(input).stdout(output).stderr(errors);
     let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut child =
-        process.spawn().map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
+    // A duplicate is inherited, by this launcher alone: no two are started at once.
+    let lock = launch.login.and_then(Login::lock_file).map(rustix::io::dup).transpose();
+    let started = lock.map_err(std::io::Error::from).and_then(|_inherited| process.spawn());
+    let mut child = started.map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
     launchers.get_or_insert_default().extend(child.id());
     drop(launchers);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -463,8 +484,13 @@ mod tests {
             std::fs::write(&launcher, format!("#!/bin/sh\nulimit -c 0\nkill -{signal} $$\n")).expect("written");
             std::fs::set_permissions(&launcher, PermissionsExt::from_mode(0o700)).expect("a program");
             let environment = [("PATH", "/usr/bin:/bin")].into_iter().collect();
-            let launch =
-                Launch { launcher: &launcher, confinement: Confinement::default(), deadline: None, environment };
+            let launch = Launch {
+                launcher: &launcher,
+                confinement: Confinement::default(),
+                deadline: None,
+                environment,
+                login: None,
+            };
             let child = spawn(&guard, &grant, &Invocation::of(Path::new("/bin/true")), &launch).expect("a child");
             assert_eq!(child.end().await, expected, "{signal}");
         }

@@ -9,10 +9,11 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use rustix::fs::OFlags;
 
+use super::SpawnError;
 use crate::config::Environment;
 use crate::confine::trust::{self, Distrust};
 use crate::confine::{Ground, opened};
@@ -144,6 +145,24 @@ impl Program {
         let mut command = Command::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         command.arg0(&self.name);
         command
+    }
+}
+
+impl Program {
+    /// Runs it for the person, with their terminal and environment, and waits for
+    /// its end. Blocks the thread.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn run_by_hand(
+        &self,
+        args: &[&str],
+        environment: &Environment,
+        home: Option<&Path>,
+    ) -> Result<ExitStatus, SpawnError> {
+        let mut command = self.command();
+        command.args(args).env_clear().envs(environment.iter()).current_dir(home.unwrap_or(Path::new("/")));
+        command.status().map_err(|source| SpawnError::Launcher { program: self.name.clone(), source })
     }
 }
 

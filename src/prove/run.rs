@@ -282,7 +282,8 @@ fn start(
         let provider = built_in("notes").ok_or_else(|| ProofError::Stage(io::ErrorKind::NotFound.into()))?;
         let environment = child_environment(&setup.environment, provider, &Options::none("notes"), &invocation);
         let confinement = Confinement { without: how.without, ..confinement(setup, guard)? };
-        let launch = Launch { launcher: &setup.launcher, confinement, deadline: Some(DEADLINE), environment };
+        let launch =
+            Launch { launcher: &setup.launcher, confinement, deadline: Some(DEADLINE), environment, login: None };
         let grant = Grant::none(guard.record().uuid);
         let mut child = process::spawn(guard, &grant, &invocation, &launch)?;
         let stdout = child.stdout.take();

@@ -2,16 +2,15 @@
 //!
 //! Observed with 2.1.197. Its home is `CLAUDE_CONFIG_DIR`; the conversation
 //! directory in it is a link into the session's folder, which also keeps its
-//! 30-day clean-up away. The login stays where the user has it: an empty
-//! `CLAUDE_SECURESTORAGE_CONFIG_DIR` means the usual place, and the CLI then
-//! rewrites the user's own credentials file, never a copy.
+//! 30-day clean-up away. The home also holds a copy of the user's credentials
+//! file while the CLI runs.
 //!
 //! Where a person can be asked for permission, its input is a conversation of
 //! JSON lines, which ends with its final event: it then exits.
 
 mod control;
+mod login;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -21,8 +20,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Continuation, Decision, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
-    ProviderError, Step, Turn, User, UsersOwn, plain_prompt,
+    Continuation, Decision, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, LoginRules, Parser,
+    Provider, ProviderError, Step, Turn, User, UsersOwn, plain_prompt,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -59,7 +58,11 @@ impl Provider for Claude {
     }
 
     fn login_hint(&self) -> &'static str {
-        "run `claude` and `/login` there, or set ANTHROPIC_API_KEY"
+        "run `denizen login claude`, or set ANTHROPIC_API_KEY"
+    }
+
+    fn login_command(&self) -> Option<&'static [&'static str]> {
+        Some(&["auth", "login"])
     }
 
     fn login_files(&self) -> &'static [&'static str] {
@@ -67,8 +70,15 @@ impl Provider for Claude {
     }
 
     fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
-        let directory = user.directory("CLAUDE_CONFIG_DIR", ".claude");
-        directory.map(|directory| LoginFile::renewed(directory.join(".credentials.json"))).into_iter().collect()
+        login::file(user).into_iter().collect()
+    }
+
+    fn login_rules(&self) -> &'static LoginRules {
+        &login::RULES
+    }
+
+    fn login_locks(&self, directory: &Path) -> Vec<PathBuf> {
+        login::locks(directory)
     }
 
     fn holds(&self, id: &str, file: &Path) -> bool {
@@ -142,7 +152,6 @@ impl Claude {
         let mut invocation = Invocation::of(turn.program);
         invocation
             .env("CLAUDE_CONFIG_DIR", turn.place.home.as_os_str())
-            .env("CLAUDE_SECURESTORAGE_CONFIG_DIR", login_directory(turn))
             // `@path` in a message would inline any file of the machine.
             .env("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1")
             .env("DISABLE_AUTOUPDATER", "1");
@@ -167,14 +176,6 @@ impl Claude {
         invocation.args(["--permission-mode", turn.permission_mode.name()]);
         invocation
     }
-}
-
-/// Where the login is: the directory that the user chose, else the usual one,
-/// which an empty text means. Inside walls HOME is another, so it has to be named.
-fn login_directory(turn: &Turn<'_>) -> OsString {
-    let chosen = turn.user.environment.get_os("CLAUDE_CONFIG_DIR").map(OsString::from);
-    let usual = || turn.walled.then(|| turn.user.at_home(".claude")).flatten().map(Into::into);
-    chosen.or_else(usual).unwrap_or_default()
 }
 
 fn add_conversation(invocation: &mut Invocation, turn: &Turn<'_>) {
@@ -365,7 +366,7 @@ impl Parser for ClaudeParser {
                     events.push(Event::MemoryDirectory(directory.into()));
                 }
             }
-            ("system", Some("api_retry")) => events.push(Event::Activity(line.retry.describe())),
+            ("system", Some("api_retry")) => events.push(Event::Retry(line.retry.describe())),
             ("rate_limit_event", _) => {
                 if let Some(limit) = line.rate_limit_info.filter(|limit| limit.status == "rejected") {
                     self.limited_until = limit.resets_at.and_then(|second| Timestamp::from_second(second).ok());
@@ -526,7 +527,7 @@ mod tests {
         );
         assert_eq!(invocation.stdin.bytes(), b"hello");
         assert_eq!(testing::env(&invocation, "CLAUDE_CONFIG_DIR"), Some("/r/state/homes/a/claude"));
-        assert_eq!(testing::env(&invocation, "CLAUDE_SECURESTORAGE_CONFIG_DIR"), Some(""));
+        assert_eq!(testing::env(&invocation, "CLAUDE_SECURESTORAGE_CONFIG_DIR"), None);
     }
 
     #[test]

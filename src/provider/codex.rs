@@ -2,9 +2,8 @@
 //! for permission.
 //!
 //! Observed with 0.169.0. Its home is `CODEX_HOME`; `sessions` in it is a link
-//! into the session's folder, the login and the user's configuration are links
-//! to his own files, through which the CLI writes. Its databases stay in the
-//! home: one that came along with a copied folder would make the CLI write into
+//! into the session's folder, the user's configuration is a link to his own file,
+//! and his login a copy while the CLI runs. Its databases stay in the home: one that came along with a copied folder would make the CLI write into
 //! the original's conversation.
 //!
 //! The home may not lie below the temp directory: the CLI then cannot run a
@@ -20,15 +19,34 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::login::token_ends;
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, Parser, Provider,
-    ProviderError, Step, Turn, User, UsersOwn,
+    Continuation, End, Ends, Event, Failure, FailureKind, Field, Input, Invocation, Layout, LoginFile, LoginRules,
+    Parser, Provider, ProviderError, Step, Turn, User, UsersOwn,
 };
 use crate::session::{PermissionMode, Usage};
 
 /// The provider.
 #[derive(Debug)]
 pub(super) struct Codex;
+
+const LOGIN_FILE: &str = "auth.json";
+
+const CONFIG: &str = "config.toml";
+
+/// The CLI goes by what the token says, not by the time of the last renewal.
+const LOGIN: LoginRules = LoginRules {
+    fields: &[
+        (&["tokens", "id_token"], Field::Token),
+        (&["tokens", "access_token"], Field::Token),
+        (&["tokens", "refresh_token"], Field::Token),
+        (&["last_refresh"], Field::Renewed),
+    ],
+    ends: |login| match login.pointer("/tokens/refresh_token").and_then(Value::as_str) {
+        None => Ends::Never,
+        Some(_) => token_ends(login.pointer("/tokens/access_token")),
+    },
+};
 
 impl Provider for Codex {
     fn name(&self) -> &'static str {
@@ -46,7 +64,11 @@ impl Provider for Codex {
     }
 
     fn login_hint(&self) -> &'static str {
-        "run `codex login`, or set CODEX_API_KEY (OPENAI_API_KEY alone is not enough)"
+        "run `denizen login codex`, or set CODEX_API_KEY (OPENAI_API_KEY alone is not enough)"
+    }
+
+    fn login_command(&self) -> Option<&'static [&'static str]> {
+        Some(&["login"])
     }
 
     fn login_files(&self) -> &'static [&'static str] {
@@ -71,7 +93,11 @@ impl Provider for Codex {
 
     fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
         let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Vec::new() };
-        vec![LoginFile::renewed(directory.join("auth.json")), LoginFile::read(directory.join("config.toml"))]
+        vec![LoginFile::copied(directory.join(LOGIN_FILE), LOGIN_FILE), LoginFile::read(directory.join(CONFIG))]
+    }
+
+    fn login_rules(&self) -> &'static LoginRules {
+        &LOGIN
     }
 
     fn walls_keep_folder(&self, mode: PermissionMode, asks: bool) -> bool {
@@ -91,9 +117,7 @@ impl Provider for Codex {
             Step::Write { at: "AGENTS.md".into(), content: turn.brief.whole().into_bytes() },
         ];
         if let Some(directory) = turn.user.directory("CODEX_HOME", ".codex") {
-            for file in ["auth.json", "config.toml"] {
-                steps.push(Step::Link { at: file.into(), to: directory.join(file) });
-            }
+            steps.push(Step::Link { at: CONFIG.into(), to: directory.join(CONFIG) });
         }
         steps
     }
@@ -311,7 +335,7 @@ impl Parser for CodexParser {
             "error" => {
                 self.error = line.message.or(self.error.take());
                 let retried = self.error.clone().filter(|words| words.starts_with("Reconnecting"));
-                events.extend(retried.map(Event::Activity));
+                events.extend(retried.map(Event::Retry));
             }
             _ => {}
         }
@@ -485,10 +509,9 @@ mod tests {
         assert_eq!(steps[0], Step::Link { at: "sessions".into(), to: "/r/sessions/a/provider/codex".into() });
         assert!(matches!(&steps[1], Step::Write { at, content }
             if at == Path::new("AGENTS.md") && content.starts_with(b"Be kind.\n\n# Memory")));
-        assert_eq!(steps[2], Step::Link { at: "auth.json".into(), to: "/h/.codex/auth.json".into() });
         fixture.environment.set("CODEX_HOME", "/c");
         let steps = Codex.prepare(&fixture.turn(&Continuation::Fresh, "x"));
-        assert_eq!(steps[3], Step::Link { at: "config.toml".into(), to: "/c/config.toml".into() });
+        assert_eq!(steps[2], Step::Link { at: "config.toml".into(), to: "/c/config.toml".into() });
     }
 
     #[test]
@@ -538,7 +561,7 @@ mod tests {
             [
                 Event::Conversation(ID.into()),
                 Event::Notice("Model metadata not found.".into()),
-                Event::Activity("Reconnecting... 2/5 (stream disconnected)".into()),
+                Event::Retry("Reconnecting... 2/5 (stream disconnected)".into()),
                 Event::Text("I look.".into()),
                 Event::Activity("ls".into()),
                 Event::Activity("edit: a, b".into()),

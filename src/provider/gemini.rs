@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, LoginFile, Parser, Provider, ProviderError,
-    Step, Turn, User, plain_prompt,
+    Continuation, End, Ends, Event, Failure, FailureKind, Field, Input, Invocation, LoginFile, LoginRules, Parser,
+    Provider, ProviderError, Step, Turn, User, plain_prompt,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -36,6 +36,15 @@ const PROJECT: &str = "session";
 
 /// What a login with an account leaves in the user's Gemini home.
 const LOGIN_FILES: &[&str] = &["oauth_creds.json", "google_accounts.json", "gemini-credentials.json"];
+
+/// The CLI keeps the refresh token that it has.
+const LOGIN: LoginRules = LoginRules {
+    fields: &[(&["access_token"], Field::Token), (&["id_token"], Field::NewToken), (&["expiry_date"], Field::Ends)],
+    ends: |login| match login.get("refresh_token") {
+        Some(_) => Ends::at(login.get("expiry_date")),
+        None => Ends::Never,
+    },
+};
 
 const VARIABLES: &[&str] = &[
     "GEMINI_API_KEY",
@@ -68,7 +77,12 @@ impl Provider for Gemini {
     }
 
     fn login_hint(&self) -> &'static str {
-        "run `gemini` and log in there, or set GEMINI_API_KEY"
+        "run `denizen login gemini`, or set GEMINI_API_KEY"
+    }
+
+    /// Its terminal UI asks for one where there is none.
+    fn login_command(&self) -> Option<&'static [&'static str]> {
+        Some(&[])
     }
 
     fn login_files(&self) -> &'static [&'static str] {
@@ -77,7 +91,12 @@ impl Provider for Gemini {
 
     /// `chats/session-<minute>-<first 8 of the id>.jsonl`.
     fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
-        LOGIN_FILES.iter().filter_map(|file| user_file(user, file)).map(LoginFile::renewed).collect()
+        let copied = |name: &&str| Some(LoginFile::copied(user_file(user, name)?, Path::new(".gemini").join(name)));
+        LOGIN_FILES.iter().filter_map(copied).collect()
+    }
+
+    fn login_rules(&self) -> &'static LoginRules {
+        &LOGIN
     }
 
     fn holds(&self, id: &str, file: &Path) -> bool {
@@ -94,7 +113,7 @@ impl Provider for Gemini {
         let project = home.join("tmp").join(PROJECT);
         let write = |at: PathBuf, content: String| Step::Write { at, content: content.into_bytes() };
         let owner = place.working_dir.to_string_lossy().into_owned();
-        let mut steps = vec![
+        vec![
             Step::MakeConversationDir("chats"),
             Step::MakeConversationDir("tool-outputs"),
             Step::MakeDir("tmp".into()),
@@ -109,14 +128,7 @@ impl Provider for Gemini {
                 home.join("settings.json"),
                 settings(turn, user_settings(turn.user).unwrap_or_else(|_| json!({}))).to_string(),
             ),
-        ];
-        // The CLI writes through such a link when it renews a login.
-        for file in LOGIN_FILES {
-            if let Some(to) = user_file(turn.user, file).filter(|path| (turn.user.read)(path).is_some()) {
-                steps.push(Step::Link { at: home.join(file), to });
-            }
-        }
-        steps
+        ]
     }
 
     fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
@@ -561,8 +573,6 @@ mod tests {
                 "advanced": {"ignoreLocalEnv": true, "excludedEnvVars": null},
             })
         );
-        let login = Step::Link { at: ".gemini/oauth_creds.json".into(), to: "/h/.gemini/oauth_creds.json".into() };
-        assert_eq!(steps.last(), Some(&login));
         fixture.files.insert("/h/.gemini/settings.json".into(), b"{,}".to_vec());
         assert!(Gemini.invocation(&fixture.turn(&Continuation::Fresh, "x")).is_err());
     }

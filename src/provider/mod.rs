@@ -13,6 +13,7 @@ mod codex;
 mod command;
 mod environment;
 mod gemini;
+mod login;
 mod notes;
 mod opencode;
 mod options;
@@ -27,6 +28,7 @@ use crate::config::keys::KeySpec;
 use crate::session::{PermissionMode, Usage};
 
 pub use environment::{BASIC_VARIABLES, child_environment};
+pub use login::{Ends, Field, LoginFile, LoginRules, Verdict};
 pub use options::{COMMON_KEYS, Options, OptionsError};
 pub use permission::{Decision, PermissionRequest};
 pub use turn::{Continuation, Place, Turn, User};
@@ -61,6 +63,12 @@ pub trait Provider: Sync {
     /// Where a person logs in: a command, or what to set.
     fn login_hint(&self) -> &'static str;
 
+    /// The arguments with which it logs a person in, at a terminal. `None` where
+    /// it has no login of its own.
+    fn login_command(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     /// Files in the user's home that hold its login, for `doctor`, relative to
     /// the home directory.
     fn login_files(&self) -> &'static [&'static str] {
@@ -71,6 +79,18 @@ pub trait Provider: Sync {
     /// a model server, and nothing else of him.
     fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
         let _ = user;
+        Vec::new()
+    }
+
+    /// How the login in those files is renewed that it gets a copy of.
+    fn login_rules(&self) -> &'static LoginRules {
+        &LoginRules::FIXED
+    }
+
+    /// The directories that it makes as locks while it renews the login in
+    /// `directory`, in their order.
+    fn login_locks(&self, directory: &Path) -> Vec<PathBuf> {
+        let _ = directory;
         Vec::new()
     }
 
@@ -142,27 +162,6 @@ pub trait Provider: Sync {
     /// The prompt that makes it compact the conversation, where it has one.
     fn compact_prompt(&self) -> Option<&'static str> {
         None
-    }
-}
-
-/// A file of the user that a provider's child needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoginFile {
-    /// Where it is. It need not exist.
-    pub path: PathBuf,
-    /// Whether the CLI rewrites it, when it renews a login.
-    pub write: bool,
-}
-
-impl LoginFile {
-    /// A file that is only read.
-    fn read(path: PathBuf) -> Self {
-        Self { path, write: false }
-    }
-
-    /// A file that the CLI rewrites.
-    fn renewed(path: PathBuf) -> Self {
-        Self { path, write: true }
     }
 }
 
@@ -345,6 +344,8 @@ pub enum Event {
     Text(String),
     /// What the agent is doing, in a few words.
     Activity(String),
+    /// The model server did not answer and is asked again, in a few words.
+    Retry(String),
     /// Something the person should know.
     Notice(String),
     /// Which memory directory the provider says is in force.
@@ -368,6 +369,15 @@ pub enum Event {
     Done,
     /// The turn failed.
     Failed(Failure),
+}
+
+impl Event {
+    /// Whether the model has said something, which it does to nobody who is not
+    /// logged in.
+    #[must_use]
+    pub fn is_the_models(&self) -> bool {
+        matches!(self, Self::Delta(_) | Self::Text(_) | Self::Activity(_) | Self::Ask { .. } | Self::Done)
+    }
 }
 
 /// Why a turn failed at the provider.

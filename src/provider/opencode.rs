@@ -2,7 +2,7 @@
 //!
 //! Observed with 1.18.33. All its conversations lie in one `SQLite` database,
 //! which stands in the session's folder; configuration, state and caches stand
-//! in the home, and the login is a link, through which the CLI writes.
+//! in the home, with a copy of the user's login while the CLI runs.
 //!
 //! Each conversation names the directory that it ran in. When that is not the
 //! directory of the turn the CLI answers in the *old* one and never ends, so
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Format, Input, Invocation, LoginFile, Parser, Provider,
-    ProviderError, Step, Turn, User,
+    Continuation, End, Ends, Event, Failure, FailureKind, Field, Format, Input, Invocation, LoginFile, LoginRules,
+    Parser, Provider, ProviderError, Step, Turn, User,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -24,6 +24,30 @@ use crate::session::{PermissionMode, Usage};
 pub(super) struct OpenCode;
 
 const DATABASE: &str = "opencode.db";
+
+/// One file holds the logins of several model providers, and keys beside them.
+/// An end of 0 is none.
+const LOGIN: LoginRules = LoginRules {
+    fields: &[
+        (&["*", "refresh"], Field::Token),
+        (&["*", "access"], Field::Token),
+        (&["*", "expires"], Field::Ends),
+        (&["*", "accountId"], Field::Word),
+    ],
+    ends: |login| {
+        let logins = login.as_object().into_iter().flat_map(|all| all.values());
+        let ends = logins.filter(|login| login.get("refresh").is_some()).map(|login| match login.get("expires") {
+            Some(end) if end == 0 => Ends::Never,
+            end => Ends::at(end),
+        });
+        ends.min_by_key(|ends| match ends {
+            Ends::Unknown => i64::MIN,
+            Ends::At(end) => *end,
+            Ends::Never => i64::MAX,
+        })
+        .unwrap_or(Ends::Never)
+    },
+};
 
 /// With these two in its configuration directory the CLI does not install a
 /// package of 3,800 files there, one copy for each session.
@@ -84,7 +108,11 @@ impl Provider for OpenCode {
     }
 
     fn login_hint(&self) -> &'static str {
-        "run `opencode auth login`, or set the key of a model provider, such as OPENROUTER_API_KEY"
+        "run `denizen login opencode`, or set the key of a model provider, such as OPENROUTER_API_KEY"
+    }
+
+    fn login_command(&self) -> Option<&'static [&'static str]> {
+        Some(&["auth", "login"])
     }
 
     fn login_files(&self) -> &'static [&'static str] {
@@ -93,9 +121,13 @@ impl Provider for OpenCode {
 
     fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
         let data = user.directory("XDG_DATA_HOME", ".local/share");
-        let own = data.map(|directory| LoginFile::renewed(directory.join("opencode/auth.json")));
+        let own = data.map(|data| LoginFile::copied(data.join("opencode/auth.json"), "data/opencode/auth.json"));
         let named = UserConfig::find(user).map(|config| config.files(user)).unwrap_or_default();
         own.into_iter().chain(named.into_iter().map(LoginFile::read)).collect()
+    }
+
+    fn login_rules(&self) -> &'static LoginRules {
+        &LOGIN
     }
 
     fn holds(&self, id: &str, file: &Path) -> bool {
@@ -117,9 +149,6 @@ impl Provider for OpenCode {
             Step::Write { at: NO_INSTALL.0.into(), content: NO_INSTALL.1.into() },
             Step::Write { at: "config/opencode/AGENTS.md".into(), content: turn.brief.whole().into_bytes() },
         ];
-        if let Some(directory) = turn.user.directory("XDG_DATA_HOME", ".local/share") {
-            steps.push(Step::Link { at: "data/opencode/auth.json".into(), to: directory.join("opencode/auth.json") });
-        }
         if turn.place.new_home {
             let directory = turn.place.working_dir.to_string_lossy().replace('\'', "''");
             let mut invocation = common(turn);
@@ -532,7 +561,6 @@ mod tests {
                 Step::MakeDir("config/opencode/node_modules".into()),
                 Step::Write { at: NO_INSTALL.0.into(), content: NO_INSTALL.1.into() },
                 Step::Write { at: "config/opencode/AGENTS.md".into(), content: fixture.brief.whole().into_bytes() },
-                link("data/opencode/auth.json", "/h/.local/share/opencode/auth.json"),
             ]
         );
         serde_json::from_str::<Value>(NO_INSTALL.1).expect("JSON");

@@ -9,7 +9,8 @@ use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
 use crate::confine::Ground;
 use crate::files::files_below;
-use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Place, Provider, built_in};
+use crate::login::{Login, Wanted};
+use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Place, Provider, Turn, built_in};
 use crate::session::{
     MessageOptions, PermissionMode, ProviderChoice, Record, SessionError, Settings, Store, WorkspaceGuard,
 };
@@ -31,6 +32,25 @@ pub struct Chosen {
     pub permission_mode: PermissionMode,
     /// What the person should know about the choice.
     pub notices: Vec<String>,
+}
+
+impl Chosen {
+    /// The copies of the login for a child of this choice that is about to start.
+    pub(super) async fn login(
+        &self,
+        guard: &WorkspaceGuard,
+        turn: &Turn<'_>,
+        tell: &mut (dyn FnMut() + Send),
+    ) -> Result<Option<Login>, SessionError> {
+        let wanted = Wanted {
+            store: guard.store(),
+            folder: guard.folder(),
+            home: &turn.place.home,
+            provider: self.provider,
+            user: turn.user,
+        };
+        Login::begin(wanted, tell).await
+    }
 }
 
 /// Why there is nothing to run.
@@ -65,12 +85,25 @@ pub enum ChoiceError {
         /// The directory that agents can write.
         ground: PathBuf,
     },
+    /// The program cannot be trusted outside the walls.
+    #[error("the program `{}` of the provider `{name}` is not run outside the walls: {reason}", program.display())]
+    Distrusted {
+        /// The provider.
+        name: String,
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        reason: crate::confine::trust::Distrust,
+    },
     /// A command that was to be run in a session's place is not there.
     #[error("the command `{0}` is not there, or is not executable")]
     NoCommand(String),
     /// The configuration names no program.
     #[error("the provider `{0}` has no program: set `providers.{0}.program`")]
     NoProgram(String),
+    /// The provider has no login of its own.
+    #[error("the provider `{0}` has no login of its own")]
+    NoLogin(String),
     /// No provider is installed.
     #[error("none of {} is installed", AUTO.join(", "))]
     NoneInstalled,

@@ -6,6 +6,7 @@
 
 pub mod approval;
 mod choose;
+mod login;
 mod prompt;
 mod run;
 mod settle;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub(crate) use choose::agent_of;
 pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
+pub use login::log_in;
 pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 
@@ -109,6 +111,8 @@ pub enum Progress<'a> {
     Waiting(Waiting),
     /// As many turns as may run are running.
     WaitingForPermit,
+    /// Another turn may be renewing the login.
+    WaitingForLogin,
     /// The provider is being started.
     Started {
         /// Its name.
@@ -280,6 +284,7 @@ async fn ask(
         confinement,
         deadline: Some(setup.config.limits.turn_timeout),
         environment: Environment::default(),
+        login: None,
     };
     let text = prompt::compose(guard, request.message)?;
     guard.claim_mut().start()?;

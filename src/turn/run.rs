@@ -2,12 +2,13 @@
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::ChildStdin;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::approval::Questions;
 use super::choose::Chosen;
 use super::{Progress, Request, Setup, TurnError, settle};
 use crate::config::value::written_span;
+use crate::login;
 use crate::process::{self, Launch, Outcome, Stopper};
 use crate::provider::{End, Event, Failure, FailureKind, Parser, Place, Turn, child_environment};
 use crate::rehome;
@@ -82,18 +83,31 @@ impl Run<'_> {
         tell: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Option<Failure>, TurnError> {
         let (chosen, turn) = (self.chosen, self.turn);
+        heard.notices.extend(login::settle_own(guard.store(), guard.folder()).await?);
         rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
         let keeps_files = chosen.provider.keeps_files();
         let before = settle::Before::look(turn.place, keeps_files);
         let invocation = chosen.provider.invocation(turn)?;
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
-        let launch = Launch { environment, ..self.launch.clone() };
-        let mut child = process::spawn(guard, self.grant, &invocation, &launch)?;
+        let mut waiting = || tell(Progress::WaitingForLogin);
+        let mut login = tokio::select! {
+            login = chosen.login(guard, turn, &mut waiting) => login?,
+            () = self.request.interrupt.notified() => return Err(TurnError::Stopped),
+        };
+        let launch = Launch { environment, login: login.as_ref(), ..self.launch.clone() };
+        let mut child = match process::spawn(guard, self.grant, &invocation, &launch) {
+            Ok(child) => child,
+            Err(error) => {
+                heard.notices.extend(login::end(login).await);
+                return Err(error.into());
+            }
+        };
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (to_say, said) = mpsc::unbounded_channel();
         let continued =
             guard.record().conversation.as_ref().filter(|current| turn.continuation.id() == Some(&current.id));
         let reported_before = continued.and_then(|current| current.reported).unwrap_or_default();
+        let logged_in = Notify::new();
         let mut listener = Listener {
             parser: chosen.provider.parser(turn),
             stopper: child.stopper(),
@@ -107,6 +121,7 @@ impl Run<'_> {
             done: false,
             failure: None,
             error: None,
+            logged_in: &logged_in,
         };
         let listen = async {
             if let Some(stdout) = stdout {
@@ -130,9 +145,11 @@ impl Run<'_> {
         let ((), (), outcome) = tokio::select! {
             ended = async { tokio::join!(listen, read_errors, child.end()) } => ended,
             never = speak => never,
+            never = login::look_after(&mut login, &logged_in) => match never {},
         };
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
+        heard.notices.extend(login::end(login).await);
         match before.settle(guard, turn.place) {
             Ok(look) => {
                 let id = guard.record().conversation.as_ref().map(|current| current.id.as_str());
@@ -164,10 +181,12 @@ struct Listener<'a> {
     done: bool,
     failure: Option<Failure>,
     error: Option<TurnError>,
+    /// Rung when the model has said something: the child is logged in.
+    logged_in: &'a Notify,
 }
 
 impl Listener<'_> {
-    async fn listen(&mut self, stdout: impl AsyncRead + Unpin, interrupt: &tokio::sync::Notify) {
+    async fn listen(&mut self, stdout: impl AsyncRead + Unpin, interrupt: &Notify) {
         let mut reader = BufReader::with_capacity(64 * 1024, stdout);
         let mut line = Vec::new();
         let mut stopping = false;
@@ -238,6 +257,9 @@ impl Listener<'_> {
     }
 
     fn event(&mut self, event: Event) {
+        if event.is_the_models() {
+            self.logged_in.notify_one();
+        }
         match event {
             Event::Conversation(id) => {
                 let about = self.turn.prompt;
@@ -258,7 +280,7 @@ impl Listener<'_> {
                     self.refuse(format!("its reply is longer than {MAX_REPLY_BYTES} bytes"));
                 }
             }
-            Event::Activity(text) => (self.tell)(Progress::Activity(&text)),
+            Event::Activity(text) | Event::Retry(text) => (self.tell)(Progress::Activity(&text)),
             Event::Notice(text) => {
                 (self.tell)(Progress::Notice(&text));
                 self.heard.notices.push(text);

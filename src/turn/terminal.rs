@@ -4,11 +4,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{Chosen, Progress, Setup, Subject, TurnError, choose, settle, walls};
 use crate::config::Environment;
 use crate::confine::{Confinement, Ground};
+use crate::login;
 use crate::process::{self, Launch, Outcome};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
 use crate::rehome;
@@ -59,11 +61,27 @@ pub async fn attach(
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
     let launch = launch(setup, confinement, environment);
     let steps = chosen.provider.prepare_terminal(&turn);
+    for notice in login::settle_own(guard.store(), guard.folder()).await? {
+        tell(Progress::Notice(&notice));
+    }
     rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
     let before = settle::Before::look(&place, true);
+    let mut login = chosen.login(guard, &turn, &mut || tell(Progress::WaitingForLogin)).await?;
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
-    let outcome = process::run_in_terminal(guard, &grant, &invocation, &launch).await?;
+    let launch = Launch { login: login.as_ref(), ..launch };
+    let proven = Notify::new();
+    let outcome = match process::spawn_in_terminal(guard, &grant, &invocation, &launch) {
+        Ok(program) => tokio::select! {
+            outcome = program.end() => Ok(outcome),
+            never = login::look_after(&mut login, &proven) => match never {},
+        },
+        Err(error) => Err(error),
+    };
     settle_granted(guard, tell);
+    for notice in login::end(login).await {
+        tell(Progress::Notice(&notice));
+    }
+    let outcome = outcome?;
     let look = before.settle(guard, &place)?;
     // Which conversation it was: the one that was asked for, else the one whose
     // file is new.
@@ -139,7 +157,7 @@ pub async fn exec(
         .env("DENIZEN_MEMORY", guard.workspace().memory_path(&settings)?);
     let environment = child_environment(&setup.environment, provider, &chosen.options, &invocation);
     let launch = launch(setup, confinement, environment);
-    let outcome = process::run_in_terminal(guard, &grant, &invocation, &launch).await?;
+    let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
     settle_granted(guard, tell);
     Ok(outcome)
 }
@@ -153,5 +171,5 @@ fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(Progress<'_>
 }
 
 fn launch(setup: &Setup, confinement: Confinement, environment: Environment) -> Launch<'_> {
-    Launch { launcher: &setup.launcher, confinement, deadline: None, environment }
+    Launch { launcher: &setup.launcher, confinement, deadline: None, environment, login: None }
 }

@@ -156,7 +156,9 @@ fn program(path: &Path, script: &str) {
 #[test]
 fn what_an_agent_plants_in_path_is_run_by_nobody_outside() {
     let mut root = Root::new("what_an_agent_plants_in_path");
-    let (project, mark) = (root.dir().join("project"), root.dir().join("mark"));
+    // Where nobody else can write: only that it was granted is in the way.
+    let Some(elsewhere) = Elsewhere::new(env!("CARGO_TARGET_TMPDIR"), "planted") else { return };
+    let (project, mark) = (elsewhere.0.join("project"), elsewhere.0.join("mark"));
     let config = format!(
         "provider = \"notes\"\nworking_dirs = [{project:?}]\n[channels.discord]\ntoken = {{ command = [\"show-token\"] }}\n"
     );
@@ -170,7 +172,8 @@ fn what_an_agent_plants_in_path_is_run_by_nobody_outside() {
         program(&project.join("bin").join(name), &format!("touch '{}'", mark.display()));
     }
     let told = root.run(&["doctor"]).stdout;
-    let why = format!("`{}` is not used", project.join("bin/show-token").display());
+    let (planted, project_is) = (project.join("bin/show-token"), project.display());
+    let why = format!("`{}` is not used: agents can write `{project_is}`", planted.display());
     assert!(told.contains(&why), "{told}");
     assert_eq!(
         root.ok(&["exec", "alder", "--", "sh", "-c", "command -v bwrap"]).trim(),
@@ -235,6 +238,15 @@ fn a_link_in_what_is_shared_leads_nobody_elsewhere() {
     }
 }
 
+/// Ends a thread, also where the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// While a turn begins, another session exchanges the shared directory for a link
 /// to what is private, again and again.
 #[test]
@@ -256,6 +268,7 @@ fn a_race_of_links_is_not_won() {
     symlink(&ssh, &link).expect("a link");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stop = Stop(&done);
         let flipping = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 let flags = rustix::fs::RenameFlags::EXCHANGE;
@@ -269,7 +282,7 @@ fn a_race_of_links_is_not_won() {
             assert!(!tried.stdout.contains(SECRET), "{tried:?}");
             codes[usize::from(tried.stderr.is_empty())] += 1;
         }
-        done.store(true, Ordering::Relaxed);
+        drop(stop);
         flipping.join().expect("flipped");
         println!("refused and run: {codes:?}");
     });

@@ -35,6 +35,7 @@ mod hostile_sessions;
 mod init;
 mod keep;
 mod layering;
+mod logins;
 mod migrate_bad;
 mod migrate_crash;
 mod migrate_formats;

@@ -1,5 +1,5 @@
 //! With every real CLI: the user's login reaches the model from sessions that
-//! run at the same time, is left as it is, and is copied nowhere.
+//! run at the same time, is left as it is, and no copy of it is left anywhere.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

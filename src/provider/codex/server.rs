@@ -236,7 +236,7 @@ impl ServerParser {
             "error" => {
                 let words = text("/error/message").unwrap_or_default().to_owned();
                 if params.get("willRetry") == Some(&Value::Bool(true)) {
-                    events.push(Event::Activity(words.clone()));
+                    events.push(Event::Retry(words.clone()));
                 }
                 self.common.error = Some(words);
             }
@@ -487,7 +487,7 @@ mod tests {
                 Event::Activity("ls".into()),
                 Event::Delta("Do".into()),
                 Event::Text("Done.".into()),
-                Event::Activity("Reconnecting... 2/5".into()),
+                Event::Retry("Reconnecting... 2/5".into()),
                 Event::TotalUsage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
                 Event::Done,
             ]

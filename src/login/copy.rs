@@ -1,0 +1,152 @@
+//! Copies of a login: made, looked at, taken back.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::note::Copied;
+use crate::causes::with_causes;
+use crate::files::{self, Dir, Durability, Staging, make_private_dir, open_regular};
+use crate::provider::{LoginRules, Verdict};
+use crate::session::{SessionError, Store};
+
+/// The longest login that is read, in bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// What a copy says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Found {
+    /// What it said before.
+    Same,
+    /// A renewed login, with which the original is to be replaced, and its hash.
+    Renewed(Vec<u8>, String),
+    /// Something else, and why it counts for nothing.
+    Refused(String),
+}
+
+/// What an original says; `None` where there is none.
+pub(super) fn read_original(path: &Path) -> Result<Option<Vec<u8>>, files::Error> {
+    use std::io::Read;
+    let file = match open_regular(path) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|source| files::Error::Io { action: "read", path: path.to_owned(), source })?;
+    let size = bytes.len() as u64;
+    if size > MAX_BYTES {
+        return Err(files::Error::TooLarge { path: path.to_owned(), size, cap: MAX_BYTES });
+    }
+    Ok(Some(bytes))
+}
+
+pub(super) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Puts a copy where the CLI looks for it, in place of whatever stands there.
+pub(super) fn make(
+    store: &Store,
+    folder: &str,
+    home: &Dir,
+    copy: &Path,
+    bytes: Option<&[u8]>,
+) -> Result<(), SessionError> {
+    use std::io::Write;
+    remove(store, folder, home, copy)?;
+    let Some(bytes) = bytes else { return Ok(()) };
+    let (dir, name) = place(home, copy)?;
+    let written = dir.create_new(&name)?.write_all(bytes);
+    written.map_err(|source| files::Error::Io { action: "write", path: dir.path().join(name), source })?;
+    Ok(())
+}
+
+/// Removes the lock directories that a CLI leaves in its home and beside it when
+/// it is killed: the next would wait for them. Nothing of the session runs.
+pub(super) fn remove_locks(home: &Dir) {
+    let is_lock = |name: &OsString| name.as_encoded_bytes().ends_with(b".lock");
+    let mut beside = home.path().as_os_str().to_owned();
+    beside.push(".lock");
+    let names = home.names().unwrap_or_default().into_iter().filter(is_lock).map(|name| home.path().join(name));
+    for path in names.chain([beside.into()]) {
+        // Not one that is a file, or has something in it.
+        let _removed = std::fs::remove_dir(path);
+    }
+}
+
+/// Removes a copy. A directory in its place, which an agent may have made of any
+/// depth, is moved away.
+pub(super) fn remove(store: &Store, folder: &str, home: &Dir, copy: &Path) -> Result<(), SessionError> {
+    let (dir, name) = place(home, copy)?;
+    if dir.remove_file(&name).is_err() {
+        let _kept = set_aside(store, folder, home, copy)?;
+    }
+    Ok(())
+}
+
+fn place(home: &Dir, copy: &Path) -> Result<(Dir, PathBuf), files::Error> {
+    let name = PathBuf::from(copy.file_name().unwrap_or_default());
+    let parent = copy.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok((home.make_dirs(parent.unwrap_or(Path::new(".")))?, name))
+}
+
+/// Looks at a copy. Whatever the agent made of it, this neither waits nor
+/// follows a link.
+pub(super) fn look(home: &Dir, copied: &Copied, rules: &LoginRules) -> Result<Found, files::Error> {
+    let bytes = match home.read(&copied.copy, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        // Whoever logs out inside is not logged out outside.
+        Err(error) if error.is_not_found() => return Ok(Found::Same),
+        Err(error) => return Ok(Found::Refused(with_causes(&error))),
+    };
+    let copy_hash = hash(&bytes);
+    if copy_hash == copied.same {
+        return Ok(Found::Same);
+    }
+    let Some(original) = read_original(&copied.original)? else {
+        let reason = if copied.same.is_empty() { "there was no login before" } else { "the login is gone" };
+        return Ok(Found::Refused(reason.to_owned()));
+    };
+    let [before, after] = [&original, &bytes].map(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+    let (Some(before), Some(after)) = (before, after) else {
+        return Ok(Found::Refused("it cannot be read".to_owned()));
+    };
+    Ok(match rules.compare(&before, &after, Timestamp::now()) {
+        Verdict::Nothing => Found::Same,
+        Verdict::Refused(reason) => Found::Refused(reason),
+        Verdict::Renewed(login) => Found::Renewed(written_like(&login, &bytes), copy_hash),
+    })
+}
+
+/// Replaces a copy that a child may be reading.
+pub(super) fn replace(store: &Store, home: &Dir, copy: &Path, bytes: &[u8]) -> Result<(), SessionError> {
+    let staging = Staging::new(Dir::open(store.staging()?.path())?, Durability::Process);
+    let (dir, name) = place(home, copy)?;
+    dir.replace(&name, bytes, &staging)?;
+    Ok(())
+}
+
+/// Moves a copy that counts for nothing away, whatever it is. Gives its new path.
+pub(super) fn set_aside(store: &Store, folder: &str, home: &Dir, copy: &Path) -> Result<PathBuf, SessionError> {
+    let path = store.conflicts_path();
+    make_private_dir(&path, store.durability())?;
+    let (dir, name) = place(home, copy)?;
+    let time = crate::session::now().strftime("%Y%m%dT%H%M%S%.3fZ");
+    let kept = format!("{folder}-{time}-{}", name.display().to_string().trim_start_matches('.'));
+    dir.move_entry(&name, &Dir::open(&path)?, Path::new(&kept))?;
+    Ok(path.join(kept))
+}
+
+/// A login as text, indented and ended as the CLI has done it.
+fn written_like(login: &Value, model: &[u8]) -> Vec<u8> {
+    let trimmed = model.trim_ascii_end();
+    let mut text = if trimmed.contains(&b'\n') { format!("{login:#}") } else { login.to_string() };
+    if trimmed.len() < model.len() {
+        text.push('\n');
+    }
+    text.into_bytes()
+}
