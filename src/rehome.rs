@@ -64,7 +64,7 @@ pub fn place(
         memory,
         new_home: false,
     };
-    place.new_home = read_stamp(&place.home) != stamp(&place, guard);
+    place.new_home = read_stamp(&place.home)? != stamp(&place, guard);
     Ok(place)
 }
 
@@ -87,10 +87,13 @@ pub async fn prepare(
         return Ok(());
     }
     let place = turn.place;
-    if let Err(first) = perform(guard, place, &steps) {
-        // The child can write its home, so a step may find anything there.
-        throw_away(&place.home)?;
-        perform(guard, place, &steps).map_err(|_| first)?;
+    match perform(guard, place, &steps) {
+        Err(RehomeError::File(first)) if first.is_of_the_place() => {
+            // The child can write its home, so a step may find anything there.
+            throw_away(guard, place)?;
+            perform(guard, place, &steps).map_err(|_| first)?;
+        }
+        performed => performed?,
     }
     for step in &steps {
         if let Step::Run { invocation, if_exists } = step
@@ -113,7 +116,7 @@ pub async fn prepare(
 /// # Errors
 /// Where the stamp cannot be written.
 pub fn leave(guard: &WorkspaceGuard, place: &Place) -> Result<(), RehomeError> {
-    match Dir::open(&place.home) {
+    match Dir::open_own_dir(&place.home) {
         Err(error) if error.is_not_found() => Ok(()),
         home => {
             home?.replace(Path::new(STAMP), &stamp(place, guard), guard.store().staging()?)?;
@@ -123,16 +126,16 @@ pub fn leave(guard: &WorkspaceGuard, place: &Place) -> Result<(), RehomeError> {
 }
 
 fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<(), RehomeError> {
-    if place.new_home && read_stamp(&place.home) != stamp(place, guard) {
-        throw_away(&place.home)?;
+    if place.new_home && read_stamp(&place.home)? != stamp(place, guard) {
+        throw_away(guard, place)?;
     }
-    let home = match Dir::open(&place.home) {
-        Ok(home) => home,
-        Err(_) => {
-            throw_away(&place.home)?;
+    let home = match Dir::open_own_dir(&place.home) {
+        Err(error) if error.is_of_the_place() => {
+            throw_away(guard, place)?;
             make_private_dir(&place.home, Durability::Process)?;
-            Dir::open(&place.home)?
+            Dir::open_own_dir(&place.home)?
         }
+        opened => opened?,
     };
     let store = guard.store().clone();
     for step in steps {
@@ -226,15 +229,18 @@ fn stamp(place: &Place, guard: &WorkspaceGuard) -> Vec<u8> {
     format!("{session}\n{working_dir}\n{}\n{}\n", record.uuid, record.last_used_at).into_bytes()
 }
 
-fn read_stamp(home: &Path) -> Vec<u8> {
-    let read = Dir::open(home).and_then(|home| home.read(Path::new(STAMP), 64 * 1024));
-    read.unwrap_or_default()
+/// What a home was made for; nothing where that cannot be said of it.
+fn read_stamp(home: &Path) -> Result<Vec<u8>, files::Error> {
+    match Dir::open_own_dir(home).and_then(|home| home.read(Path::new(STAMP), 64 * 1024)) {
+        Err(error) if error.is_of_the_place() => Ok(Vec::new()),
+        read => read,
+    }
 }
 
-/// Removes a home, whatever the child made of it. Links in it are not followed.
+/// Throws a home away, whatever the child made of it.
 ///
 /// # Errors
-/// Where it cannot be removed whole.
-pub fn throw_away(home: &Path) -> Result<(), files::Error> {
-    process::remove_whole(home)
+/// Where it cannot be set aside.
+pub fn throw_away(guard: &WorkspaceGuard, place: &Place) -> Result<(), files::Error> {
+    guard.store().discard(&place.home)
 }

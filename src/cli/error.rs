@@ -369,7 +369,7 @@ fn spawn_error(error: &SpawnError) -> CliError {
         SpawnError::LeadsElsewhere { .. } => {
             "an agent may have put a link there; if it is to work there, grant it: `denizen cd <key> DIR`"
         }
-        SpawnError::Input(_) => "memory may be short: free some, then send the message again",
+        SpawnError::Input(_) | SpawnError::Orders(_) => "memory may be short: free some, then send the message again",
         SpawnError::Launcher { .. } => "`denizen doctor` looks at the installation",
         SpawnError::File(file) => return file_error(file),
         SpawnError::Terminal(_) => "without a terminal on its standard streams, `denizen exec` needs none",

@@ -295,6 +295,14 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {
         migrate::notice(&app, here);
     }
+    let store = app.control.store.clone();
+    let done = dispatch(cli, app, here);
+    // After everything that somebody waits for.
+    store.empty_discarded();
+    done
+}
+
+fn dispatch(cli: Cli, app: App, here: &Path) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Send(args) => send::run(&app, &args, here),
         Command::Attach(args) => attach::run(&app, &args),

@@ -11,13 +11,12 @@ use super::{Confinement, Network, Rule, Walls, system};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mount {
     Cover,
-    Empty,
     Read,
     Write,
     Keep,
 }
 
-/// The arguments up to the command, which follows after them.
+/// The arguments, without the command.
 #[must_use]
 pub fn arguments(confinement: &Confinement, walls: &Walls, opened: &Opened) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
@@ -64,7 +63,6 @@ pub fn arguments(confinement: &Confinement, walls: &Walls, opened: &Opened) -> V
     }
     arguments.add(&["--chdir"]);
     arguments.0.push(walls.working_dir.clone().into());
-    arguments.add(&["--"]);
     arguments.0
 }
 
@@ -121,7 +119,7 @@ impl Arguments {
                 Mount::Keep => !confinement.has(Rule::ControlFiles),
                 Mount::Write => false,
                 Mount::Cover => !confinement.has(Rule::Mounts) || !confinement.has(Rule::Private),
-                Mount::Empty | Mount::Read => !confinement.has(Rule::Mounts),
+                Mount::Read => !confinement.has(Rule::Mounts),
             };
             if !left_out {
                 mounts.extend(paths.iter().map(|path| (path, mount)));
@@ -134,7 +132,7 @@ impl Arguments {
         mounts.sort_by_key(|(path, mount)| (path.components().count(), *mount));
         for (path, mount) in mounts {
             match mount {
-                Mount::Cover | Mount::Empty => self.0.extend([OsString::from("--tmpfs"), path.into()]),
+                Mount::Cover => self.0.extend([OsString::from("--tmpfs"), path.into()]),
                 Mount::Read | Mount::Keep => self.mount_opened("--ro-bind", path, opened),
                 Mount::Write => self.mount_opened("--bind", path, opened),
             }
@@ -149,28 +147,8 @@ impl Arguments {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::testing::walls;
     use super::*;
-
-    fn walls() -> Walls {
-        Walls {
-            level: Level::Full { bubblewrap: "/usr/bin/bwrap".into() },
-            landlock: 6,
-            write: vec!["/r/state/homes/a".into(), "/r/sessions/a".into(), "/h".into()],
-            read: vec!["/h/tool".into()],
-            keep: vec!["/r/sessions/a/session.json".into()],
-            hide: vec!["/r".into()],
-            closed: Vec::new(),
-            links: Vec::new(),
-            home: "/r/state/homes/a/.home".into(),
-            temporary: "/r/state/homes/a/.tmp".into(),
-            working_dir: "/r/sessions/a".into(),
-            search: None,
-            seen: Vec::new(),
-            network: Network::Open,
-            protect: Vec::new(),
-        }
-    }
 
     fn own(confinement: &Confinement) -> Vec<String> {
         let mut arguments = Arguments(Vec::new());

@@ -141,8 +141,53 @@ fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError
             others.push(Condition::new(0, Len::Dword, Cmp::Ne, u64::from(family.cast_unsigned())));
         }
         add(&mut rules, libc::SYS_socket, others)?;
+        let local = u64::from(libc::AF_UNIX.cast_unsigned());
+        add(&mut rules, libc::SYS_socketpair, vec![Condition::new(0, Len::Dword, Cmp::Ne, local)])?;
+    }
+    if confinement.has(Rule::Netlink) {
+        let routes = Condition::new(2, Len::Dword, Cmp::Ne, number(libc::NETLINK_ROUTE));
+        add(&mut rules, libc::SYS_socket, vec![is(0, libc::AF_NETLINK), routes])?;
+    }
+    if applies(confinement, walls, Rule::Protocols) {
+        only_tcp_and_udp(&mut rules)?;
+    }
+    if applies(confinement, walls, Rule::FastOpen) {
+        for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+            let flag = number(libc::MSG_FASTOPEN);
+            add(&mut rules, call, vec![Condition::new(flags, Len::Dword, Cmp::MaskedEq(flag), flag)])?;
+        }
     }
     Ok(rules)
+}
+
+/// Of the sockets over IP, only those of TCP and UDP. Landlock sees a connection
+/// of plain TCP only (`sk_is_tcp` in security/landlock/net.c), and MPTCP, SMC and
+/// SCTP reach the same ports. A socket of TCP may not become one of another kind
+/// either (`TCP_ULP`).
+fn only_tcp_and_udp(rules: &mut Rules) -> Result<(), CallsError> {
+    const KIND: u64 = 0xf; // SOCK_TYPE_MASK in include/linux/net.h
+    let kind = |mask: u64, value: u64| Condition::new(1, Len::Dword, Cmp::MaskedEq(mask), value);
+    let other = |protocol| Condition::new(2, Len::Dword, Cmp::Ne, number(protocol));
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (sort, protocol) in [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)] {
+            let conditions = vec![is(0, family), kind(KIND, number(sort)), other(0), other(protocol)];
+            add(rules, libc::SYS_socket, conditions)?;
+        }
+        // Every kind but 1 and 2.
+        for (mask, value) in [(KIND, 0), (KIND, 3), (4, 4), (8, 8)] {
+            add(rules, libc::SYS_socket, vec![is(0, family), kind(mask, value)])?;
+        }
+    }
+    add(rules, libc::SYS_setsockopt, vec![is(1, libc::IPPROTO_TCP), is(2, libc::TCP_ULP)])
+}
+
+/// That an argument is this number.
+fn is(argument: u8, value: i32) -> Result<Condition, seccompiler::BackendError> {
+    Condition::new(argument, Len::Dword, Cmp::Eq, number(value))
+}
+
+fn number(value: i32) -> u64 {
+    u64::from(value.cast_unsigned())
 }
 
 fn add(
@@ -166,6 +211,7 @@ fn applies(confinement: &Confinement, walls: &Walls, rule: Rule) -> bool {
             // Landlock does not see sockets in the file system, and abstract
             // ones only from version 6 on.
             Rule::LocalSockets => !full || !walls.has_scopes(),
+            Rule::Protocols | Rule::FastOpen => matches!(walls.network, Network::Ports(_)),
             _ => true,
         }
 }
@@ -277,3 +323,95 @@ const WHOLE_CALLS: &[(Rule, &[i64])] = &[
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a filter says of a call: whether it is refused. The few instructions
+    /// that filters are made of (Documentation/networking/filter.rst).
+    fn refuses(program: &BpfProgram, call: i64, args: [u64; 6]) -> bool {
+        let arch: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        let mut data = Vec::new();
+        data.extend(u32::try_from(call).expect("a number").to_le_bytes());
+        data.extend(arch.to_le_bytes());
+        data.extend([0; 8]);
+        data.extend(args.iter().flat_map(|arg| arg.to_le_bytes()));
+        let (mut at, mut accumulator) = (0, 0_u32);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            let jump = |taken: bool| usize::from(if taken { jt } else { jf });
+            at += 1;
+            match code {
+                0x20 => accumulator = u32::from_le_bytes(data[k as usize..k as usize + 4].try_into().expect("4 bytes")),
+                0x54 => accumulator &= k,
+                0x05 => at += k as usize,
+                0x15 => at += jump(accumulator == k),
+                0x25 => at += jump(accumulator > k),
+                0x35 => at += jump(accumulator >= k),
+                0x06 => return k != 0x7fff_0000,
+                other => panic!("an instruction that nobody knows: {other:#x}"),
+            }
+        }
+    }
+
+    fn refused(walls: &Walls, call: i64, args: [i32; 4]) -> bool {
+        let args = [args[0], args[1], args[2], args[3], 0, 0].map(number);
+        let programs = programs(&Confinement::default(), walls).expect("filters");
+        programs.iter().any(|program| refuses(program, call, args))
+    }
+
+    fn walls(network: Network) -> Walls {
+        Walls { network, ..crate::confine::testing::walls() }
+    }
+
+    #[test]
+    fn with_a_limit_to_ports_only_tcp_and_udp_are_made() {
+        let (open, ports) = (walls(Network::Open), walls(Network::Ports(vec![443])));
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for sort in 0..16 {
+                for protocol in [0, 1, 6, 17, 33, 58, 132, 136, 255, 256, 262] {
+                    let plain = matches!((sort, protocol), (1, 0 | 6) | (2, 0 | 17));
+                    for sort in [sort, sort | flags] {
+                        let args = [family, sort, protocol, 0];
+                        assert_eq!(refused(&ports, libc::SYS_socket, args), !plain, "{args:?}");
+                        assert!(!refused(&open, libc::SYS_socket, args), "{args:?}");
+                    }
+                }
+            }
+        }
+        assert!(refused(&ports, libc::SYS_setsockopt, [3, libc::IPPROTO_TCP, libc::TCP_ULP, 0]));
+        assert!(!refused(&ports, libc::SYS_setsockopt, [3, libc::IPPROTO_TCP, libc::TCP_NODELAY, 0]));
+    }
+
+    #[test]
+    fn with_a_limit_to_ports_no_data_goes_before_the_connection() {
+        let (open, ports) = (walls(Network::Open), walls(Network::Ports(vec![443])));
+        let flag = libc::MSG_FASTOPEN | libc::MSG_DONTWAIT;
+        for (call, args) in [
+            (libc::SYS_sendto, [3, 0, 0, flag]),
+            (libc::SYS_sendmsg, [3, 0, flag, 0]),
+            (libc::SYS_sendmmsg, [3, 0, 0, flag]),
+        ] {
+            assert!(refused(&ports, call, args));
+            assert!(!refused(&open, call, args));
+            assert!(!refused(&ports, call, args.map(|arg| arg & !libc::MSG_FASTOPEN)));
+        }
+    }
+
+    #[test]
+    fn of_netlink_only_routes_are_left_and_of_pairs_local_ones() {
+        for network in [Network::Open, Network::Ports(Vec::new()), Network::None] {
+            let walls = walls(network);
+            for protocol in 0..32 {
+                let args = [libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol, 0];
+                assert_eq!(refused(&walls, libc::SYS_socket, args), protocol != 0, "{args:?}");
+            }
+            for family in 0..46 {
+                let args = [family, libc::SOCK_STREAM, 0, 0];
+                assert_eq!(refused(&walls, libc::SYS_socketpair, args), family != libc::AF_UNIX, "{family}");
+            }
+        }
+    }
+}

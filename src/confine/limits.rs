@@ -5,11 +5,15 @@
 //! where they are the session's own. Everything else is looked at by the
 //! launcher while the provider runs. The clock is the launcher's deadline.
 
+use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
+
+use crate::files;
 
 /// The limits of one session; `None` is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -212,16 +216,34 @@ impl Use {
     }
 
     /// Adds what a directory holds, up to somewhat more than `most`. No link is
-    /// followed, and no other file system entered.
+    /// followed, and no other file system entered. A part that was closed to its
+    /// owner is opened; one that stays closed, or lies deeper than a path can say,
+    /// could hold anything and counts as everything.
     fn add(mut self, dir: &Path, most: Self) -> Self {
         use std::os::unix::fs::MetadataExt;
-        for entry in walkdir::WalkDir::new(dir).same_file_system(true) {
-            // What is gone meanwhile takes no room.
-            let Ok(metadata) = entry.and_then(|entry| entry.metadata()) else { continue };
-            self.files += 1;
-            self.bytes += metadata.blocks() * 512;
-            if self.bytes > most.bytes || self.files > most.files {
-                break;
+        let (mut starts, mut opened) = (vec![dir.to_owned()], HashSet::new());
+        while let Some(start) = starts.pop() {
+            for entry in walkdir::WalkDir::new(start).same_file_system(true) {
+                let metadata = match entry.and_then(|entry| entry.metadata()) {
+                    Ok(metadata) => metadata,
+                    Err(error) => match (error.io_error().map(std::io::Error::kind), error.path()) {
+                        (Some(ErrorKind::PermissionDenied), Some(path)) if opened.insert(path.to_owned()) => {
+                            let _restored = files::restore(dir, &[path.to_owned()]);
+                            starts.push(path.to_owned());
+                            continue;
+                        }
+                        (Some(ErrorKind::PermissionDenied | ErrorKind::InvalidFilename), _) => {
+                            return Self { bytes: u64::MAX, files: u64::MAX };
+                        }
+                        // What is gone meanwhile takes no room.
+                        _ => continue,
+                    },
+                };
+                self.files = self.files.saturating_add(1);
+                self.bytes = self.bytes.saturating_add(metadata.blocks() * 512);
+                if self.bytes > most.bytes || self.files > most.files {
+                    return self;
+                }
             }
         }
         self

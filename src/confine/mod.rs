@@ -191,6 +191,12 @@ pub enum Rule {
     Others,
     /// Seccomp: only local, IP and routing sockets.
     Families,
+    /// Seccomp: of the kernel's own sockets, only that of routes.
+    Netlink,
+    /// Seccomp: over IP only TCP and UDP, where ports are limited.
+    Protocols,
+    /// Seccomp: no connection by sending, where ports are limited.
+    FastOpen,
     /// Seccomp: no local sockets by name, where nothing else keeps those of others away.
     LocalSockets,
     /// Seccomp: no System V IPC, where it is shared.
@@ -231,6 +237,9 @@ impl Rule {
         Self::Handles,
         Self::Others,
         Self::Families,
+        Self::Netlink,
+        Self::Protocols,
+        Self::FastOpen,
         Self::LocalSockets,
         Self::SystemV,
         Self::Terminal,
@@ -269,9 +278,9 @@ impl Confinement {
         variables
     }
 
-    /// As one word of a command line. It holds paths and numbers, no secrets.
+    /// As one word, for another process of ours.
     #[must_use]
-    pub fn to_arg(&self) -> String {
+    pub fn to_word(&self) -> String {
         // Serialising plain data into memory cannot fail; what cannot be read
         // back is refused by the launcher.
         serde_json::to_string(self).unwrap_or_default()
@@ -279,7 +288,7 @@ impl Confinement {
 
     /// Reads it back.
     #[must_use]
-    pub fn from_arg(text: &str) -> Option<Self> {
+    pub fn from_word(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 }
@@ -311,11 +320,37 @@ impl fmt::Display for Confinement {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::{Level, Network, Walls};
+
+    /// Walls of a session `a` below `/r`.
+    pub(crate) fn walls() -> Walls {
+        Walls {
+            level: Level::Full { bubblewrap: "/usr/bin/bwrap".into() },
+            landlock: 6,
+            write: vec!["/r/state/homes/a".into(), "/r/sessions/a".into(), "/h".into()],
+            read: vec!["/h/tool".into()],
+            keep: vec!["/r/sessions/a/session.json".into()],
+            hide: vec!["/r".into()],
+            closed: Vec::new(),
+            links: Vec::new(),
+            home: "/r/state/homes/a/.home".into(),
+            temporary: "/r/state/homes/a/.tmp".into(),
+            working_dir: "/r/sessions/a".into(),
+            search: None,
+            seen: Vec::new(),
+            network: Network::Open,
+            protect: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_value_survives_the_command_line() {
+    fn the_value_survives_being_handed_over() {
         let walls = Walls {
             level: Level::Full { bubblewrap: "/usr/bin/bwrap".into() },
             landlock: 7,
@@ -335,9 +370,9 @@ mod tests {
         };
         let confinement = Confinement { walls: Some(walls), ..Confinement::open(Limits::default()) };
         for confinement in [confinement.clone(), confinement.without(Rule::Pids), Confinement::default()] {
-            assert_eq!(Confinement::from_arg(&confinement.to_arg()), Some(confinement));
+            assert_eq!(Confinement::from_word(&confinement.to_word()), Some(confinement));
         }
-        assert_eq!(Confinement::from_arg("off"), None);
+        assert_eq!(Confinement::from_word("off"), None);
     }
 
     #[test]

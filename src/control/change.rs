@@ -81,7 +81,7 @@ impl Control {
         let (lock, claim) = match self.claim_place(&new_key.folder_name(), wait).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                let _removed = std::fs::remove_dir_all(&built);
+                let _removed = crate::files::remove_whole(&built);
                 return Err(error);
             }
         };

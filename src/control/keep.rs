@@ -310,6 +310,6 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         // What stays behind is listed by `doctor`.
-        let _removed = std::fs::remove_dir_all(&self.path);
+        let _removed = files::remove_whole(&self.path);
     }
 }

@@ -259,7 +259,7 @@ impl Control {
         }
         if let Some(attached) = &message.attached {
             // They are copies that nobody waits for.
-            let _removed = std::fs::remove_dir_all(queue.attached_path(attached));
+            let _removed = crate::files::remove_whole(&queue.attached_path(attached));
         }
         Err(ControlError::QueueFull { key: key.clone(), waiting })
     }

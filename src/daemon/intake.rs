@@ -96,7 +96,7 @@ fn accept(control: &Control, inbound: &Inbound, handled: &super::handled::Handle
             if let Some(received) = &inbound.received {
                 let queue = control.store.queue_path(&inbound.key.folder_name());
                 // Nobody waits for them.
-                let _removed = std::fs::remove_dir_all(queue.join(&received.directory));
+                let _removed = crate::files::remove_whole(&queue.join(&received.directory));
             }
             return Err(error);
         }
@@ -146,7 +146,7 @@ async fn receive(
         }
     }
     if names.is_empty() {
-        let _removed = std::fs::remove_dir_all(dir.path());
+        let _removed = crate::files::remove_whole(dir.path());
         return Ok((None, missing));
     }
     if durability == Durability::Power {

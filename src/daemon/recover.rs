@@ -58,6 +58,7 @@ pub(super) async fn walk(shared: Shared) {
             }
             Err(error) => tracing::warn!("what earlier turns left in granted directories was not looked at: {error}"),
         }
+        store.empty_discarded();
         let Ok(queues) = std::fs::read_dir(store.state_path("queue")) else { return };
         for queue in queues.flatten() {
             let Some(folder) = queue.file_name().to_str().map(str::to_owned) else { continue };
@@ -169,7 +170,7 @@ fn sweep(queue: &Queue) {
             .and_then(|metadata| metadata.modified())
             .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD));
         if name.ends_with(".files") && old && !named.contains(&name) {
-            let _removed = std::fs::remove_dir_all(entry.path());
+            let _removed = crate::files::remove_whole(&entry.path());
         }
     }
 }

@@ -26,6 +26,9 @@ pub(super) async fn work(shared: Shared, state: Arc<LaneState>, work: Work) {
         Work::Deliver(number) => deliver::reply(&shared, &state, number, true).await,
         Work::Tell(number) => tell_interrupted(&shared, &state, number).await,
     }
+    // Nobody waits for it.
+    let store = shared.control().store.clone();
+    let _removing = tokio::task::spawn_blocking(move || store.empty_discarded());
 }
 
 /// Takes the turn of a message, and delivers what comes of it.

@@ -17,9 +17,11 @@ use super::{Error, Stamp, describe};
 /// that leads through a symbolic link or out of it is an [`Error::Link`].
 #[derive(Debug)]
 pub struct Dir {
-    fd: OwnedFd,
-    path: PathBuf,
-    hard_links: bool,
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
+    pub(super) hard_links: bool,
+    /// Whether rights that are missing below it are given back.
+    pub(super) own: bool,
 }
 
 /// A short lock on a directory, which ends when this is dropped.
@@ -44,7 +46,7 @@ impl Dir {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self { fd, path: path.to_owned(), hard_links: false }),
+            Ok(fd) => Ok(Self { fd, path: path.to_owned(), hard_links: false, own: false }),
             Err(Errno::LOOP | Errno::NOTDIR) if is_link(path) => Err(Error::Link { path: path.to_owned() }),
             Err(errno) => Err(Error::io("open the directory", path, errno)),
         }
@@ -56,7 +58,13 @@ impl Dir {
     /// Where it does not exist, is no directory, or is reached through a link.
     pub fn open_dir(&self, name: &Path) -> Result<Self, Error> {
         match self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), "open the directory") {
-            Ok(fd) => Ok(Self { fd, path: self.path.join(name), hard_links: self.hard_links }),
+            Ok(fd) => {
+                let opened = Self { fd, path: self.path.join(name), hard_links: self.hard_links, own: self.own };
+                if self.own {
+                    opened.give_rights()?;
+                }
+                Ok(opened)
+            }
             // What the kernel says of a link in the last place.
             Err(error) if error.os_error() == Some(Errno::NOTDIR.raw_os_error()) && is_link(&self.path.join(name)) => {
                 Err(Error::Link { path: self.path.join(name) })
@@ -280,8 +288,13 @@ impl Dir {
     /// # Errors
     /// Where the operating system refuses.
     pub fn move_entry(&self, name: &Path, target: &Self, new_name: &Path) -> Result<(), Error> {
-        rustix::fs::renameat(&self.fd, name, &target.fd, new_name)
-            .map_err(|errno| Error::io("move", &self.path.join(name), errno))
+        let rename = || rustix::fs::renameat(&self.fd, name, &target.fd, new_name);
+        let renamed = match rename() {
+            // A directory has to be writable itself to be moved elsewhere.
+            Err(Errno::ACCESS) if self.restore_rights(name)? => rename(),
+            renamed => renamed,
+        };
+        renamed.map_err(|errno| Error::io("move", &self.path.join(name), errno))
     }
 
     /// Moves an entry into another directory of the same file system, under the
@@ -302,6 +315,17 @@ impl Dir {
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => Ok(false),
             Err(errno) => Err(Error::io("move", &self.path.join(name), errno)),
         }
+    }
+
+    /// Whether it has no entries.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        let io = |errno: Errno| Error::io("list", &self.path, errno);
+        let mut entries = rustix::fs::Dir::read_from(&self.fd).map_err(io)?;
+        // `.` and `..` are always among them.
+        Ok(entries.nth(2).transpose().map_err(io)?.is_none())
     }
 
     /// The names of the entries, in no order.
@@ -427,11 +451,18 @@ impl Dir {
         action: &'static str,
     ) -> Result<OwnedFd, Error> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut may_restore = self.own;
         loop {
             return match rustix::fs::openat2(&self.fd, name, flags, mode, BENEATH) {
                 Ok(fd) => Ok(fd),
                 // The kernel asks for another try when a rename raced with the walk.
                 Err(Errno::AGAIN) => continue,
+                Err(Errno::ACCESS) if may_restore => {
+                    may_restore = false;
+                    // What cannot be given back is refused again, and told.
+                    let _restored = self.restore_rights(name);
+                    continue;
+                }
                 Err(Errno::LOOP | Errno::XDEV) => Err(Error::Link { path: self.path.join(name) }),
                 // Opening a socket, or a FIFO for writing, without waiting.
                 Err(Errno::NXIO) => Err(Error::NotRegular { path: self.path.join(name), found: "a FIFO or socket" }),

@@ -13,7 +13,9 @@ mod line;
 mod lock;
 mod look;
 mod make;
+mod remove;
 mod replace;
+mod rights;
 /// Databases of SQLite, without SQLite.
 pub mod sqlite;
 mod stamp;
@@ -22,12 +24,13 @@ mod theirs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use below::files_below;
+pub use below::{files_below, own_files_below, restore};
 pub use copy::{copy_new, copy_open};
 pub use dir::{Dir, DirLock};
 pub use line::{Line, Place, Ticket};
 pub use lock::{Lock, is_locked};
 pub use look::Look;
+pub use remove::remove_whole;
 pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};
 pub use stamp::{SECOND, Stamp, set_second};
 pub use theirs::replace_theirs;
@@ -96,6 +99,28 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether what stands there is at fault: it is missing, something else, or
+    /// closed. Otherwise it is the machine that cannot do it now (a full disk, no
+    /// descriptor left), and nothing may be thrown away for it.
+    #[must_use]
+    pub fn is_of_the_place(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Io { source, .. } = self else { return true };
+        const PLACE: &[Errno] = &[
+            Errno::NOENT,
+            Errno::NOTDIR,
+            Errno::ISDIR,
+            Errno::EXIST,
+            Errno::NOTEMPTY,
+            Errno::LOOP,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::NAMETOOLONG,
+            Errno::NXIO,
+        ];
+        source.raw_os_error().is_some_and(|number| PLACE.contains(&Errno::from_raw_os_error(number)))
     }
 
     /// The operating system's error number, where it gave one.

@@ -116,12 +116,7 @@ pub(super) fn receipts_path(store: &Store) -> PathBuf {
 /// Removes an older receipt of a name, where there is one.
 pub(super) fn make_room(receipts: &Dir, name: &str) -> Result<(), LegacyError> {
     let older = receipts.path().join(name);
-    match std::fs::remove_dir_all(&older) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(crate::files::Error::Io { action: "remove", path: older, source }.into())
-        }
-        _ => Ok(()),
-    }
+    Ok(crate::files::remove_whole(&older)?)
 }
 
 /// The name of the receipt for a file.

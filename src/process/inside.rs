@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 
+use super::handed::{self, Handed};
 use super::outside::Program;
 use super::terminal::foreground;
 use crate::causes::with_causes;
@@ -111,10 +112,21 @@ fn in_bubblewrap(
     let mut opened = Opened::of(walls).map_err(|error| error.to_string())?;
     let walls = &Walls { seen: std::mem::take(&mut opened.seen), ..walls.clone() };
     let confinement = &Confinement { walls: Some(walls.clone()), ..confinement.clone() };
-    let mut args = bubblewrap::arguments(confinement, walls, &opened);
-    args.push(format!("/proc/self/fd/{}", own.as_raw_fd()).into());
-    args.extend([OsString::from("__inside"), word.as_raw_fd().to_string().into(), confinement.to_arg().into()]);
-    args.extend(command.iter().cloned());
+    let told = Handed::new(std::iter::once(&confinement.to_word().into()).chain(command));
+    let mounts = Handed::new(bubblewrap::arguments(confinement, walls, &opened));
+    let (told, mounts) = told
+        .and_then(|told| Ok((told, mounts?)))
+        .map_err(|error| format!("bubblewrap cannot be told what to do: {error}"))?;
+    let args = [
+        "--args".to_owned(),
+        mounts.name(),
+        "--".to_owned(),
+        format!("/proc/self/fd/{}", own.as_raw_fd()),
+        "__inside".to_owned(),
+        word.as_raw_fd().to_string(),
+        told.name(),
+    ]
+    .map(OsString::from);
     let program = Program::taken(bubblewrap).map_err(|reason| format!("`{}`: {reason}", bubblewrap.display()))?;
     start_command(program.command(), bubblewrap.as_os_str(), &args, Some(report))
 }
@@ -127,16 +139,16 @@ fn inherited_self() -> std::io::Result<OwnedFd> {
     Ok(rustix::io::dup(own)?)
 }
 
-/// The program `denizen __inside`: a descriptor to report to, the confinement,
-/// and the command. Returns only where it did not become that.
+/// The program `denizen __inside`: its arguments name a descriptor to report to,
+/// and one that holds the confinement and the command. Returns only where it did
+/// not become that.
 #[must_use]
 pub fn run_inside(args: impl IntoIterator<Item = OsString>) -> u8 {
     let mut args = args.into_iter();
     let report = args.next().and_then(|text| text.to_str()?.parse::<u32>().ok());
-    let confinement = args.next().and_then(|text| Confinement::from_arg(text.to_str()?));
-    let command: Vec<OsString> = args.collect();
-    let reason = match (report, confinement, command.split_first()) {
-        (Some(report), Some(confinement), Some((program, args))) => become_program(report, &confinement, program, args),
+    let told = args.next().and_then(|name| handed::take(&name)).unwrap_or_default();
+    let reason = match (report, told.as_slice()) {
+        (Some(report), [confinement, program, args @ ..]) => become_program(report, confinement, program, args),
         _ => "it was started in another way than the launcher does".to_owned(),
     };
     // Standard error is the program's, whose last words are shown.
@@ -145,7 +157,11 @@ pub fn run_inside(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it becomes what `process::spawn` was asked to start")]
-fn become_program(report: u32, confinement: &Confinement, program: &OsString, args: &[OsString]) -> String {
+fn become_program(report: u32, confinement: &OsString, program: &OsString, args: &[OsString]) -> String {
+    let Some(confinement) = confinement.to_str().and_then(Confinement::from_word) else {
+        return "what it was told cannot be read".to_owned();
+    };
+    let confinement = &confinement;
     let Some(walls) = &confinement.walls else { return "no walls were named".to_owned() };
     let report = match std::fs::File::options().write(true).open(format!("/proc/self/fd/{report}")) {
         Ok(report) => report,

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::group::Group;
+use super::handed::{self, Handed};
 use super::terminal::foreground;
 use super::{descendants, inside};
 use crate::confine::limits::Watch;
@@ -58,7 +59,7 @@ const GIVING: Duration = Duration::from_millis(1);
 /// lock's file.
 const SEE_FILE: u8 = 125;
 
-/// What the launcher is told, as its command line.
+/// What the launcher is told, through a descriptor that it inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orders {
     /// The process whose death ends the turn.
@@ -107,41 +108,46 @@ struct Note {
 }
 
 impl Orders {
-    /// The orders as arguments, after `__run`.
-    #[must_use]
-    pub fn to_args(&self) -> Vec<OsString> {
+    /// Puts the orders where a launcher that is started now reads them.
+    ///
+    /// # Errors
+    /// Where there is no memory, or no descriptor.
+    pub(super) fn hand(&self) -> std::io::Result<Handed> {
+        Handed::new(self.to_words())
+    }
+
+    fn to_words(&self) -> Vec<OsString> {
         let deadline = self.deadline.map_or_else(|| "none".to_owned(), |deadline| deadline.as_millis().to_string());
-        let mut args: Vec<OsString> = vec![
+        let mut words: Vec<OsString> = vec![
             self.parent.to_string().into(),
             self.run_lock.clone().into(),
             self.stop.clone().into(),
             deadline.into(),
             if self.terminal { "terminal" } else { "pipes" }.into(),
-            self.confinement.to_arg().into(),
+            self.confinement.to_word().into(),
             self.login.as_ref().map(Charge::to_arg).unwrap_or_default().into(),
         ];
-        args.extend(self.command.iter().cloned());
-        args
+        words.extend(self.command.iter().cloned());
+        words
     }
 
     /// Reads the orders back.
-    #[must_use]
-    pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Option<Self> {
-        let mut args = args.into_iter();
-        let parent = args.next()?.to_str()?.parse().ok()?;
-        let run_lock = args.next()?.into();
-        let stop = args.next()?.into();
-        let deadline = match args.next()?.to_str()? {
+    fn from_words(words: Vec<OsString>) -> Option<Self> {
+        let mut words = words.into_iter();
+        let parent = words.next()?.to_str()?.parse().ok()?;
+        let run_lock = words.next()?.into();
+        let stop = words.next()?.into();
+        let deadline = match words.next()?.to_str()? {
             "none" => None,
             millis => Some(Duration::from_millis(millis.parse().ok()?)),
         };
-        let terminal = args.next()? == "terminal";
-        let confinement = Confinement::from_arg(args.next()?.to_str()?)?;
-        let login = match args.next()?.to_str()? {
+        let terminal = words.next()? == "terminal";
+        let confinement = Confinement::from_word(words.next()?.to_str()?)?;
+        let login = match words.next()?.to_str()? {
             "" => None,
             charge => Some(Charge::from_arg(charge)?),
         };
-        let command: Vec<OsString> = args.collect();
+        let command: Vec<OsString> = words.collect();
         (!command.is_empty()).then_some(Self {
             parent,
             run_lock,
@@ -155,10 +161,12 @@ impl Orders {
     }
 }
 
-/// Runs the launcher; returns its exit code.
+/// Runs the launcher; returns its exit code. Its argument says where the orders
+/// are.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let Some(orders) = Orders::from_args(args) else { return SEE_FILE };
+    let words = args.into_iter().next().and_then(|name| handed::take(&name));
+    let Some(orders) = words.and_then(Orders::from_words) else { return SEE_FILE };
     // First, so that no key in the person's terminal means this process.
     let apart = if orders.confinement.has(Rule::Session) { foreground::leave_session() } else { Ok(()) };
     let Some(lock) = take_lock(&orders.run_lock) else { return SEE_FILE };
@@ -423,7 +431,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_survive_the_command_line() {
+    fn orders_survive_being_handed_over() {
         let orders = Orders {
             parent: 7,
             run_lock: "/r/state/locks/a.run".into(),
@@ -442,8 +450,8 @@ mod tests {
         };
         for login in [None, Some(charge)] {
             let orders = Orders { login, ..orders.clone() };
-            assert_eq!(Orders::from_args(orders.to_args()), Some(orders));
+            assert_eq!(Orders::from_words(orders.to_words()), Some(orders));
         }
-        assert_eq!(Orders::from_args(["7".into()]), None);
+        assert_eq!(Orders::from_words(vec!["7".into()]), None);
     }
 }

@@ -5,6 +5,7 @@
 
 mod descendants;
 pub mod group;
+mod handed;
 pub mod inside;
 pub mod launcher;
 pub mod outside;
@@ -61,6 +62,9 @@ pub enum SpawnError {
     /// The input could not be put where the child reads it.
     #[error("could not put the message for the provider into the memory file `/memfd:prompt`")]
     Input(#[source] std::io::Error),
+    /// The launcher's orders could not be put where it reads them.
+    #[error("could not put the orders for the launcher into the memory file `/memfd:orders`")]
+    Orders(#[source] std::io::Error),
     /// The directory that the session works in is not there.
     #[error("the working directory `{}` is not there", path.display())]
     WorkingDirectory {
@@ -250,7 +254,7 @@ fn start(
     // What a killed launcher leaves behind comes to this process.
     let _adopting = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let mut process = tokio::process::Command::new(launch.launcher);
-    process.arg("__run").args(orders.to_args()).current_dir(&working_dir).env_clear().envs(launch.environment.iter());
+    process.arg("__run").current_dir(&working_dir).env_clear().envs(launch.environment.iter());
     let named = |name: &str| invocation.env.iter().any(|(named, _)| named == name);
     process.envs(launch.confinement.variables().into_iter().filter(|(name, _)| !named(name)));
     let [input, output, errors] = match (by_hand, &invocation.stdin) {
@@ -262,9 +266,12 @@ fn start(
     };
     process.stdin(input).stdout(output).stderr(errors);
     let mut launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
-    // A duplicate is inherited, by this launcher alone: no two are started at once.
+    // Duplicates are inherited, by this launcher alone: no two are started at once.
+    let handed = orders.hand().map_err(SpawnError::Orders)?;
+    process.arg(handed.name());
     let lock = launch.login.and_then(Login::lock_file).map(rustix::io::dup).transpose();
     let started = lock.map_err(std::io::Error::from).and_then(|_inherited| process.spawn());
+    drop(handed);
     let mut child = started.map_err(|source| SpawnError::Launcher { program: launch.launcher.to_owned(), source })?;
     launchers.get_or_insert_default().extend(child.id());
     drop(launchers);
@@ -295,28 +302,17 @@ fn own_places(store: &Store, folder: &str, confinement: &Confinement) -> Result<
     let Some(walls) = &confinement.walls else { return Ok(()) };
     let homes = store.homes_path(folder);
     files::make_private_dir(&homes, files::Durability::Process)?;
-    let homes = files::Dir::open(&homes)?;
+    let homes = files::Dir::open_own_dir(&homes)?;
     for (path, temporary) in [(&walls.home, false), (&walls.temporary, true)] {
         let Some(name) = path.file_name().map(Path::new) else { continue };
-        if temporary || homes.open_dir(name).is_err() {
-            remove_whole(path)?;
-            homes.make_dir(name)?;
+        match homes.open_dir(name) {
+            Ok(dir) if !temporary || dir.is_empty()? => continue,
+            Err(error) if !error.is_of_the_place() => return Err(error.into()),
+            _ => store.discard(path)?,
         }
+        homes.make_dir(name)?;
     }
     Ok(())
-}
-
-/// Removes whatever is there. No link is followed.
-///
-/// # Errors
-/// Where it cannot be removed whole.
-pub(crate) fn remove_whole(path: &Path) -> Result<(), files::Error> {
-    let removed = match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Ok(metadata) if !metadata.is_dir() => std::fs::remove_file(path),
-        _ => std::fs::remove_dir_all(path),
-    };
-    removed.map_err(|source| files::Error::Io { action: "remove", path: path.to_owned(), source })
 }
 
 /// The input as a file in memory, whole before the child is started: through a

@@ -154,6 +154,7 @@ impl Program {
     ///
     /// # Errors
     /// If it cannot be started.
+    #[expect(clippy::disallowed_methods, reason = "a program of the person's own, which belongs to no session")]
     pub fn run_by_hand(
         &self,
         args: &[&str],

@@ -339,7 +339,7 @@ fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode, network: Network
     if let Some(left) = &seen.left {
         seen.through = left.symlink_metadata().is_ok();
         if seen.through {
-            let _removed = std::fs::remove_file(left).or_else(|_| std::fs::remove_dir_all(left));
+            let _removed = files::remove_whole(left);
         } else {
             seen.how = format!("nothing is seen of it outside: `{}`", left.display());
         }

@@ -63,6 +63,44 @@ pub(super) fn tcp(party: &Party) -> Tried {
     hear(stream, &party.secret)
 }
 
+/// How a connection is made without the call for it, or not by plain TCP.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// By MPTCP, which falls back to TCP.
+    Multipath,
+    /// With the first data, by `sendto`.
+    SendTo,
+    /// The same, by `sendmsg`.
+    SendMessage,
+    /// The same, by `sendmmsg`.
+    SendMessages,
+}
+
+/// Connects to the other's TCP port in another way, and hears what it says.
+pub(super) fn tcp_by(scene: &Scene, party: &Party, way: Way) -> Tried {
+    let mut program = Program::default();
+    let [high, low] = party.tcp.to_be_bytes();
+    let family = u8::try_from(libc::AF_INET).unwrap_or_default();
+    let address = program.bytes(&[family, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let (data, buffer, size) = (program.bytes(b"hello"), program.space(256), Value::from(16));
+    let protocol = if matches!(way, Way::Multipath) { libc::IPPROTO_MPTCP } else { 0 };
+    let fd = program.call(libc::SYS_socket, &[libc::AF_INET.into(), libc::SOCK_STREAM.into(), protocol.into()]);
+    let flag = Value::from(libc::MSG_FASTOPEN);
+    let vector = program.words(&[data, 5.into()]);
+    // Of `sendmmsg`, the length that was sent follows.
+    let none = Value::from(0);
+    let message = program.words(&[address, size, vector, 1.into(), none, none, none, none]);
+    match way {
+        Way::Multipath => program.call(libc::SYS_connect, &[fd, address, size]),
+        Way::SendTo => program.call(libc::SYS_sendto, &[fd, data, 5.into(), flag, address, size]),
+        Way::SendMessage => program.call(libc::SYS_sendmsg, &[fd, message, flag]),
+        Way::SendMessages => program.call(libc::SYS_sendmmsg, &[fd, message, 1.into(), flag]),
+    };
+    let length = program.call(libc::SYS_read, &[fd, buffer, 256.into()]);
+    program.print(buffer, length);
+    found(&String::from_utf8_lossy(&program.run(&scene.own, b"")?), &party.secret)
+}
+
 pub(super) fn udp(party: &Party) -> Tried {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;

@@ -278,7 +278,7 @@ impl Drop for Stage {
         if let Some((home, name)) = self.scene.real_home.as_ref().filter(|(_, name)| name.starts_with(PLANTED)) {
             let _removed = std::fs::remove_file(home.join(name));
         }
-        let _removed = std::fs::remove_dir_all(&self.dir);
+        let _removed = crate::files::remove_whole(&self.dir);
     }
 }
 
@@ -291,7 +291,7 @@ fn forget_earlier(base: &Path, home: Option<&Path>) {
     }
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
-            let _removed = std::fs::remove_dir_all(entry.path());
+            let _removed = crate::files::remove_whole(&entry.path());
         }
     }
 }

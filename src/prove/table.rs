@@ -6,6 +6,7 @@ use super::Expected::{self, Stopped, Through};
 use super::Group::{
     self, DaemonProcesses, Kernel, Needed, Own, Person, Root, Services, Shared, SiblingFiles, SiblingProcesses,
 };
+use super::sockets::Way;
 use super::{Attempt, By, Over, Scene, Tried, files, granted, kernel, own, processes, sockets, terminals};
 
 const T: Expected = Through;
@@ -43,6 +44,11 @@ impl Attempt {
         self.over = Some(network);
         self
     }
+}
+
+/// Makes a socket to a part of the kernel.
+fn netlink(scene: &Scene, protocol: i32) -> Tried {
+    sockets::make_socket(scene, libc::AF_NETLINK, libc::SOCK_RAW, protocol)
 }
 
 /// All attempts, in the order in which they are made.
@@ -233,6 +239,19 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(225, Person, "have that repository read its configuration elsewhere", [D, D, D], |s| granted::leave(s, ".git/commondir")),
     at(226, Person, "change what a shell runs in a directory that it may write", [M, T, T], |s| granted::change(s, ".envrc")),
     at(227, Person, "leave what an editor runs in a directory that it may write", [D, D, D], |s| granted::leave(s, ".vscode/tasks.json")),
+    at(250, Shared, "connect to another session's TCP port by MPTCP", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::Multipath)).over(Over::Tcp).unless("the kernel has no MPTCP"),
+    at(251, Shared, "connect to another session's TCP port by `sendto`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::SendTo)).over(Over::Tcp).unless("TCP fast open is switched off"),
+    at(252, Shared, "connect to another session's TCP port by `sendmsg`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::SendMessage)).over(Over::Tcp).unless("TCP fast open is switched off"),
+    at(253, Shared, "connect to another session's TCP port by `sendmmsg`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::SendMessages)).over(Over::Tcp).unless("TCP fast open is switched off"),
+    at(254, Kernel, "make a netlink socket, by which all sockets of the machine are listed", [C, C, T], |s| netlink(s, libc::NETLINK_SOCK_DIAG)).unless("the kernel has none"),
+    at(255, Kernel, "make a netlink socket, by which all starts of processes are told", [C, C, T], |s| netlink(s, libc::NETLINK_CONNECTOR)).unless("the kernel has none"),
+    at(256, Kernel, "make a netlink socket, by which all devices are told", [C, C, T], |s| netlink(s, libc::NETLINK_KOBJECT_UEVENT)).unless("the kernel has none"),
+    at(257, Kernel, "make a netlink socket of the audit log", [C, C, T], |s| netlink(s, libc::NETLINK_AUDIT)).unless("the kernel has none"),
+    at(258, Kernel, "make a netlink socket of the firewall", [C, C, T], |s| netlink(s, libc::NETLINK_NETFILTER)).unless("the kernel has none"),
+    at(259, Kernel, "make a netlink socket of modules of any kind", [C, C, T], |s| netlink(s, libc::NETLINK_GENERIC)).unless("the kernel has none"),
+    at(260, Kernel, "make a netlink socket of IPsec", [C, C, T], |s| netlink(s, libc::NETLINK_XFRM)).unless("the kernel has none"),
+    at(261, Own, "write the own transcript in the first turn", [M, T, T], |s| own::add_line(s, "transcript.jsonl")),
+    at(262, Own, "write the own settings in the first turn", [M, T, T], |s| own::add_line(s, "settings.json")),
     at(200, Needed, "keep something in the own memory", [T, T, T], own::keep_memory),
     at(201, Needed, "use the own HOME", [T, T, T], |_| own::use_dir("HOME")),
     at(202, Needed, "use a directory for temporaries", [T, T, T], own::use_temporaries),

@@ -29,6 +29,10 @@ use crate::session::{PermissionMode, Usage};
 #[derive(Debug)]
 pub(super) struct Claude;
 
+/// Files in the home for what an argument list would tell every user.
+const SETTINGS: &str = "denizen.settings.json";
+const INSTRUCTIONS: &str = "denizen.instructions.md";
+
 impl Provider for Claude {
     fn name(&self) -> &'static str {
         "claude"
@@ -89,6 +93,8 @@ impl Provider for Claude {
         let conversations = &turn.place.conversations;
         let project = project_name(&turn.place.working_dir.to_string_lossy());
         vec![
+            Step::Write { at: SETTINGS.into(), content: settings(turn).to_string().into() },
+            Step::Write { at: INSTRUCTIONS.into(), content: turn.brief.instructions.clone().into() },
             Step::MakeConversationDir("tasks"),
             Step::Link { at: Path::new("projects").join(project), to: conversations.clone() },
             Step::Link { at: "tasks".into(), to: conversations.join("tasks") },
@@ -159,9 +165,9 @@ impl Claude {
             // Neither the parents' settings, hooks and MCP servers, nor what the
             // agent itself plants in its folder.
             .args(["--strict-mcp-config", "--setting-sources", "", "--settings"])
-            .arg(settings(turn).to_string());
+            .arg(turn.place.home.join(SETTINGS));
         if !turn.brief.instructions.is_empty() {
-            invocation.args(["--append-system-prompt", &turn.brief.instructions]);
+            invocation.arg("--append-system-prompt-file").arg(turn.place.home.join(INSTRUCTIONS));
         }
         if let Some(model) = turn.model {
             invocation.args(["--model", model]);
@@ -169,8 +175,8 @@ impl Claude {
         if let Some(key) = walled_key(turn) {
             invocation.env("ANTHROPIC_API_KEY", key);
         }
+        // As root it does anything only where it is told that it is kept in.
         if turn.walled && turn.permission_mode == PermissionMode::BypassPermissions {
-            // As root it does anything only where it is told that it is kept in.
             invocation.env("IS_SANDBOX", "1");
         }
         invocation.args(["--permission-mode", turn.permission_mode.name()]);
@@ -187,13 +193,10 @@ fn add_conversation(invocation: &mut Invocation, turn: &Turn<'_>) {
     };
 }
 
-/// The inline settings: where memory is, that nothing expires, and the parts of
+/// The settings of each start: where memory is, that nothing expires, and the parts of
 /// the user's own settings that make a login, which a home of its own hides.
 fn settings(turn: &Turn<'_>) -> Value {
-    let mut settings = json!({
-        "autoMemoryDirectory": turn.place.memory,
-        "cleanupPeriodDays": 36500,
-    });
+    let mut settings = json!({"autoMemoryDirectory": turn.place.memory, "cleanupPeriodDays": 36500});
     if let Some(helper) = api_key_helper(turn) {
         settings["apiKeyHelper"] = helper.into();
     }
@@ -512,9 +515,9 @@ mod tests {
                 "--setting-sources",
                 "",
                 "--settings",
-                r#"{"autoMemoryDirectory":"/r/sessions/a/memory","cleanupPeriodDays":36500}"#,
-                "--append-system-prompt",
-                "Be kind.",
+                "/r/state/homes/a/claude/denizen.settings.json",
+                "--append-system-prompt-file",
+                "/r/state/homes/a/claude/denizen.instructions.md",
                 "--permission-mode",
                 "acceptEdits",
                 "-p",

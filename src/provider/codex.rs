@@ -2,8 +2,9 @@
 //! for permission.
 //!
 //! Observed with 0.169.0. Its home is `CODEX_HOME`; `sessions` in it is a link
-//! into the session's folder, the user's configuration is a link to his own file,
-//! and his login a copy while the CLI runs. Its databases stay in the home: one that came along with a copied folder would make the CLI write into
+//! into the session's folder, the login a copy while the CLI runs, and the
+//! configuration is the user's with ours on top: a path in an argument could be
+//! read by everybody. Its databases stay in the home: one that came along with a copied folder would make the CLI write into
 //! the original's conversation.
 //!
 //! The home may not lie below the temp directory: the CLI then cannot run a
@@ -116,13 +117,12 @@ impl Provider for Codex {
             // the new one where it changed.
             Step::Write { at: "AGENTS.md".into(), content: turn.brief.whole().into_bytes() },
         ];
-        if let Some(directory) = turn.user.directory("CODEX_HOME", ".codex") {
-            steps.push(Step::Link { at: CONFIG.into(), to: directory.join(CONFIG) });
-        }
+        steps.push(Step::Write { at: "config.toml".into(), content: own_configuration(turn) });
         steps
     }
 
     fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        configuration(turn.user)?;
         let mut invocation = Invocation::of(turn.program);
         if turn.asks {
             add_server(&mut invocation, turn);
@@ -152,6 +152,7 @@ impl Provider for Codex {
     }
 
     fn attach(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
+        configuration(turn.user)?;
         let mut invocation = Invocation::of(turn.program);
         match turn.continuation {
             Continuation::Fresh => &mut invocation,
@@ -187,9 +188,6 @@ fn add_flags(invocation: &mut Invocation, turn: &Turn<'_>) {
     // The sandbox is not remembered: without it a resumed turn is read-only.
     invocation.args(["-s", sandbox]);
     add_common(invocation, turn);
-    if sandbox == "workspace-write" && is_memory_elsewhere(turn) {
-        invocation.arg("--add-dir").arg(turn.place.memory.as_os_str());
-    }
     if let Some(model) = turn.model {
         invocation.args(["-m", model]);
     }
@@ -199,23 +197,10 @@ fn add_flags(invocation: &mut Invocation, turn: &Turn<'_>) {
 fn add_server(invocation: &mut Invocation, turn: &Turn<'_>) {
     invocation.arg("app-server");
     add_common(invocation, turn);
-    if is_memory_elsewhere(turn) {
-        let configured = configuration(turn.user)
-            .and_then(|table| table.get("sandbox_workspace_write")?.get("writable_roots")?.as_array().cloned());
-        let mut roots = configured.unwrap_or_default();
-        roots.push(turn.place.memory.to_string_lossy().into_owned().into());
-        let roots = toml::Value::Array(roots);
-        invocation.arg("-c").arg(format!("sandbox_workspace_write.writable_roots={roots}"));
-    }
     if server::api_key(turn).is_some() {
         // The key stays out of the user's own file.
         invocation.args(["-c", "cli_auth_credentials_store=\"ephemeral\""]);
     }
-}
-
-/// Whether memory is not below the directory that the agent works in.
-fn is_memory_elsewhere(turn: &Turn<'_>) -> bool {
-    !turn.place.memory.starts_with(&turn.place.working_dir)
 }
 
 /// What every way of starting the CLI has in common.
@@ -233,25 +218,52 @@ fn add_common(invocation: &mut Invocation, turn: &Turn<'_>) {
     // No AGENTS.md but the one in the home: not the parents', and the folder's
     // own is in the brief.
     invocation.args(["-c", "project_doc_max_bytes=0"]);
-    if place.working_dir == place.session {
-        // Where the user trusts the folder or the repository around it, the CLI
-        // would start what an agent planted in `.codex/config.toml`.
-        let folder = toml::Value::from(place.session.to_string_lossy().into_owned());
-        invocation.arg("-c").arg(format!("projects={{{folder}={{trust_level=\"untrusted\"}}}}"));
-    }
 }
 
-/// The user's own `config.toml`.
-fn configuration(user: &User<'_>) -> Option<toml::Table> {
-    let directory = user.directory("CODEX_HOME", ".codex")?;
-    toml::from_slice((user.read)(&directory.join("config.toml"))?.as_slice()).ok()
+/// The `config.toml` of the home: the user's, with what names paths on top.
+fn own_configuration(turn: &Turn<'_>) -> Vec<u8> {
+    let place = turn.place;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    // With one that cannot be read, nothing is started.
+    let mut table = configuration(turn.user).unwrap_or_default();
+    if place.working_dir == place.session
+        && let Some(projects) = table_in(&mut table, "projects")
+    {
+        // Where the user trusts the folder or the repository around it, the CLI
+        // would start what an agent planted in `.codex/config.toml`.
+        let mut project = toml::Table::new();
+        project.insert("trust_level".to_owned(), "untrusted".into());
+        projects.insert(text(&place.session), project.into());
+    }
+    if !place.memory.starts_with(&place.working_dir)
+        && let Some(sandbox) = table_in(&mut table, "sandbox_workspace_write")
+        && let Some(roots) = sandbox.entry("writable_roots").or_insert(toml::Value::Array(Vec::new())).as_array_mut()
+    {
+        roots.push(text(&place.memory).into());
+    }
+    table.to_string().into_bytes()
+}
+
+/// A table of a table. `None` where something else has its name: the CLI then
+/// says so and does not start.
+fn table_in<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::Table> {
+    table.entry(name).or_insert_with(|| toml::Table::new().into()).as_table_mut()
+}
+
+/// The user's own `config.toml`; an empty table where there is none.
+fn configuration(user: &User<'_>) -> Result<toml::Table, ProviderError> {
+    let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Ok(toml::Table::new()) };
+    let path = directory.join("config.toml");
+    toml::from_slice(&(user.read)(&path).unwrap_or_default()).map_err(|error: toml::de::Error| {
+        ProviderError::Missing(format!("`{}` cannot be read: {}", path.display(), error.message()))
+    })
 }
 
 /// The variables that the user's `config.toml` names for the keys and headers of
 /// model providers.
 fn configured_variables(user: &User<'_>) -> Vec<String> {
-    let table = configuration(user);
-    let providers = table.as_ref().and_then(|table| table.get("model_providers")?.as_table());
+    let table = configuration(user).unwrap_or_default();
+    let providers = table.get("model_providers").and_then(toml::Value::as_table);
     let mut names = Vec::new();
     for provider in providers.into_iter().flat_map(|table| table.values()) {
         let headers = provider.get("env_http_headers").and_then(toml::Value::as_table);
@@ -461,8 +473,6 @@ mod tests {
                 "sandbox_workspace_write.exclude_tmpdir_env_var=true",
                 "-c",
                 "project_doc_max_bytes=0",
-                "-c",
-                r#"projects={"/r/sessions/a"={trust_level="untrusted"}}"#,
                 "-",
             ]
         );
@@ -479,13 +489,13 @@ mod tests {
         turn.permission_mode = PermissionMode::Default;
         let args = testing::args(&Codex.invocation(&turn).expect("an invocation"));
         assert_eq!(args[3..5], ["-s", "read-only"]);
-        assert_eq!(args[13..], ["-m", "m", "resume", ID, "-"]);
+        assert_eq!(args[11..], ["-m", "m", "resume", ID, "-"]);
         let continuation = Continuation::Fork(ID.into());
         turn.continuation = &continuation;
         turn.permission_mode = PermissionMode::BypassPermissions;
         let args = testing::args(&Codex.invocation(&turn).expect("an invocation"));
         assert_eq!(args[3..5], ["-s", "danger-full-access"]);
-        assert_eq!(args[15..], ["fork", ID, "-"]);
+        assert_eq!(args[13..], ["fork", ID, "-"]);
         let attach = testing::args(&Codex.attach(&turn).expect("an invocation"));
         assert_eq!(
             (&attach[..3], &attach[attach.len() - 1..]),
@@ -497,9 +507,28 @@ mod tests {
     fn memory_stays_writable_from_another_directory() {
         let mut fixture = fixture();
         fixture.place.working_dir = "/w".into();
-        let args = testing::args(&Codex.invocation(&fixture.turn(&Continuation::Fresh, "x")).expect("an invocation"));
+        fixture
+            .files
+            .insert("/h/.codex/config.toml".into(), b"[sandbox_workspace_write]\nwritable_roots = [\"/x\"]\n".to_vec());
+        let turn = fixture.turn(&Continuation::Fresh, "x");
+        let written: toml::Table = toml::from_slice(&own_configuration(&turn)).expect("a table");
+        let expected = "[sandbox_workspace_write]\nwritable_roots = [\"/x\", \"/r/sessions/a/memory\"]\n";
         // And there the trust that the user gave is in force.
-        assert_eq!(args[11..], ["--add-dir", "/r/sessions/a/memory", "-"]);
+        assert_eq!(written, toml::from_str(expected).expect("a table"));
+    }
+
+    #[test]
+    fn the_folder_is_never_trusted_whatever_the_user_trusts() {
+        let mut fixture = fixture();
+        let of = |fixture: &Fixture| String::from_utf8(own_configuration(&fixture.turn(&Continuation::Fresh, "x")));
+        let ours = "[projects.\"/r/sessions/a\"]\ntrust_level = \"untrusted\"\n";
+        assert_eq!(of(&fixture).as_deref(), Ok(ours));
+        let user = b"model = \"m\"\n[projects.\"/r/sessions/a\"]\ntrust_level = \"trusted\"\n".to_vec();
+        fixture.files.insert("/h/.codex/config.toml".into(), user);
+        assert_eq!(of(&fixture), Ok(format!("model = \"m\"\n\n{ours}")));
+        fixture.files.insert("/h/.codex/config.toml".into(), b"model = ".to_vec());
+        let refused = Codex.invocation(&fixture.turn(&Continuation::Fresh, "x")).expect_err("it cannot be read");
+        assert!(refused.to_string().starts_with("`/h/.codex/config.toml` cannot be read: "), "{refused}");
     }
 
     #[test]
@@ -511,7 +540,7 @@ mod tests {
             if at == Path::new("AGENTS.md") && content.starts_with(b"Be kind.\n\n# Memory")));
         fixture.environment.set("CODEX_HOME", "/c");
         let steps = Codex.prepare(&fixture.turn(&Continuation::Fresh, "x"));
-        assert_eq!(steps[2], Step::Link { at: "config.toml".into(), to: "/c/config.toml".into() });
+        assert!(matches!(&steps[2], Step::Write { at, .. } if at == Path::new(CONFIG)));
     }
 
     #[test]

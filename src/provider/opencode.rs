@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Continuation, End, Ends, Event, Failure, FailureKind, Field, Format, Input, Invocation, LoginFile, LoginRules,
-    Parser, Provider, ProviderError, Step, Turn, User,
+    Parser, Place, Provider, ProviderError, Step, Turn, User,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -150,11 +150,9 @@ impl Provider for OpenCode {
             Step::Write { at: "config/opencode/AGENTS.md".into(), content: turn.brief.whole().into_bytes() },
         ];
         if turn.place.new_home {
-            let directory = turn.place.working_dir.to_string_lossy().replace('\'', "''");
             let mut invocation = common(turn);
-            invocation
-                .arg("db")
-                .arg(format!("update session set directory='{directory}' where directory<>'{directory}'"));
+            let directory = directory(turn.place);
+            invocation.arg("db").arg(format!("update session set directory={directory} where directory<>{directory}"));
             steps.push(Step::Run { invocation, if_exists: DATABASE });
         }
         steps
@@ -163,7 +161,7 @@ impl Provider for OpenCode {
     fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
         let mut invocation = common(turn);
         invocation.env("OPENCODE_PERMISSION", permission(turn, true).to_string());
-        invocation.args(["run", "--format", "json", "--dir"]).arg(turn.place.working_dir.as_os_str());
+        invocation.args(["run", "--format", "json", "--dir", "."]);
         // An empty title means the start of the message; without one the CLI
         // asks the model for a title, a second request.
         match turn.continuation {
@@ -190,6 +188,20 @@ impl Provider for OpenCode {
         };
         add_choices(&mut invocation, turn)?;
         Ok(invocation)
+    }
+}
+
+/// The working directory in words of SQL. The session's folder is known by where
+/// its database is: so no path stands in an argument, which everybody can read.
+/// Only where that is another directory, it has to be named.
+fn directory(place: &Place) -> String {
+    let database = place.conversations.join(DATABASE);
+    match database.strip_prefix(&place.session) {
+        Ok(below) if place.working_dir == place.session => {
+            let length = below.to_string_lossy().chars().count() + 1;
+            format!("(select substr(file,1,length(file)-{length}) from pragma_database_list where name='main')")
+        }
+        _ => format!("'{}'", place.working_dir.to_string_lossy().replace('\'', "''")),
     }
 }
 
@@ -497,7 +509,7 @@ mod tests {
     fn the_first_turn_names_everything_it_needs() {
         let fixture = fixture();
         let invocation = OpenCode.invocation(&fixture.turn(&Continuation::Fresh, "hello")).expect("an invocation");
-        assert_eq!(testing::args(&invocation), ["run", "--format", "json", "--dir", "/r/sessions/a", "--title", ""]);
+        assert_eq!(testing::args(&invocation), ["run", "--format", "json", "--dir", ".", "--title", ""]);
         assert_eq!(invocation.stdin.bytes(), b"hello");
         let env: Vec<(&str, &str)> = invocation
             .env
@@ -540,11 +552,8 @@ mod tests {
             let invocation = OpenCode.invocation(&fixture.turn(continuation, "x")).expect("an invocation");
             testing::args(&invocation).split_off(3)
         };
-        assert_eq!(args(&Continuation::Resume("ses_1".into())), ["--dir", "/r/sessions/a", "--session", "ses_1"]);
-        assert_eq!(
-            args(&Continuation::Fork("ses_1".into())),
-            ["--dir", "/r/sessions/a", "--session", "ses_1", "--fork"]
-        );
+        assert_eq!(args(&Continuation::Resume("ses_1".into())), ["--dir", ".", "--session", "ses_1"]);
+        assert_eq!(args(&Continuation::Fork("ses_1".into())), ["--dir", ".", "--session", "ses_1", "--fork"]);
     }
 
     #[test]

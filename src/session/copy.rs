@@ -1,7 +1,10 @@
 //! Copying a session: the copy shares the past and not the future.
 
+use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use uuid::Uuid;
 
@@ -12,6 +15,9 @@ use crate::key::Key;
 
 /// What is not copied: messages that came and files that went are the source's.
 const LEFT_BEHIND: &[&str] = &["inbox", "outbox", "session.json"];
+
+/// How long a path may be, in bytes, with the zero at its end.
+const PATH_MAX: usize = 4096;
 
 impl Store {
     /// Builds a copy of a session aside, under the source's lock. The result is
@@ -41,7 +47,7 @@ impl Store {
         match copied {
             Ok(()) => Ok((built, record)),
             Err(error) => {
-                let _removed = std::fs::remove_dir_all(&built);
+                let _removed = files::remove_whole(&built);
                 Err(error.into())
             }
         }
@@ -49,26 +55,57 @@ impl Store {
 }
 
 /// Copies the regular files of a session's folder. Links, devices and the like
-/// are not a session's own, and are left out.
+/// are not a session's own, and are left out, as is what lies deeper than a path
+/// can say. What was closed to its owner is opened first.
 /// Nothing is synced here: the whole copy is, at once, by its caller.
 fn copy_tree(from: &Path, to: &Path) -> Result<(), files::Error> {
-    let at_top = |entry: &walkdir::DirEntry| entry.depth() == 1;
-    let left = |entry: &walkdir::DirEntry| at_top(entry) && LEFT_BEHIND.iter().any(|name| entry.file_name() == *name);
-    for entry in walkdir::WalkDir::new(from).into_iter().filter_entry(|entry| !left(entry)) {
-        let entry = entry.map_err(|error| {
-            let path = error.path().unwrap_or(from).to_owned();
-            files::Error::Io { action: "copy", path, source: error.into() }
-        })?;
-        let Ok(relative) = entry.path().strip_prefix(from) else { continue };
-        let target = to.join(relative);
-        if entry.file_type().is_dir() {
-            files::make_private_dir(&target, files::Durability::Process)?;
-        } else if entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1) {
-            // `settings.json` was written already, from its checked content.
-            if !target.exists() {
-                files::copy_new(entry.path(), &target, files::Durability::Process)?;
+    let left = |entry: &walkdir::DirEntry| {
+        entry.path().parent() == Some(from) && LEFT_BEHIND.iter().any(|name| entry.file_name() == *name)
+    };
+    let (mut starts, mut opened) = (vec![from.to_owned()], HashSet::new());
+    while let Some(start) = starts.pop() {
+        for entry in walkdir::WalkDir::new(start).into_iter().filter_entry(|entry| !left(entry)) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(from).to_owned();
+                    let source: std::io::Error = error.into();
+                    match source.kind() {
+                        ErrorKind::PermissionDenied if opened.insert(path.clone()) => {
+                            let _restored = files::restore(from, slice::from_ref(&path));
+                            starts.push(path);
+                        }
+                        ErrorKind::InvalidFilename => {}
+                        _ => return Err(files::Error::Io { action: "copy", path, source }),
+                    }
+                    continue;
+                }
+            };
+            let Ok(relative) = entry.path().strip_prefix(from) else { continue };
+            let target = to.join(relative);
+            if target.as_os_str().len() >= PATH_MAX {
+                continue;
+            }
+            if entry.file_type().is_dir() {
+                files::make_private_dir(&target, files::Durability::Process)?;
+            } else if entry.file_type().is_file() && entry.metadata().is_ok_and(|metadata| metadata.nlink() == 1) {
+                // `settings.json` was written already, from its checked content.
+                if !target.exists() {
+                    copy_file(from, entry.path(), &target)?;
+                }
             }
         }
     }
     Ok(())
+}
+
+fn copy_file(from: &Path, path: &Path, target: &Path) -> Result<(), files::Error> {
+    match files::copy_new(path, target, files::Durability::Process) {
+        Err(files::Error::Io { source, .. })
+            if source.kind() == ErrorKind::PermissionDenied && files::restore(from, &[path.to_owned()]) =>
+        {
+            files::copy_new(path, target, files::Durability::Process)
+        }
+        copied => copied,
+    }
 }

@@ -8,6 +8,7 @@ mod adopt;
 mod brief;
 mod claim;
 mod copy;
+mod discard;
 mod granted;
 mod names;
 mod people;

@@ -40,12 +40,7 @@ impl Store {
     pub fn forget_planting(&self, lock: &Lock) -> Result<(), SessionError> {
         debug_assert!(lock.path().starts_with(self.root()), "the lock is this store's");
         let path = self.state_path("tmp").join("planting");
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(files::Error::io("remove", &path, error).into())
-            }
-            _ => Ok(()),
-        }
+        Ok(files::remove_whole(&path)?)
     }
 
     /// Begins to build sessions aside. Whoever plants holds `lock`, which all who
@@ -136,7 +131,7 @@ impl Planting<'_> {
     /// Throws away what was built and got no name.
     pub fn finish(self) {
         // What stays is thrown away by the next who plants.
-        let _removed = std::fs::remove_dir_all(self.dir.path());
+        let _removed = files::remove_whole(self.dir.path());
     }
 
     /// The directory that is thrown away in the end.

@@ -351,7 +351,7 @@ impl Queue {
         let path = dir.path();
         let copied = self.copy_into(path, sources);
         if copied.is_err() {
-            let _removed = std::fs::remove_dir_all(path);
+            let _removed = files::remove_whole(path);
         }
         Ok(Attached { directory, names: copied? })
     }
@@ -405,7 +405,7 @@ impl Queue {
         ticket.finish();
         if let Some(attached) = attached {
             // They are copies that are wanted no more.
-            let _removed = std::fs::remove_dir_all(self.attached_path(attached));
+            let _removed = files::remove_whole(&self.attached_path(attached));
         }
     }
 

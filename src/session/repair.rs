@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::record::{Conversation, LastTurn, Outcome};
 use super::transcript::Who;
-use super::workspace::TRANSCRIPT;
-use super::{SessionError, Workspace, WorkspaceGuard};
+use super::workspace::{SETTINGS, TRANSCRIPT};
+use super::{SessionError, Settings, Workspace, WorkspaceGuard};
+use crate::files;
 
 /// The longest last line that is looked at, in bytes.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -32,6 +33,7 @@ impl WorkspaceGuard {
     /// to the transcript, and removes a message that was answered, or notes that
     /// it was, where its reply still has to be delivered.
     pub(super) fn repair(&mut self) -> Result<(), SessionError> {
+        self.own_control_files()?;
         let size = self.workspace().transcript_bytes()?;
         if size != self.record().transcript_bytes {
             self.catch_up(size)?;
@@ -41,6 +43,27 @@ impl WorkspaceGuard {
             && let Some(entry) = self.workspace().last_recorded()
         {
             self.claim().settle(entry)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the files which Denizen believes are there, and are its own:
+    /// walls protect what exists when a child starts, and what does not could be
+    /// forged by it.
+    fn own_control_files(&mut self) -> Result<(), SessionError> {
+        let transcript = Path::new(TRANSCRIPT);
+        match self.workspace().dir().open_file(transcript, u64::MAX) {
+            Err(files::Error::Link { .. } | files::Error::NotRegular { .. } | files::Error::HardLinks { .. }) => {
+                self.set_aside(transcript)?;
+                self.workspace().dir().create_new(transcript)?;
+            }
+            Err(error) if error.is_not_found() => drop(self.workspace().dir().create_new(transcript)?),
+            // What cannot be read now is an error of whoever needs it.
+            _ => {}
+        }
+        // What else stands in the place of the settings is told by who reads them.
+        if self.workspace().dir().stamp(Path::new(SETTINGS))?.is_none() {
+            self.save_settings(&Settings::default())?;
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ use crate::key::Key;
 ///     permits/        control/        global turn permits; stop requests
 ///     queue/<folder>/                 accepted, unanswered messages, and who waits
 ///     homes/<folder>/<provider>/      provider homes, rebuilt at will
+///     discarded/                      homes that were thrown away, until removed
 ///     cleanup/<time>.jsonl            what the last cleanup did
 ///     granted/<folder>.json           what stood in granted directories while a child runs
 ///     conflicts/      tmp/            set-aside bytes; temporaries
@@ -214,7 +215,7 @@ impl Store {
     /// # Errors
     /// Where something stands under its name that is no directory.
     pub fn open_folder(&self, folder: &str) -> Result<Option<Workspace>, SessionError> {
-        match Dir::open(&self.sessions_path().join(folder)) {
+        match Dir::open_own_dir(&self.sessions_path().join(folder)) {
             Ok(dir) => Ok(Some(Workspace::new(folder, dir))),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
@@ -245,7 +246,7 @@ impl Store {
     /// Where `sessions/` cannot be read. A session that cannot is among them.
     pub fn listed(&self) -> Result<impl Iterator<Item = Listed>, SessionError> {
         let folders = self.folders()?.collect::<Result<Vec<_>, _>>()?;
-        let sessions = if folders.is_empty() { None } else { Some(Dir::open(&self.sessions_path())?) };
+        let sessions = if folders.is_empty() { None } else { Some(Dir::open_own_dir(&self.sessions_path())?) };
         Ok(folders.into_iter().filter_map(move |folder| {
             let record = read_record_of(sessions.as_ref()?, &folder).map(Box::new);
             Some(Listed { folder, record })
@@ -261,7 +262,7 @@ impl Store {
         if folders.is_empty() {
             return Ok(Vec::new());
         }
-        let sessions = Dir::open(&self.sessions_path())?;
+        let sessions = Dir::open_own_dir(&self.sessions_path())?;
         let half = folders.len().div_ceil(2);
         let read = |folders: &[String]| -> Vec<Listed> {
             folders
@@ -321,7 +322,7 @@ impl Store {
             renamed => renamed,
         };
         if let Err(errno) = renamed {
-            let _removed = std::fs::remove_dir_all(built);
+            let _removed = files::remove_whole(built);
             return Err(match errno {
                 Errno::EXIST | Errno::NOTEMPTY => SessionError::Exists(record.key),
                 errno => files::Error::io("make the session", &target, errno).into(),
@@ -331,7 +332,7 @@ impl Store {
             Dir::open(&sessions)?.sync()?;
         }
         Names::of(self).add(&folder, &record);
-        let dir = Dir::open(&target)?;
+        let dir = Dir::open_own_dir(&target)?;
         let (record, stamp) = read_record(&dir)?;
         WorkspaceGuard::new(Workspace::new(&folder, dir), record, stamp, lock, claim)
     }
@@ -361,7 +362,7 @@ impl Store {
         match fill() {
             Ok(()) => Ok(path),
             Err(error) => {
-                let _removed = std::fs::remove_dir_all(&path);
+                let _removed = files::remove_whole(&path);
                 Err(error)
             }
         }
@@ -382,7 +383,7 @@ impl Store {
     /// Removes the provider homes of a folder, which are rebuilt at will.
     pub fn forget_homes(&self, folder: &str) {
         // What stays behind is thrown away by its stamp at the next use.
-        let _removed = std::fs::remove_dir_all(self.homes_path(folder));
+        let _discarded = self.discard(&self.homes_path(folder));
     }
 
     /// The key that a person means: a key, else the one session whose title is

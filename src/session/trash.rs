@@ -146,8 +146,7 @@ impl Store {
         let aside = staging.unique_name();
         let trash = Dir::open(&self.trash_path())?;
         trash.move_entry(Path::new(&trashed.name), &Dir::open(staging.path())?, &aside)?;
-        let path = staging.path().join(aside);
-        std::fs::remove_dir_all(&path).map_err(|source| files::Error::io("delete", &path, source).into())
+        Ok(files::remove_whole(&staging.path().join(aside))?)
     }
 
     fn open_trash(&self) -> Result<Dir, SessionError> {

@@ -11,7 +11,7 @@ use super::{Brief, SessionError, Store};
 use crate::files::{self, Dir, Lock, Stamp};
 
 const RECORD: &str = "session.json";
-const SETTINGS: &str = "settings.json";
+pub(super) const SETTINGS: &str = "settings.json";
 pub(super) const TRANSCRIPT: &str = "transcript.jsonl";
 const INSTRUCTIONS: &str = "AGENTS.md";
 const MEMORY: &str = "MEMORY.md";
@@ -194,14 +194,7 @@ impl Workspace {
     fn open_memory(&self, settings: &Settings) -> Result<Dir, SessionError> {
         let relative = settings.memory_path();
         let outside = |source| SessionError::MemoryOutside { path: self.path().join(&relative), source };
-        let mut below = PathBuf::new();
-        for component in relative.components() {
-            below.push(component);
-            if self.dir.stamp(&below)?.is_none() {
-                self.dir.make_dir(&below)?;
-            }
-        }
-        self.dir.open_dir(&relative).map_err(outside)
+        self.dir.make_dirs(&relative).map_err(outside)
     }
 
     /// Composes the brief. What cannot be read of it is left out, and named in
@@ -467,7 +460,7 @@ impl WorkspaceGuard {
         Ok(())
     }
 
-    fn set_aside(&mut self, name: &Path) -> Result<(), SessionError> {
+    pub(super) fn set_aside(&mut self, name: &Path) -> Result<(), SessionError> {
         let (conflicts, kept) = self.conflict_name(name)?;
         self.workspace.dir.move_entry(name, &conflicts, &kept)?;
         self.conflicts.push(conflicts.path().join(kept));

@@ -326,7 +326,7 @@ async fn ask(
             && !place.new_home
             && continuation.id().is_some_and(|id| choose::is_kept(&chosen, &place, id))
         {
-            rehome::throw_away(&place.home)?;
+            rehome::throw_away(guard, &place)?;
             place.new_home = true;
             heard.begin_again();
             continue;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, Dir, Durability, SECOND, Stamp, files_below, set_second, sqlite};
+use crate::files::{self, Dir, Durability, SECOND, Stamp, own_files_below, set_second, sqlite};
 use crate::provider::{Format, Place, Provider};
 use crate::session::{FileMark, WorkspaceGuard};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ pub(super) type Look = BTreeMap<PathBuf, Stamp>;
 
 /// Looks at all regular files below a directory.
 fn look(dir: &Path) -> Look {
-    files_below(dir).map(|(file, metadata)| (file, Stamp::from(&metadata))).collect()
+    own_files_below(dir).into_iter().map(|(file, metadata)| (file, Stamp::from(&metadata))).collect()
 }
 
 /// What a child may change of a session, as it was before: the files of its

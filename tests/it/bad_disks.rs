@@ -8,6 +8,7 @@ use std::process::Command;
 
 use crate::support::clis::did_not_run;
 use crate::support::fake::Fake;
+use crate::support::proof::USER;
 use crate::support::root::{Output, Root, run};
 use crate::support::words::{plain, words};
 
@@ -169,6 +170,12 @@ fn a_folder_that_cannot_be_written_is_named() {
     root.ok(&["send", "alder", "one"]);
     root.ok(&["send", "birch", "one"]);
     let mode = |mode| fs_err::set_permissions(root.session("alder"), PermissionsExt::from_mode(mode)).expect("a mode");
+    if rustix::process::getuid().is_root() {
+        std::os::unix::fs::chown(root.session("alder"), Some(USER), None).expect("given away");
+    } else {
+        did_not_run(test, "a folder of another user is needed", "run as root");
+        return;
+    }
     let unopened = "1\nerror: could not open the directory `~test/root/sessions/alder`: Permission denied (os error 13)\n\
                     hint: check who owns it: ls -ld ~test/root/sessions/alder";
     let unreplaced = |name: &str| {
@@ -181,10 +188,10 @@ fn a_folder_that_cannot_be_written_is_named() {
         (0o000, &["send", "alder", "two"][..], unopened.to_owned()),
         (0o000, &["new", "alder"], unopened.to_owned()),
         (0o000, &["status", "alder"], unopened.to_owned()),
-        (0o500, &["new", "alder"], format!("1\nerror: {}", unreplaced("session.json"))),
-        (0o500, &["set", "alder", "model", "x"], format!("1\nerror: {}", unreplaced("settings.json"))),
+        (0o755, &["new", "alder"], format!("1\nerror: {}", unreplaced("session.json"))),
+        (0o755, &["set", "alder", "model", "x"], format!("1\nerror: {}", unreplaced("settings.json"))),
         (
-            0o500,
+            0o755,
             &["send", "alder", "three"],
             format!("1\nerror: the reply could not be recorded: {}", unreplaced("session.json")),
         ),
@@ -195,8 +202,12 @@ fn a_folder_that_cannot_be_written_is_named() {
         let other = unprivileged(&root, test, &["send", "birch", "two"]).expect("as before");
         assert_eq!((other.code, other.stdout.as_str()), (Some(0), "heard two\n"), "{other:?}");
     }
-    mode(0o700);
-    // The one turn that was asked is in the history, and the session goes on.
-    assert_eq!(root.ok(&["send", "alder", "four"]), "heard four\n");
-    assert_eq!(root.json(&["status", "alder"])["record"]["turns"], 3);
+    std::os::unix::fs::chown(root.session("alder"), Some(0), None).expect("taken back");
+    // What is its own is opened again; the one turn that was asked is in the history.
+    for bits in [0o000, 0o500] {
+        mode(bits);
+        let output = unprivileged(&root, test, &["send", "alder", "four"]).expect("as before");
+        assert_eq!((output.code, output.stdout.as_str()), (Some(0), "heard four\n"), "{output:?}");
+    }
+    assert_eq!(root.json(&["status", "alder"])["record"]["turns"], 4);
 }

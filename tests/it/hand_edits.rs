@@ -32,7 +32,7 @@ fn edits_between_turns_count_in_the_next() {
     let mut root = Root::new("edits_between_turns_count_in_the_next");
     let fake = Fake::claude(&mut root, "answer heard");
     root.ok(&["send", "alder", "one"]);
-    assert_eq!((after(&fake.argv(), "--model"), after(&fake.argv(), "--append-system-prompt")), (None, None));
+    assert_eq!((after(&fake.argv(), "--model"), after(&fake.argv(), "--append-system-prompt-file")), (None, None));
     assert_eq!(after(&fake.argv(), "--permission-mode"), Some("acceptEdits"));
     edit(&root, "alder", "session.json", |record| record["title"] = "The tree".into());
     edit(&root, "alder", "settings.json", |settings| {
@@ -45,7 +45,7 @@ fn edits_between_turns_count_in_the_next() {
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""));
     assert_eq!(after(&fake.argv(), "--model"), Some("opus"));
     assert_eq!(after(&fake.argv(), "--permission-mode"), Some("plan"));
-    assert_eq!(after(&fake.argv(), "--append-system-prompt"), Some("speak softly"));
+    assert_eq!(after(&fake.argv(), "--append-system-prompt-file"), Some("speak softly"));
     assert_eq!(read(&root, "alder", "session.json")["title"], "The tree");
     let listed = root.json(&["ls"]);
     assert_eq!((&listed["key"], &listed["title"]), (&"alder".into(), &"The tree".into()));

@@ -10,6 +10,8 @@ mod bad_disks;
 mod bad_files;
 mod bad_input;
 mod bad_providers;
+mod closed;
+mod command_lines;
 mod configurations;
 mod crash_elsewhere;
 mod crash_errors;

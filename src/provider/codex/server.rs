@@ -400,8 +400,6 @@ mod tests {
         let mut fixture = fixture();
         fixture.place.working_dir = "/work".into();
         fixture.environment.set("CODEX_API_KEY", "secret");
-        let config = b"[sandbox_workspace_write]\nwritable_roots = [\"/own\"]\n".to_vec();
-        fixture.files.insert("/h/.codex/config.toml".into(), config);
         let invocation = Codex.invocation(&turn(&fixture, &Continuation::Fresh)).expect("an invocation");
         assert_eq!(
             testing::args(&invocation),
@@ -413,8 +411,6 @@ mod tests {
                 "sandbox_workspace_write.exclude_tmpdir_env_var=true",
                 "-c",
                 "project_doc_max_bytes=0",
-                "-c",
-                r#"sandbox_workspace_write.writable_roots=["/own", "/r/sessions/a/memory"]"#,
                 "-c",
                 r#"cli_auth_credentials_store="ephemeral""#,
             ]

@@ -26,11 +26,13 @@ gate() { read -r _ < "$T/gate"; }
 "#;
 
 /// What a fake `claude` starts with: the arguments are kept in `argv`, one a
-/// line; `id` is the conversation; `message` is the message, or the line of JSON
+/// line, with what the files of ours hold in their place; `id` is the conversation; `message` is the message, or the line of JSON
 /// that carries it where somebody can be asked; `answer` ends the turn as the
 /// CLI does, with the conversation in its file.
 const CLAUDE: &str = r#"
-printf '%s\n' "$@" > "$T/argv"
+for word in "$@"; do
+    case "$word" in */denizen.*) cat "$word"; echo ;; *) printf '%s\n' "$word" ;; esac
+done > "$T/argv"
 while [ $# -gt 0 ]; do
     case "$1" in --session-id) id=$2 ;; -r) id=$2 ;; --input-format) talks=yes ;; esac
     shift
