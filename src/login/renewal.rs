@@ -19,8 +19,9 @@ use crate::session::{SessionError, Store};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the right is kept while nothing shows that the login was renewed, or
-/// need not be.
-pub(super) const PERIOD: Duration = Duration::from_secs(60);
+/// need not be. On a busy machine OpenCode 1.18.33 took more than a minute to its
+/// first request; who waits too long can be stopped, and a lost login not found.
+pub(super) const PERIOD: Duration = Duration::from_secs(180);
 
 /// When a lock directory of a CLI counts as left behind (proper-lockfile, as
 /// Claude Code 2.1.197 uses it).

@@ -54,6 +54,7 @@ mod real_migrations;
 mod real_moves;
 mod real_permissions;
 mod real_plants;
+mod real_renewals;
 mod real_retention;
 mod real_rsync;
 mod real_terminals;

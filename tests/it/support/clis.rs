@@ -24,6 +24,11 @@ impl Clis {
         None
     }
 
+    /// The directory, for PATH.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
+    }
+
     /// One program of the directory.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.0.join(name)

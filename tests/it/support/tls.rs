@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
@@ -23,6 +23,8 @@ impl Tls {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Named like its servers, these would look as if they had vouched for themselves.
+        params.distinguished_name.push(DnType::CommonName, "an authority of the tests");
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("a certificate");
         Self { authority, running: Vec::new() }
@@ -33,10 +35,11 @@ impl Tls {
         self.authority.pem()
     }
 
-    /// Starts a server before the one on a port of 127.0.0.1; gives its own port.
-    pub(crate) fn before(&mut self, port: u16) -> u16 {
+    /// What speaks TLS for servers of these names.
+    pub(crate) fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("parameters");
         let certificate = params.signed_by(&key, &self.authority).expect("a certificate");
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let config = builder
@@ -45,7 +48,12 @@ impl Tls {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
             .expect("a configuration");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// Starts a server before the one on a port of 127.0.0.1; gives its own port.
+    pub(crate) fn before(&mut self, port: u16) -> u16 {
+        let acceptor = self.acceptor(&["127.0.0.1"]);
         let (server, own) = Server::start(async move || {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let own = listener.local_addr().expect("its address").port();
