@@ -63,11 +63,11 @@ pub(super) fn run(app: &App, args: &MigrateArgs, here: &Path) -> Result<ExitCode
         metadata.map_err(|error| CliError::usage(format!("`{}` cannot be read: {error}", rows.display())))?;
         search.rows = Some(rows);
     }
-    let read = |path: &Path| std::fs::read(path).ok();
+    let ground = app.ground();
     let migration = Migration {
         store: &app.control.store,
         search,
-        user: User { environment: &setup.environment, home, read: &read },
+        user: User { environment: &setup.environment, home, files: &ground },
         config_file: &app.config_file,
         force: args.force,
         again: true,

@@ -3,7 +3,7 @@
 //! that Denizen starts or allows is derived from it, and no link there is
 //! followed.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -11,6 +11,8 @@ use super::mounts::Mounts;
 use super::system;
 use super::way::Way;
 use crate::config::{Access, Share};
+use crate::files;
+use crate::provider::Files;
 use crate::session::{Grant, Store};
 
 /// What agents can write.
@@ -112,6 +114,19 @@ impl<'a> Ground<'a> {
             }
         }
         Ok(way)
+    }
+}
+
+impl Files for Ground<'_> {
+    fn find(&self, path: &Path) -> Option<PathBuf> {
+        self.follow(path).ok().map(|way| way.real)
+    }
+
+    fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = files::open_linkless(&self.find(path)?).ok()?;
+        file.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 }
 

@@ -304,7 +304,7 @@ fn network(inputs: &Inputs<'_>) -> Network {
             let mut ports: BTreeSet<u16> = inputs.config.ports.iter().copied().collect();
             ports.extend(named_ports(inputs.user.environment, inputs.provider, inputs.options));
             for file in inputs.provider.login(inputs.user) {
-                if let Some(text) = file.copy.is_none().then(|| (inputs.user.read)(&file.path)).flatten() {
+                if let Some(text) = file.copy.is_none().then(|| inputs.user.files.read(&file.path)).flatten() {
                     ports.extend(ports_in(&String::from_utf8_lossy(&text)));
                 }
             }

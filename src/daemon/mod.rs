@@ -41,7 +41,7 @@ pub use source::Source;
 
 use crate::channel::{self, Channel, ChannelError, SectionContext};
 use crate::config::{Config, ConfigError, WallsMode};
-use crate::confine::Obstacle;
+use crate::confine::{Ground, Obstacle};
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
 use crate::login;
@@ -276,11 +276,11 @@ fn move_in(control: &Control, source: &Source) {
     use crate::legacy::{Migration, Search};
     use crate::provider::User;
     let (setup, store) = (&control.setup, &control.store);
-    let read = |path: &Path| std::fs::read(path).ok();
+    let ground = Ground::of(&setup.config.shares, store);
     let migration = Migration {
         store,
         search: Search::near(store.root(), &source.here, &setup.config.legacy),
-        user: User { environment: &setup.environment, home: setup.home.as_deref(), read: &read },
+        user: User { environment: &setup.environment, home: setup.home.as_deref(), files: &ground },
         config_file: &source.file,
         force: false,
         again: false,

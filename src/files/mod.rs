@@ -138,12 +138,35 @@ impl Error {
 /// # Errors
 /// Where it cannot be opened, or is no regular file.
 pub fn open_regular(path: &Path) -> Result<std::fs::File, Error> {
-    use rustix::fs::{FileType, Mode, OFlags};
+    use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("read", path, errno))?;
-    let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("look at", path, errno))?;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::io("read", path, errno))?;
+    regular(opened, path)
+}
+
+/// Opens a regular file for reading by a path that leads through no link: one
+/// that somebody has put there since the path was worked out is refused.
+///
+/// # Errors
+/// If it cannot be opened, leads through a link, or is no regular file.
+pub fn open_linkless(path: &Path) -> Result<std::fs::File, Error> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    loop {
+        match rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Ok(opened) => return regular(opened, path),
+            // Something was renamed meanwhile.
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("read", path, errno)),
+        }
+    }
+}
+
+fn regular(opened: std::os::fd::OwnedFd, path: &Path) -> Result<std::fs::File, Error> {
+    use rustix::fs::FileType;
+    let stat = rustix::fs::fstat(&opened).map_err(|errno| Error::io("look at", path, errno))?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok(fd.into()),
+        FileType::RegularFile => Ok(opened.into()),
         other => Err(Error::NotRegular { path: path.to_owned(), found: describe(other) }),
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::note::Copied;
 use crate::causes::with_causes;
-use crate::files::{self, Dir, Durability, Staging, make_private_dir, open_regular};
+use crate::files::{self, Dir, Durability, Staging, make_private_dir, open_linkless};
 use crate::provider::{LoginRules, Verdict};
 use crate::session::{SessionError, Store};
 
@@ -27,10 +27,10 @@ pub(super) enum Found {
     Refused(String),
 }
 
-/// What an original says; `None` where there is none.
+/// What an original says; `None` if there is none. Its path is free of links.
 pub(super) fn read_original(path: &Path) -> Result<Option<Vec<u8>>, files::Error> {
     use std::io::Read;
-    let file = match open_regular(path) {
+    let file = match open_linkless(path) {
         Err(error) if error.is_not_found() => return Ok(None),
         opened => opened?,
     };

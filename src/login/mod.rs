@@ -87,8 +87,9 @@ impl Login {
         let Wanted { store, folder, home, provider, user } = wanted;
         let mut files = provider.login(user).into_iter().filter_map(|file| Some((file.path, file.copy?)));
         let Some((path, copy)) = files.next() else { return Ok(None) };
-        let original = std::fs::canonicalize(&path).unwrap_or(path);
-        let more: Vec<(PathBuf, PathBuf)> = files.collect();
+        let original = place(user, path)?;
+        let more = files.map(|(path, copy)| Ok((place(user, path)?, copy)));
+        let more: Vec<(PathBuf, PathBuf)> = more.collect::<Result<_, SessionError>>()?;
         let note = Note {
             provider: provider.name().to_owned(),
             home: home.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -417,6 +418,18 @@ fn is_gone(error: &files::Error) -> bool {
     error.is_not_found() || matches!(error, files::Error::Link { .. }) || error.os_error() == Some(not_a_directory)
 }
 
+/// Where a file of the login really lies, or would lie if there were one.
+fn place(user: &User<'_>, path: PathBuf) -> Result<PathBuf, SessionError> {
+    match user.files.find(&path) {
+        Some(real) => Ok(real),
+        None if !path.exists() => Ok(path),
+        None => {
+            let steered = std::io::Error::other("it leads through a link in a directory that agents can write");
+            Err(files::Error::Io { action: "use the login", path, source: steered }.into())
+        }
+    }
+}
+
 /// Keeps everybody from renewing a provider's login, for as long as what is
 /// returned is kept: while the person logs in. `tell` is called where somebody
 /// is waited for. Blocks the thread.
@@ -430,7 +443,7 @@ pub fn hold(
     tell: impl FnOnce(),
 ) -> Result<Option<files::Lock>, SessionError> {
     let Some(file) = provider.login(user).into_iter().find(|file| file.copy.is_some()) else { return Ok(None) };
-    let original = std::fs::canonicalize(&file.path).unwrap_or(file.path);
+    let original = place(user, file.path)?;
     if let Some(lock) = renewal::try_lock(store, &original)? {
         return Ok(Some(lock));
     }

@@ -240,7 +240,7 @@ fn console_key(user: &User<'_>) -> Option<(PathBuf, String)> {
 }
 
 fn read_json(user: &User<'_>, path: &Path) -> Option<Value> {
-    serde_json::from_slice(&(user.read)(path)?).ok()
+    serde_json::from_slice(&user.files.read(path)?).ok()
 }
 
 /// The name of the directory below `projects/` for a working directory: every

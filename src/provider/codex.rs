@@ -254,7 +254,7 @@ fn table_in<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::
 fn configuration(user: &User<'_>) -> Result<toml::Table, ProviderError> {
     let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Ok(toml::Table::new()) };
     let path = directory.join("config.toml");
-    toml::from_slice(&(user.read)(&path).unwrap_or_default()).map_err(|error: toml::de::Error| {
+    toml::from_slice(&user.files.read(&path).unwrap_or_default()).map_err(|error: toml::de::Error| {
         ProviderError::Missing(format!("`{}` cannot be read: {}", path.display(), error.message()))
     })
 }

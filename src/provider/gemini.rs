@@ -172,7 +172,7 @@ fn common(turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
         // Reports of errors hold the conversation.
         .env("TMPDIR", home.join("tmp"));
     // Any `.env` nearer to the working directory would hide the user's own.
-    let own = |path: Option<PathBuf>| path.and_then(|path| (turn.user.read)(&path));
+    let own = |path: Option<PathBuf>| path.and_then(|path| turn.user.files.read(&path));
     let file = own(user_file(turn.user, ".env")).or_else(|| own(turn.user.at_home(".env"))).unwrap_or_default();
     for (name, value) in assignments(&String::from_utf8_lossy(&file)) {
         if VARIABLES.contains(&name.as_str()) && turn.user.environment.get_os(&name).is_none() {
@@ -247,7 +247,7 @@ fn user_file(user: &User<'_>, name: &str) -> Option<PathBuf> {
 /// The user's own settings; an empty object where he has none.
 fn user_settings(user: &User<'_>) -> Result<Value, ProviderError> {
     let Some(path) = user_file(user, "settings.json") else { return Ok(json!({})) };
-    let Some(bytes) = (user.read)(&path) else { return Ok(json!({})) };
+    let Some(bytes) = user.files.read(&path) else { return Ok(json!({})) };
     let unreadable = |reason: String| ProviderError::Missing(format!("`{}` cannot be read: {reason}", path.display()));
     let settings = serde_json::from_str::<Value>(&without_comments(&String::from_utf8_lossy(&bytes)));
     settings

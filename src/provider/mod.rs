@@ -31,7 +31,7 @@ pub use environment::{BASIC_VARIABLES, child_environment};
 pub use login::{Ends, Field, LoginFile, LoginRules, Verdict};
 pub use options::{COMMON_KEYS, Options, OptionsError};
 pub use permission::{Decision, PermissionRequest};
-pub use turn::{Continuation, Place, Turn, User};
+pub use turn::{Continuation, Files, Place, Turn, User};
 
 /// All built-in providers. A section `[providers.<other name>]` is a `command`.
 pub const PROVIDERS: &[&dyn Provider] =

@@ -321,7 +321,7 @@ impl UserConfig {
     /// Reads a file. `{file:name}` in it is relative to it, and would become
     /// relative to the working directory.
     fn read(user: &User<'_>, file: &Path) -> Option<Self> {
-        let text = String::from_utf8((user.read)(file)?).ok()?;
+        let text = String::from_utf8(user.files.read(file)?).ok()?;
         let directory = file.parent()?;
         let mut parts = text.split("{file:");
         let mut absolute = parts.next()?.to_owned();

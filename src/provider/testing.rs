@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::{Continuation, End, Event, Invocation, Options, Parser, Place, Turn, User};
+use super::{Continuation, End, Event, Files, Invocation, Options, Parser, Place, Turn, User};
 use crate::config::Environment;
 use crate::session::{Brief, PermissionMode};
 
@@ -45,13 +45,24 @@ pub(crate) fn place(provider: &str) -> Place {
     }
 }
 
+/// Files that are nowhere else.
+struct InMemory(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Files for InMemory {
+    fn find(&self, path: &Path) -> Option<PathBuf> {
+        self.0.contains_key(path).then(|| path.to_owned())
+    }
+
+    fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        self.0.get(path).cloned()
+    }
+}
+
 impl Fixture {
     /// A turn; the user is leaked, because it borrows the fixture's files.
     pub(crate) fn turn<'a>(&'a self, continuation: &'a Continuation, prompt: &'a str) -> Turn<'a> {
-        let files = self.files.clone();
-        let read: &'static (dyn Fn(&Path) -> Option<Vec<u8>> + Sync) =
-            Box::leak(Box::new(move |path: &Path| files.get(path).cloned()));
-        let user = Box::leak(Box::new(User { environment: &self.environment, home: Some(Path::new("/h")), read }));
+        let files: &'static InMemory = Box::leak(Box::new(InMemory(self.files.clone())));
+        let user = Box::leak(Box::new(User { environment: &self.environment, home: Some(Path::new("/h")), files }));
         Turn {
             program: Path::new("/bin/program"),
             options: &self.options,

@@ -64,15 +64,25 @@ pub struct Place {
     pub new_home: bool,
 }
 
-/// The user whose login is used: environment, home, and a way to read a file.
+/// The files of the user: read only where no agent decides what is read.
+pub trait Files: Sync {
+    /// Where a path really leads. `None` if it leads nowhere, or through a link
+    /// that an agent could have made.
+    fn find(&self, path: &Path) -> Option<PathBuf>;
+
+    /// What the file at a path holds, if [`Files::find`] finds it.
+    fn read(&self, path: &Path) -> Option<Vec<u8>>;
+}
+
+/// The user whose login is used: environment, home, and their files.
 #[derive(Clone, Copy)]
 pub struct User<'a> {
     /// The environment of the process.
     pub environment: &'a Environment,
     /// The home directory.
     pub home: Option<&'a Path>,
-    /// Reads a file of the user, or nothing where it does not exist.
-    pub read: &'a (dyn Fn(&Path) -> Option<Vec<u8>> + Sync),
+    /// The user's files.
+    pub files: &'a dyn Files,
 }
 
 impl User<'_> {

@@ -3,7 +3,6 @@
 use std::process::ExitStatus;
 
 use super::{ChoiceError, Setup, TurnError, find_program, provider_of};
-use crate::confine::Ground;
 use crate::login;
 use crate::process::outside::{self, Program};
 use crate::session::Store;
@@ -17,11 +16,11 @@ use crate::session::Store;
 pub fn log_in(setup: &Setup, store: &Store, name: &str, tell: impl FnOnce()) -> Result<ExitStatus, TurnError> {
     let (provider, options) = provider_of(&setup.config, name)?;
     let args = provider.login_command().ok_or_else(|| ChoiceError::NoLogin(name.to_owned()))?;
-    let ground = Ground::of(&setup.config.shares, store);
+    let ground = setup.ground(store);
     let program = find_program(provider, &options, &setup.environment, &setup.launcher, &ground)?;
     let trusted = Program::at(&program, &ground);
     let trusted = trusted.map_err(|reason| ChoiceError::Distrusted { name: name.to_owned(), program, reason })?;
-    let _alone = login::hold(store, provider, &setup.user(), tell)?;
+    let _alone = login::hold(store, provider, &setup.user(&ground), tell)?;
     let environment = outside::environment(&setup.environment, &ground);
     Ok(trusted.run_by_hand(args, &environment, setup.home.as_deref())?)
 }

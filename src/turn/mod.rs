@@ -26,14 +26,14 @@ pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 
 use crate::config::{Config, Environment};
-use crate::confine::{Closed, ConfineError, Excess, Means};
+use crate::confine::{Closed, ConfineError, Excess, Ground, Means};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
 use crate::rehome::{self, RehomeError};
 use crate::session::{
-    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Usage, Waiting,
-    Who, WorkspaceGuard,
+    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Store, Usage,
+    Waiting, Who, WorkspaceGuard,
 };
 
 /// Everything that turns need and sessions do not hold.
@@ -82,9 +82,14 @@ impl Setup {
         Self { unattended: true, ..self }
     }
 
+    /// What agents can write.
+    fn ground<'a>(&self, store: &'a Store) -> Ground<'a> {
+        Ground::of(&self.config.shares, store)
+    }
+
     /// The user whose login is used.
-    fn user(&self) -> User<'_> {
-        User { environment: &self.environment, home: self.home.as_deref(), read: &|path| std::fs::read(path).ok() }
+    fn user<'a>(&'a self, files: &'a Ground<'_>) -> User<'a> {
+        User { environment: &self.environment, home: self.home.as_deref(), files }
     }
 }
 
@@ -286,6 +291,7 @@ async fn ask(
         environment: Environment::default(),
         login: None,
     };
+    let ground = setup.ground(&store);
     let text = prompt::compose(guard, request.message)?;
     guard.claim_mut().start()?;
     tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
@@ -301,7 +307,7 @@ async fn ask(
             program: &chosen.program,
             options: &chosen.options,
             place: &place,
-            user: &setup.user(),
+            user: &setup.user(&ground),
             continuation: &continuation,
             new_id,
             prompt: &replayed,

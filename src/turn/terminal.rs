@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Chosen, Progress, Setup, Subject, TurnError, choose, settle, walls};
 use crate::config::Environment;
-use crate::confine::{Confinement, Ground};
+use crate::confine::Confinement;
 use crate::login;
 use crate::process::{self, Launch, Outcome};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
@@ -39,12 +39,14 @@ pub async fn attach(
         tell(Progress::Notice(&notice));
     }
     let brief = brief.with(confinement.told_of(&place.working_dir));
+    let store = guard.store().clone();
+    let ground = setup.ground(&store);
     let new_id = Uuid::new_v4();
     let turn = Turn {
         program: &chosen.program,
         options: &chosen.options,
         place: &place,
-        user: &setup.user(),
+        user: &setup.user(&ground),
         continuation: &continuation,
         new_id,
         prompt: "",
@@ -129,7 +131,7 @@ pub async fn exec(
     let program = if program.components().count() > 1 { working_dir.join(program) } else { program };
     options.program = Some(program.to_string_lossy().into_owned());
     let provider = built_in("command").ok_or_else(|| super::ChoiceError::NoProgram("exec".to_owned()))?;
-    let ground = Ground::of(&setup.config.shares, guard.store());
+    let ground = setup.ground(guard.store());
     let program =
         super::find_program(provider, &options, &setup.environment, &setup.launcher, &ground).map_err(|error| {
             match error {

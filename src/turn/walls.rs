@@ -45,11 +45,12 @@ pub fn confinement(
     chosen: &Chosen,
     asks: bool,
 ) -> Result<(Confinement, Option<String>), ConfineError> {
+    let ground = setup.ground(subject.store);
     let means = || setup.means.get_or_init(|| process::probe::means(subject.store, &setup.config, &setup.environment));
     let inputs = Inputs {
         config: &setup.config,
         store: subject.store,
-        user: &setup.user(),
+        user: &setup.user(&ground),
         key: subject.key,
         folder: subject.folder,
         session: subject.session,

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use denizen::config::{Environment, Legacy};
+use denizen::confine::Ground;
 use denizen::files::Durability;
 use denizen::legacy::{LegacyError, Migration, Search};
 use denizen::provider::User;
@@ -286,11 +287,11 @@ fn ten_starts_are_one() {
     let store = Arc::new(Store::at(&bot.root.path(), Durability::Process));
     let (environment, config_file) = (Environment::default(), bot.root.path().join("denizen.toml"));
     let legacy = Legacy { from: vec![bot.dir()], temp };
-    let read = |path: &Path| std::fs::read(path).ok();
+    let ground = Ground::of(&[], &store);
     let migration = Migration {
         store: &store,
         search: Search::everywhere(store.root(), &home, &legacy, Some(&home), &environment),
-        user: User { environment: &environment, home: Some(&home), read: &read },
+        user: User { environment: &environment, home: Some(&home), files: &ground },
         config_file: &config_file,
         force: false,
         again: false,

@@ -183,7 +183,7 @@ fn loses_no_login_to_a_kill(cli: Cli, test: &str, kills: usize) {
     for round in 0..kills {
         let walls = ["full", "full", "kernel", "off"][round % 4];
         // Without namespaces nobody is left to end the CLI where both are killed.
-        let victim = if walls == "full" && lots.next() % 2 == 0 { Victim::Both } else { Victim::Denizen };
+        let victim = if walls == "full" && lots.next().is_multiple_of(2) { Victim::Both } else { Victim::Denizen };
         scene.root.set_env("DENIZEN_WALLS", walls);
         let (thinks, answers) = (lots.milliseconds(200), lots.milliseconds(400));
         scene.tokens.take(thinks, answers);
