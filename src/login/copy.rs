@@ -1,6 +1,5 @@
 //! Copies of a login: made, looked at, taken back.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -65,14 +64,25 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Removes the lock directories that a CLI leaves in its home and beside it when
-/// it is killed: the next would wait for them. Nothing of the session runs.
-pub(super) fn remove_locks(home: &Dir) {
-    let is_lock = |name: &OsString| name.as_encoded_bytes().ends_with(b".lock");
+/// How the names begin of the files that CLIs write a login to before they
+/// rename them to its own (Codex 0.169, Claude Code 2.1.197).
+const TEMPORARY: [&[u8]; 2] = [b".auth-", b".credentials.json.tmp."];
+
+/// Removes what a CLI leaves in its home when it is killed: the lock directories,
+/// also the one beside it, for which the next would wait, and logins that it had
+/// not renamed yet. Nothing of the session runs.
+pub(super) fn remove_litter(home: &Dir) {
     let mut beside = home.path().as_os_str().to_owned();
     beside.push(".lock");
-    let names = home.names().unwrap_or_default().into_iter().filter(is_lock).map(|name| home.path().join(name));
-    for path in names.chain([beside.into()]) {
+    let mut locks = vec![PathBuf::from(beside)];
+    for name in home.names().unwrap_or_default() {
+        if name.as_encoded_bytes().ends_with(b".lock") {
+            locks.push(home.path().join(name));
+        } else if TEMPORARY.iter().any(|start| name.as_encoded_bytes().starts_with(start)) {
+            let _removed = home.remove_file(Path::new(&name));
+        }
+    }
+    for path in locks {
         // Not one that is a file, or has something in it.
         let _removed = std::fs::remove_dir(path);
     }

@@ -146,7 +146,6 @@ impl Login {
     fn make(&mut self, login: Option<&[u8]>, more: &[(PathBuf, PathBuf)]) -> Result<(), SessionError> {
         self.write_note()?;
         let home = self.home()?;
-        copy::remove_locks(&home);
         copy::make(&self.store, &self.folder, &home, &self.note.login.copy, login)?;
         for (original, copy) in more {
             let bytes = copy::read_original(original)?;
@@ -409,6 +408,7 @@ fn settle(store: &Store, folder: &str, note: &Note) -> Result<Vec<String>, Sessi
     for copy in std::iter::once(copy).chain(&note.more) {
         copy::remove(store, folder, &home, copy)?;
     }
+    copy::remove_litter(&home);
     Note::remove(store, folder)?;
     Ok(notices)
 }

@@ -5,8 +5,8 @@
 //! CLI locks by, so that the person's own CLI does not renew meanwhile either.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -88,17 +88,21 @@ impl Renewal {
             }
         };
         clean_up_after(lock.path());
-        let mut cli = CliLocks::default();
+        let mut renewal = Self { lock, cli: CliLocks::default(), since: Instant::now() };
         let until = Instant::now() + OTHERS;
         for path in original.parent().map(|dir| provider.login_locks(dir)).unwrap_or_default() {
-            while !cli.try_take(&path) && Instant::now() < until {
+            while !renewal.cli.try_take(&path) && Instant::now() < until {
                 tokio::time::sleep(PAUSE).await;
             }
+            // At once: what is not noted is not removed where this process dies.
+            renewal.note_holder("")?;
         }
-        Ok(Self { lock, cli, since: Instant::now() })
+        renewal.since = Instant::now();
+        Ok(renewal)
     }
 
-    /// Says in the lock's file who may renew now, and what it has made.
+    /// Says in the lock's file who may renew now, nobody where that is empty, and
+    /// what it has made.
     pub(super) fn note_holder(&self, holder: &str) -> Result<(), files::Error> {
         let made = self.cli.taken.iter().filter_map(|path| Some(format!("{} {}\n", birth(path)?, path.to_str()?)));
         let text = format!("{holder}\n{}", made.collect::<String>());
@@ -126,6 +130,8 @@ impl Renewal {
 
     /// Gives the right up.
     pub(super) fn give_up(self) {
+        // Before they are forgotten.
+        drop(self.cli);
         // One that still names its holder ends with the lock all the same.
         let _emptied = self.lock.file().set_len(0);
     }
@@ -163,9 +169,9 @@ fn birth(path: &Path) -> Option<String> {
     Some(format!("{}-{}", metadata.ino(), born.unwrap_or_default().as_nanos()))
 }
 
-fn write(mut file: &File, bytes: &[u8]) -> std::io::Result<()> {
+fn write(file: &File, bytes: &[u8]) -> std::io::Result<()> {
     file.set_len(0)?;
-    file.write_all(bytes)
+    file.write_all_at(bytes, 0)
 }
 
 /// Lock directories as a CLI makes them beside its login. Where one cannot be

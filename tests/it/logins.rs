@@ -266,9 +266,14 @@ fn a_renewal_comes_home_when_everything_was_killed() {
     for (walls, next) in
         [("full", "birch"), ("full", "alder"), ("kernel", "birch"), ("full", "the daemon"), ("full", "rm")]
     {
-        let body = "case \"$message\" in die) say \"there $$\"; read -r _ < \"$S/gate\"; renew; kill -STOP $$ ;; esac\nrenew_if_due\nanswer done";
+        // It dies with its locks, and with a login that it has not renamed yet.
+        let litter = "mkdir \"$CLAUDE_CONFIG_DIR/.oauth_refresh.lock\" \"$CLAUDE_CONFIG_DIR.lock\"; cp \"$login\" \"$login.tmp.2\"";
+        let body = format!(
+            "case \"$message\" in die) say \"there $$\"; read -r _ < \"$S/gate\"; {litter}; renew; kill -STOP $$ ;; esac\n\
+             renew_if_due\nanswer done"
+        );
         let stage =
-            Stage::new(&named("a_renewal_comes_home", &format!("{walls}-{}", next.replace(' ', "-"))), walls, body);
+            Stage::new(&named("a_renewal_comes_home", &format!("{walls}-{}", next.replace(' ', "-"))), walls, &body);
         let gate = stage.server.join("gate");
         let made = Command::new("mkfifo").arg(&gate).status().expect("mkfifo");
         assert!(made.success());
@@ -294,6 +299,10 @@ fn a_renewal_comes_home_when_everything_was_killed() {
         assert_eq!(stage.said("renewed").len(), 1, "{walls}, {next}");
         stage.assert_valid();
         stage.assert_clean();
+        let homes = stage.root.path().join("state/homes/alder");
+        for lock in ["claude/.oauth_refresh.lock", "claude.lock"] {
+            assert!(!homes.join(lock).exists(), "{walls}, {next}: the next {lock} would be waited for");
+        }
     }
 }
 
