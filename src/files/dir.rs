@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::replace::{Durability, Staging};
+use super::rights::check_owner;
 use super::{Error, Stamp, describe};
 
 /// An open directory. Names given to its methods are relative to it; a name
@@ -489,15 +490,6 @@ impl Dir {
             Some(cap) if size > cap => Err(Error::TooLarge { path: path(), size, cap }),
             _ => Ok(Stamp::from(&stat)),
         }
-    }
-}
-
-fn check_owner(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
-    let owner = rustix::fs::fstat(fd).map_err(|errno| Error::io("look at", path, errno))?.st_uid;
-    if owner == rustix::process::geteuid().as_raw() {
-        Ok(())
-    } else {
-        Err(Error::Foreign { path: path.to_owned(), owner })
     }
 }
 

@@ -53,6 +53,16 @@ pub(super) fn restore_along(dir: impl AsFd, name: &Path) -> Result<bool, Errno> 
     Ok(restored)
 }
 
+/// Refuses what belongs to another user.
+pub(super) fn check_owner(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
+    let owner = rustix::fs::fstat(fd).map_err(|errno| Error::io("look at", path, errno))?.st_uid;
+    if owner == rustix::process::geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(Error::Foreign { path: path.to_owned(), owner })
+    }
+}
+
 impl Dir {
     /// Opens a directory that an agent may change and Denizen owns: rights that
     /// its owner lacks, on it or on what is reached through it, are given back.

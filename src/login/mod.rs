@@ -3,9 +3,9 @@
 //!
 //! A CLI renews a login with a token that counts once. So each child gets a copy
 //! of its own, in its home, where the CLI finds it and can replace it; one at a
-//! time may renew ([`renewal`]); and what it renewed replaces the original at
+//! time may renew (`renewal`); and what it renewed replaces the original at
 //! once, if it is a renewal and nothing else (`provider::LoginRules`): the copy
-//! is the agent's to write. Who dies leaves a note ([`note`]), by which its
+//! is the agent's to write. Who dies leaves a note (`note`), by which its
 //! launcher, or whoever needs the login next, brings the renewed login home.
 //!
 //! Not here: what a login means, and any connection to a server.
@@ -306,7 +306,7 @@ impl Drop for Login {
     }
 }
 
-/// [`Login::end`] of the copies that there may be.
+/// Ends the use of the copies that there may be.
 pub async fn end(login: Option<Login>) -> Vec<String> {
     match login {
         Some(login) => login.end().await,

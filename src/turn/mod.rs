@@ -10,11 +10,11 @@ mod login;
 mod prompt;
 mod run;
 mod settle;
+mod setup;
 mod terminal;
 mod walls;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
@@ -22,76 +22,20 @@ use uuid::Uuid;
 pub(crate) use choose::agent_of;
 pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_of};
 pub use login::log_in;
+pub use setup::Setup;
 pub use terminal::{attach, exec};
 pub use walls::{Subject, confinement};
 
-use crate::config::{Config, Environment};
-use crate::confine::{Closed, ConfineError, Excess, Ground, Means};
+use crate::config::Environment;
+use crate::confine::{ConfineError, Excess};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
-use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn, User};
+use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn};
 use crate::rehome::{self, RehomeError};
 use crate::session::{
-    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Store, Usage,
-    Waiting, Who, WorkspaceGuard,
+    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Usage, Waiting,
+    Who, WorkspaceGuard,
 };
-
-/// Everything that turns need and sessions do not hold.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// The configuration.
-    pub config: Config,
-    /// The environment of this process.
-    pub environment: Environment,
-    /// The user's home directory.
-    pub home: Option<PathBuf>,
-    /// This program, which is also the launcher.
-    pub launcher: PathBuf,
-    /// Whether nobody sits there: walls that cannot be had are then an error.
-    pub unattended: bool,
-    /// What this machine can hold walls with, once that was found out.
-    pub means: Arc<OnceLock<Means>>,
-    /// What of the system this user alone may read.
-    pub closed: Arc<Closed>,
-    /// What is private beside the root and the home.
-    pub private: Vec<PathBuf>,
-    /// The control group in which each turn gets one of its own, where there is one.
-    pub group: Option<PathBuf>,
-}
-
-impl Setup {
-    /// For somebody who sits there.
-    #[must_use]
-    pub fn attended(config: Config, environment: Environment, home: Option<PathBuf>, launcher: PathBuf) -> Self {
-        Self {
-            config,
-            environment,
-            home,
-            launcher,
-            unattended: false,
-            means: Arc::default(),
-            closed: Arc::default(),
-            private: Vec::new(),
-            group: None,
-        }
-    }
-
-    /// For a service: walls that cannot be had are an error.
-    #[must_use]
-    pub fn unattended(self) -> Self {
-        Self { unattended: true, ..self }
-    }
-
-    /// What agents can write.
-    fn ground<'a>(&self, store: &'a Store) -> Ground<'a> {
-        Ground::of(&self.config.shares, store)
-    }
-
-    /// The user whose login is used.
-    fn user<'a>(&'a self, files: &'a Ground<'_>) -> User<'a> {
-        User { environment: &self.environment, home: self.home.as_deref(), files }
-    }
-}
 
 /// What is asked of a session.
 #[derive(Debug, Clone, Copy)]

@@ -477,12 +477,52 @@ answer done"#;
     }
 }
 
+/// The person keeps the login where an agent may write, and an agent has put a
+/// link to another file there.
+#[test]
+fn a_login_that_an_agent_steers_is_not_read() {
+    for walls in ["off", "kernel", "full"] {
+        let stage = Stage::new(
+            &named("a_login_that_an_agent_steers", walls),
+            walls,
+            "cat \"$login\" > \"$S/seen\"\nanswer hello",
+        );
+        stage.log_in(28_800);
+        let (login, kept) = (stage.root.home().join(LOGIN), stage.server.join("dotfiles/login.json"));
+        write(&kept, &stage.login());
+        fs_err::remove_file(&login).expect("removed");
+        symlink(&kept, &login).expect("a link");
+        assert_eq!(stage.root.ok(&["send", "alder", "hello"]).trim(), "hello", "{walls}");
+        let key = stage.root.home().join(".ssh/id_ed25519");
+        write(&key, r#"{"key": "SECRET"}"#);
+        fs_err::remove_file(&kept).expect("removed");
+        symlink(&key, &kept).expect("a link");
+        let refused = stage.root.run(&["send", "alder", "hello"]);
+        assert_ne!(refused.code, Some(0), "{walls}: {refused:?}");
+        assert!(refused.stderr.contains("in a directory that agents can write"), "{walls}: {refused:?}");
+        let seen = fs_err::read_to_string(stage.server.join("seen")).unwrap_or_default();
+        assert!(!seen.contains("SECRET"), "{walls}: {seen}");
+    }
+}
+
 #[test]
 fn a_person_logs_in_without_a_session() {
-    let stage = Stage::new("a_person_logs_in", "full", "");
+    // Not below the usual place of tests, which everybody may write.
+    let dir = Path::new("/opt").join(format!("denizen-logs-in-{}", std::process::id()));
+    if let Err(error) = fs_err::create_dir(&dir) {
+        return println!("a_person_logs_in did not run: {error}");
+    }
+    let mut stage = Stage::new("a_person_logs_in", "full", "");
     let script = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" \"$HOME\" > '{}/login'\nexit 3\n", stage.server.display());
-    write(&stage.root.dir().join("bin/claude"), &script);
-    assert_eq!(stage.root.run(&["login", "claude"]).code, Some(1));
+    // The one that is found first lies where others could replace it.
+    let refused = stage.root.run(&["login", "claude"]);
+    assert_eq!((refused.code, refused.stderr.contains("is not run outside the walls")), (Some(2), true), "{refused:?}");
+    write(&dir.join("claude"), &script);
+    fs_err::set_permissions(dir.join("claude"), PermissionsExt::from_mode(0o755)).expect("a program");
+    stage.root.add_path(&dir);
+    let ended = stage.root.run(&["login", "claude"]);
+    fs_err::remove_dir_all(&dir).expect("removed");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
     let seen = fs_err::read_to_string(stage.server.join("login")).expect("it ran");
     assert_eq!(seen, format!("auth login\n{}\n", stage.root.home().display()));
     assert!(!stage.root.path().join("sessions").exists());

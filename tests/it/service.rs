@@ -400,7 +400,7 @@ fn no_secret_is_in_the_unit_and_one_that_stays_behind_is_told() {
     assert!(printed.contains("/claude, no login was found\n"), "{printed}");
     for secret in ["discord-secret-1", "anthropic-secret-2", "proxy-secret-3"] {
         assert!(!world.unit().contains(secret) && !printed.contains(secret), "{secret}");
-        let found: Vec<PathBuf> = world.root.files_with(&world.root.dir().join("manager"), secret);
+        let found: Vec<PathBuf> = world.root.files_with(&world.managers.dir, secret);
         assert_eq!(found, [""; 0].map(PathBuf::from), "{secret}");
     }
     // What the manager itself gives its services is there.

@@ -81,7 +81,7 @@ grep -E "^$2:|^[^:]*:x:$2:" "$D/passwd"
 
 /// The fakes, their directory, and an installed `denizen`.
 pub(crate) struct Managers {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     home: PathBuf,
     /// Where the fakes are, and nothing else.
     pub(crate) bin: PathBuf,

@@ -12,7 +12,10 @@ pub(crate) fn words(root: &Root, output: &Output) -> String {
 
 /// A text with the directory of the test, times and numbers in names, and ids replaced.
 pub(crate) fn plain(root: &Root, text: &str) -> String {
+    let name = root.dir().file_name().expect("a name");
+    let built = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let text = text.replace(&root.dir().display().to_string(), "~test");
+    let text = text.replace(&built.display().to_string(), "~test");
     let mut plain = String::new();
     let mut rest = text.trim_end();
     while let Some(first) = rest.chars().next() {
