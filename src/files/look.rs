@@ -2,11 +2,12 @@
 //! way or at the end.
 
 use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use super::{Dir, Error};
@@ -68,7 +69,11 @@ impl Dir {
     pub fn kinds(&self) -> Result<Vec<(OsString, FileType)>, Error> {
         let io = |errno: Errno| Error::io("list", self.path(), errno);
         let mut kinds = Vec::new();
-        for entry in rustix::fs::Dir::read_from(self.fd()).map_err(io)? {
+        // Where this descriptor stands in the list is shared by all who use it.
+        rustix::fs::seek(self.fd(), SeekFrom::Start(0)).map_err(io)?;
+        let mut buffer = [MaybeUninit::uninit(); 8192];
+        let mut entries = RawDir::new(self.fd(), &mut buffer);
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(io)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
