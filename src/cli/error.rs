@@ -344,7 +344,9 @@ fn turn_error(error: &TurnError) -> CliError {
 fn walls_error(error: &ConfineError) -> CliError {
     let hint = match error {
         ConfineError::Means { obstacle, .. } => obstacle.remedy(),
-        ConfineError::Open { .. } => "grant or share another directory, or move Denizen's root elsewhere",
+        ConfineError::Open { .. } => {
+            "grant or share another directory, move Denizen's root elsewhere, or use `walls = \"full\"`"
+        }
         ConfineError::System { .. } => "give it a directory of its own: `--root DIR`, DENIZEN_ROOT or HOME",
         ConfineError::Exposed(_) => "move it elsewhere, or choose `walls = \"full\"`, which covers it",
         ConfineError::Astray(_) => {

@@ -15,6 +15,10 @@ use seccompiler::{
 
 use super::{Confinement, Level, Network, Rule, Walls};
 
+/// The bits of a socket's type that are its kind: SOCK_TYPE_MASK in
+/// include/linux/net.h of Linux 6.18.
+const KIND: u64 = 0xf;
+
 /// Why there are no filters.
 #[derive(Debug, thiserror::Error)]
 pub enum CallsError {
@@ -134,6 +138,9 @@ fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError
     if applies(confinement, walls, Rule::LocalSockets) {
         let local = u64::from(libc::AF_UNIX.cast_unsigned());
         add(&mut rules, libc::SYS_socket, vec![Condition::new(0, Len::Dword, Cmp::Eq, local)])?;
+        // One end of such a pair can be connected anew, to any socket with a name.
+        let datagrams = Condition::new(1, Len::Dword, Cmp::MaskedEq(KIND), number(libc::SOCK_DGRAM));
+        add(&mut rules, libc::SYS_socketpair, vec![datagrams])?;
     }
     if confinement.has(Rule::Families) {
         let mut others = Vec::new();
@@ -165,7 +172,6 @@ fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError
 /// SCTP reach the same ports. A socket of TCP may not become one of another kind
 /// either (`TCP_ULP`).
 fn only_tcp_and_udp(rules: &mut Rules) -> Result<(), CallsError> {
-    const KIND: u64 = 0xf; // SOCK_TYPE_MASK in include/linux/net.h
     let kind = |mask: u64, value: u64| Condition::new(1, Len::Dword, Cmp::MaskedEq(mask), value);
     let other = |protocol| Condition::new(2, Len::Dword, Cmp::Ne, number(protocol));
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -411,6 +417,14 @@ mod tests {
             for family in 0..46 {
                 let args = [family, libc::SOCK_STREAM, 0, 0];
                 assert_eq!(refused(&walls, libc::SYS_socketpair, args), family != libc::AF_UNIX, "{family}");
+            }
+            // Where local sockets with a name are shared, no end of a pair may reach them.
+            let kernel = Walls { level: Level::Kernel, ..walls.clone() };
+            for (kind, reaches) in [(libc::SOCK_STREAM, false), (libc::SOCK_DGRAM, true), (libc::SOCK_SEQPACKET, false)]
+            {
+                let args = [libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, 0];
+                assert_eq!(refused(&kernel, libc::SYS_socketpair, args), reaches, "{kind}");
+                assert!(!refused(&walls, libc::SYS_socketpair, args), "{kind}");
             }
         }
     }

@@ -157,7 +157,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     let look = Look { path, private: &private, ground: &ground };
     let mut found = Found { inputs, look, read: BTreeSet::new(), write: BTreeSet::new() };
     let mut installation = Installation::default();
-    found.shares()?;
+    let only_read = found.shares()?;
     found.working_dir()?;
     found.program(&mut installation)?;
     found.linked();
@@ -177,6 +177,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     let mut nest = Nest { read, write, hide: BTreeSet::new() };
     let exposed = nest.exposed(&private);
     if level == Level::Kernel {
+        let reason = "is shared for reading, and `walls = \"kernel\"` cannot close a part of what may be written";
+        let open = only_read.into_iter().find(|path| nest.write.iter().any(|write| path.starts_with(write)));
+        open.map_or(Ok(()), |path| Err(ConfineError::Open { path, reason }))?;
         exposed.into_iter().next().map_or(Ok(()), |exposed| Err(ConfineError::Exposed(exposed)))?;
         nest.thin_out();
     } else {
@@ -354,17 +357,24 @@ impl Found<'_, '_> {
         Ok(())
     }
 
-    /// What the configuration shares with this session.
-    fn shares(&mut self) -> Result<(), ConfineError> {
+    /// What the configuration shares with this session. Returns what of it may
+    /// only be read.
+    fn shares(&mut self) -> Result<Vec<PathBuf>, ConfineError> {
+        let mut only_read = Vec::new();
         for share in self.inputs.config.shares.iter().filter(|share| share.is_for(self.inputs.key)) {
             match self.look.ground.follow(&share.path) {
-                Ok(way) => self.let_in(way.real, share.mode)?,
+                Ok(way) => {
+                    if share.mode == Access::Read {
+                        only_read.push(way.real.clone());
+                    }
+                    self.let_in(way.real, share.mode)?;
+                }
                 // One that is not there now shares nothing.
                 Err(Astray::Nowhere { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(only_read)
     }
 
     fn working_dir(&mut self) -> Result<(), ConfineError> {

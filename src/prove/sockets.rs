@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -236,6 +236,13 @@ pub(super) fn make_socket(scene: &Scene, family: i32, kind: i32, protocol: i32) 
     program.call(libc::SYS_socket, &[family.into(), kind.into(), protocol.into()]);
     program.run(&scene.own, b"")?;
     through("the socket was made")
+}
+
+/// A pair of datagram sockets, an end of which can be connected to any other that
+/// has a name.
+pub(super) fn pair_of_datagrams(_scene: &Scene) -> Tried {
+    let (one, _other) = UnixDatagram::pair()?;
+    through(format!("{one:?}"))
 }
 
 /// A pair of connected sockets, as most runtimes use between their processes.

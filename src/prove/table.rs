@@ -250,6 +250,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(258, Kernel, "make a netlink socket of the firewall", [C, C, T], |s| netlink(s, libc::NETLINK_NETFILTER)).unless("the kernel has none"),
     at(259, Kernel, "make a netlink socket of modules of any kind", [C, C, T], |s| netlink(s, libc::NETLINK_GENERIC)).unless("the kernel has none"),
     at(260, Kernel, "make a netlink socket of IPsec", [C, C, T], |s| netlink(s, libc::NETLINK_XFRM)).unless("the kernel has none"),
+    at(270, Kernel, "make sockets whose other end can be a local one with a name", [T, C, T], sockets::pair_of_datagrams),
     at(261, Own, "write the own transcript in the first turn", [M, T, T], |s| own::add_line(s, "transcript.jsonl")),
     at(262, Own, "write the own settings in the first turn", [M, T, T], |s| own::add_line(s, "settings.json")),
     at(200, Needed, "keep something in the own memory", [T, T, T], own::keep_memory),

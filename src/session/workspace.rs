@@ -420,13 +420,14 @@ impl WorkspaceGuard {
     }
 
     /// Sets aside an `AGENTS.md` or `MEMORY.md` that is no file of this session's
-    /// own: a provider that reads them by itself would follow a link. Returns
-    /// where the memory directory is.
+    /// own: a provider that reads them by itself would follow a link. The same for
+    /// what stands in the place of the memory directory; returns where that is.
     ///
     /// # Errors
-    /// Where the memory directory is not inside the folder, or a file cannot be
-    /// moved away.
+    /// If something cannot be moved away.
     pub fn own_told_files(&mut self, settings: &Settings) -> Result<PathBuf, SessionError> {
+        let memory = settings.memory_path();
+        self.own_dir(&memory.iter().filter_map(|part| part.to_str()).collect::<Vec<_>>())?;
         let memory = self.workspace.memory_path(settings)?;
         for name in [PathBuf::from(INSTRUCTIONS), settings.memory_path().join(MEMORY)] {
             let opened = self.workspace.dir.open_file(&name, u64::MAX);

@@ -152,11 +152,9 @@ pub async fn exec(
     if let Some(notice) = open {
         tell(Progress::Notice(&notice));
     }
+    let memory = guard.own_told_files(&settings)?;
     let mut invocation = Invocation::of(&chosen.program);
-    invocation
-        .args(args)
-        .env("DENIZEN_SESSION", guard.record().key.as_str())
-        .env("DENIZEN_MEMORY", guard.workspace().memory_path(&settings)?);
+    invocation.args(args).env("DENIZEN_SESSION", guard.record().key.as_str()).env("DENIZEN_MEMORY", memory);
     let environment = child_environment(&setup.environment, provider, &chosen.options, &invocation);
     let launch = launch(setup, confinement, environment);
     let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;

@@ -34,8 +34,7 @@ const RECORD_KEPT: &str = "0\nnote: something else had changed a file of the ses
 const TRANSCRIPT_KEPT: &str = "0\nnote: something else had changed a file of the session meanwhile: what it wrote is kept in `~test/root/state/conflicts/alder-<time>-transcript.jsonl`";
 const NOT_STORED: &str =
     "0\nnote: claude answered, but did not store the conversation: the next message will start a fresh one";
-const LINKED_MEMORY: &str = "1\nerror: the memory directory `~test/root/sessions/alder/memory` is not a directory inside the session's folder: `~test/root/sessions/alder/memory` is or leads through a symbolic link, which is never followed\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere";
-const NO_MEMORY: &str = "1\nerror: the memory directory `~test/root/sessions/alder/memory` is not a directory inside the session's folder: could not open the directory `~test/root/sessions/alder/memory`: Not a directory (os error 20)\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere";
+const MEMORY_KEPT: &str = "0\nnote: something else had changed a file of the session meanwhile: what it wrote is kept in `~test/root/state/conflicts/alder-<time>-memory`";
 const LOST: &str = "0\nnote: the conversation <id> is no longer in the session's folder, so a fresh one was started with the last turns as context";
 
 const ATTACKS: &[Attack] = &[
@@ -75,7 +74,7 @@ const ATTACKS: &[Attack] = &[
         name: "memory is a link to another's",
         script: "rm -r memory; ln -s ../birch/memory memory",
         now: FINE,
-        next: LINKED_MEMORY,
+        next: MEMORY_KEPT,
     },
     Attack {
         name: "MEMORY.md is a link to another's",
@@ -83,7 +82,7 @@ const ATTACKS: &[Attack] = &[
         now: FINE,
         next: "0\nnote: something else had changed a file of the session meanwhile: what it wrote is kept in `~test/root/state/conflicts/alder-<time>-memory-MEMORY.md`",
     },
-    Attack { name: "memory is a file", script: "rm -r memory; echo x > memory", now: FINE, next: NO_MEMORY },
+    Attack { name: "memory is a file", script: "rm -r memory; echo x > memory", now: FINE, next: MEMORY_KEPT },
     Attack {
         name: "AGENTS.md is a link to another's memory",
         script: "ln -sf ../birch/memory/MEMORY.md AGENTS.md",
@@ -148,7 +147,7 @@ const ATTACKS: &[Attack] = &[
         name: "the settings point memory at a link",
         script: r#"ln -s ../birch/memory notes; echo '{"memory_directory": "notes"}' > settings.json"#,
         now: FINE,
-        next: "1\nerror: the memory directory `~test/root/sessions/alder/notes` is not a directory inside the session's folder: `~test/root/sessions/alder/notes` is or leads through a symbolic link, which is never followed\nhint: remove what stands there, or point `memory_directory` in settings.json elsewhere",
+        next: "0\nnote: something else had changed a file of the session meanwhile: what it wrote is kept in `~test/root/state/conflicts/alder-<time>-notes`",
     },
     Attack {
         name: "the settings are a link to another's",

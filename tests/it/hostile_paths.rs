@@ -249,6 +249,37 @@ impl Drop for Stop<'_> {
 
 /// While a turn begins, another session exchanges the shared directory for a link
 /// to what is private, again and again.
+/// Landlock only adds rights: what lies in something that may be written may be
+/// written.
+#[test]
+fn what_is_shared_for_reading_in_what_may_be_written_stays_as_it_is() {
+    for user in users() {
+        let mut root = two_sessions("read_in_write", "", None);
+        let outer = root.dir().join("outer");
+        let file = outer.join("inner/file");
+        write(&file, "before");
+        root.write_config(&format!(
+            "provider = \"notes\"\n[[share]]\nsessions = [\"*\"]\npath = {outer:?}\nmode = \"write\"\n\
+             [[share]]\nsessions = [\"*\"]\npath = {:?}\n",
+            outer.join("inner")
+        ));
+        if let Some(user) = user {
+            root.give_to(user);
+        }
+        let script = format!("echo after > {}; touch {}; echo tried", file.display(), outer.join("new").display());
+        for (walls, tries) in [("full", true), ("kernel", false)] {
+            root.set_env("DENIZEN_WALLS", walls);
+            let seen = shell(&root, "alder", &script);
+            if seen.stderr.contains("cannot be had here") {
+                continue;
+            }
+            assert_eq!(seen.stdout.contains("tried"), tries, "{walls}: {seen:?}");
+            assert_eq!(fs_err::read_to_string(&file).expect("the file"), "before", "{walls}");
+            assert!(outer.join("new").exists(), "{walls}: {seen:?}");
+        }
+    }
+}
+
 #[test]
 fn a_race_of_links_is_not_won() {
     let mut root = Root::new("a_race_of_links");
