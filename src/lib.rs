@@ -63,7 +63,7 @@ pub mod channel;
 /// The daemon: one loop, a lane for each active session, delivery, recovery.
 pub mod daemon;
 
-/// Denizen as a service of systemd or launchd: installed, removed, looked at.
+/// Denizen as a service of systemd: installed, removed, looked at.
 pub mod service;
 
 /// Arguments, environment, words, exit codes; one file per command.

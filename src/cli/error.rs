@@ -170,7 +170,6 @@ impl From<ServiceError> for CliError {
             ServiceError::NoUserManager => {
                 "log in as that user, rather than with `su`, or install it for the machine: `sudo denizen service install --system`"
             }
-            ServiceError::OnlyOwn => "leave `--system` out",
             ServiceError::NotRoot => "sudo denizen --root DIR service install --system --as \"$USER\"",
             ServiceError::Missing("loginctl") => {
                 "nothing else keeps services of a user running after logout: `sudo denizen service install --system`"

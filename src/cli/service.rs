@@ -1,4 +1,4 @@
-//! `denizen service`: Denizen started at boot by systemd or launchd.
+//! `denizen service`: Denizen started at boot by systemd.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use crate::config::{Config, Environment, Inputs};
 use crate::confine::Ground;
 use crate::files::Durability;
 use crate::service::{
-    Before, Event, Here, Installed, Manager, Plan, Scope, State, Wish, installed_program, plan, removal, status,
+    Before, Event, Here, Installed, Plan, Scope, State, Wish, installed_program, plan, removal, status,
 };
 use crate::session::Store;
 
@@ -137,8 +137,7 @@ fn here(store: &Store, config: Option<&Path>, environment: &Environment) -> Here
 }
 
 fn show_plan(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
-    let before: Vec<String> =
-        plan.linger.iter().map(|linger| &linger.on).chain(&plan.first).map(ToString::to_string).collect();
+    let before: Vec<String> = plan.linger.iter().map(|linger| &linger.on).map(ToString::to_string).collect();
     let then: Vec<String> = plan.then.iter().chain([&plan.doctor]).map(ToString::to_string).collect();
     if out.json {
         let writes = plan.before != Before::Same;
@@ -221,16 +220,15 @@ fn remarks(out: Output, plan: &Plan) {
     if !plan.lost.is_empty() {
         let names = escape(&plan.lost.join(", "));
         out.note(format_args!("{YELLOW}note:{RESET} set here, but not where the service runs: {names}"));
-        let hint = match &plan.manager {
-            Manager::Systemd { scope: Scope::User, .. } => {
+        let hint = match plan.manager.scope {
+            Scope::User => {
                 "where it needs them: `NAME=value` lines in `~/.config/environment.d/denizen.conf` (chmod 600), \
                  `systemctl --user daemon-reload`, and install again"
             }
-            Manager::Systemd { scope: Scope::System, .. } => {
+            Scope::System => {
                 "where it needs them: `NAME=value` lines in `/etc/denizen.env` (chmod 600), and `systemctl edit denizen` \
                  with `EnvironmentFile=/etc/denizen.env` below `[Service]`"
             }
-            Manager::Launchd { .. } => "where it needs them: write settings into denizen.toml, logins into files",
         };
         out.note(format_args!("hint: {hint}"));
     }
@@ -245,13 +243,9 @@ fn uninstall(out: Output, args: &UninstallArgs, here: &Here) -> Result<ExitCode,
         return Ok(ExitCode::SUCCESS);
     };
     if args.dry_run {
-        for call in &removal.first {
-            out.done(format_args!("would call    {}", escape(&call.to_string())));
-        }
+        out.done(format_args!("would call    {}", escape(&removal.first.to_string())));
         out.done(format_args!("would remove  {}", removal.file.display()));
-        for call in &removal.then {
-            out.done(format_args!("would call    {}", escape(&call.to_string())));
-        }
+        out.done(format_args!("would call    {}", escape(&removal.then.to_string())));
     } else {
         removal.remove(&mut |event| tell(out, event))?;
     }

@@ -15,7 +15,7 @@ use crate::files::quoted;
 use crate::process::outside::{self, Program, Unusable};
 
 /// The programs that are called.
-const TOOLS: &[&str] = &["systemctl", "launchctl", "loginctl", "journalctl", "getent"];
+const TOOLS: &[&str] = &["systemctl", "loginctl", "journalctl", "getent"];
 
 /// The environment of this process, as far as it can be trusted: its PATH leads
 /// only to directories that no agent and nobody else can write, and so do the

@@ -63,8 +63,6 @@ pub struct Plan {
     pub before: Before,
     /// How the service is.
     pub state: State,
-    /// What is called before the unit is written.
-    pub first: Vec<Call>,
     /// What is called once it is written.
     pub then: Vec<Call>,
     /// Whether the service only lives while its user does, unless the user lingers.
@@ -159,10 +157,9 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
     let mut environment = manager.environment(here, person.as_ref())?;
     environment.set("PATH", &daemon.path);
     let home = PathBuf::from(environment.get("HOME").unwrap_or("/"));
-    let start = match (&manager, &person) {
-        (Manager::Launchd { .. }, _) => Start::Agent { home: home.clone() },
-        (Manager::Systemd { .. }, Some(person)) => Start::SystemUnit { user: person.name.clone() },
-        (Manager::Systemd { .. }, None) => Start::UserUnit,
+    let start = match &person {
+        Some(person) => Start::SystemUnit { user: person.name.clone() },
+        None => Start::UserUnit,
     };
     let text = daemon.file(&start)?;
     let before = before(&file, &text, wish.force)?;
@@ -178,8 +175,7 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
     let is_new = before != Before::Same;
     let plan = Plan {
         linger: linger(&manager, here)?,
-        first: if is_new { manager.before_replacing(&state) } else { Vec::new() },
-        then: manager.begin(&file, is_new, &state),
+        then: manager.begin(is_new, &state),
         lost: lost::variables(here, &environment),
         manager,
         person,
@@ -210,7 +206,7 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
 /// root, else as root.
 fn whom(wish: &Wish, manager: &Manager, here: &Here) -> Result<Option<Person>, ServiceError> {
     use std::os::unix::fs::MetadataExt;
-    if !matches!(manager, Manager::Systemd { scope: Scope::System, .. }) {
+    if manager.scope != Scope::System {
         return match &wish.user {
             Some(user) => Err(ServiceError::NotAs(user.clone())),
             None => Ok(None),
@@ -288,7 +284,7 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, ServiceError> {
 
 /// How a user's services are made to start at boot, where they do not yet.
 fn linger(manager: &Manager, here: &Here) -> Result<Option<Linger>, ServiceError> {
-    if !matches!(manager, Manager::Systemd { scope: Scope::User, .. }) {
+    if manager.scope != Scope::User {
         return Ok(None);
     }
     let loginctl = here.tool("loginctl").ok_or(ServiceError::Missing("loginctl"))?;
@@ -338,17 +334,17 @@ impl Plan {
     }
 
     fn steps(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), ServiceError> {
-        let mut call = |call: &Call| step(call, &self.here).inspect(|()| tell(Event::Called(call)));
+        let call = |call: &Call, tell: &mut dyn FnMut(Event<'_>)| {
+            step(call, &self.here).inspect(|()| tell(Event::Called(call)))
+        };
         if let Some(linger) = &self.linger {
-            call(&linger.on)?;
+            call(&linger.on, tell)?;
         }
-        self.first.iter().try_for_each(&mut call)?;
         if self.before != Before::Same {
             write(&self.file, &self.text)?;
             tell(Event::Wrote(&self.file));
         }
-        let mut call = |call: &Call| step(call, &self.here).inspect(|()| tell(Event::Called(call)));
-        self.then.iter().try_for_each(&mut call)
+        self.then.iter().try_for_each(|next| call(next, tell))
     }
 
     /// Makes it as it was before.
@@ -358,16 +354,16 @@ impl Plan {
             Before::Absent => {
                 if read(&self.file)?.is_some() {
                     // It fails where the unit was not loaded yet; then there is nothing to stop.
-                    let _ended = self.manager.end().iter().try_for_each(call);
+                    let _ended = call(&self.manager.end());
                     remove(&self.file)?;
-                    self.manager.forget().iter().try_for_each(call)?;
-                    let _forgotten = self.manager.forget_failure().as_ref().map(call);
+                    call(&self.manager.forget())?;
+                    let _forgotten = call(&self.manager.forget_failure());
                 }
             }
-            Before::Same => self.manager.back_to(&self.state, &self.file).iter().try_for_each(call)?,
+            Before::Same => self.manager.back_to(&self.state).iter().try_for_each(call)?,
             Before::Other(old) => {
                 write(&self.file, old)?;
-                self.manager.back_to(&self.state, &self.file).iter().try_for_each(call)?;
+                self.manager.back_to(&self.state).iter().try_for_each(call)?;
             }
         }
         match &self.linger {

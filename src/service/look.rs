@@ -38,7 +38,7 @@ pub fn status(here: &Here, scope: Option<Scope>) -> Result<Vec<Installed>, Servi
     for manager in Manager::all(here, scope)? {
         let file = manager.file(here)?;
         let Some(text) = read(&file)?.filter(|text| unit::is_ours(text)) else { continue };
-        let is_user = matches!(manager, Manager::Systemd { scope: Scope::User, .. });
+        let is_user = manager.scope == Scope::User;
         let lingers = match here.tool("loginctl") {
             Some(loginctl) if is_user => Some(lingers(&loginctl, here)?),
             _ => None,
@@ -73,13 +73,13 @@ fn last_lines(log: &Path) -> Vec<String> {
 #[derive(Debug, Clone)]
 pub struct Removal {
     /// What is called before the unit is removed.
-    pub first: Vec<Call>,
+    pub first: Call,
     /// The unit.
     pub file: PathBuf,
     /// What is called once it is gone.
-    pub then: Vec<Call>,
+    pub then: Call,
     /// What is called after that, and may fail.
-    pub last: Option<Call>,
+    pub last: Call,
     /// What would switch off that the user lingers, which is left on: other
     /// services may count on it.
     pub linger: Option<Call>,
@@ -104,11 +104,11 @@ pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<Removal>, Ser
         return Err(ServiceError::Two);
     }
     let Some((manager, file)) = managers.pop() else { return Ok(None) };
-    if matches!(manager, Manager::Systemd { scope: Scope::System, .. }) && !rustix::process::geteuid().is_root() {
+    if manager.scope == Scope::System && !rustix::process::geteuid().is_root() {
         return Err(ServiceError::NotRoot);
     }
     let linger = match here.tool("loginctl") {
-        Some(loginctl) if matches!(manager, Manager::Systemd { scope: Scope::User, .. }) => {
+        Some(loginctl) if manager.scope == Scope::User => {
             lingers(&loginctl, here)?.then(|| Call::new(&loginctl, &["disable-linger"]))
         }
         _ => None,
@@ -129,17 +129,14 @@ impl Removal {
     /// # Errors
     /// With the step that failed; the unit is only removed once the service has stopped.
     pub fn remove(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), ServiceError> {
-        for call in &self.first {
-            step(call, &self.here)?;
-            tell(Event::Called(call));
-        }
+        let call = |call: &Call| step(call, &self.here);
+        call(&self.first)?;
+        tell(Event::Called(&self.first));
         remove(&self.file)?;
         tell(Event::Removed(&self.file));
-        for call in &self.then {
-            step(call, &self.here)?;
-            tell(Event::Called(call));
-        }
-        let _forgotten = self.last.as_ref().map(|call| step(call, &self.here));
+        call(&self.then)?;
+        tell(Event::Called(&self.then));
+        let _forgotten = call(&self.last);
         Ok(())
     }
 }

@@ -1,34 +1,23 @@
-//! Service managers: what each is asked, in which words, and how its answers
-//! are read. systemd of a user or of the machine, or launchd. Not here: in
-//! which order, and what happens where one refuses (`service::install`).
+//! systemd, the user's or the machine's: what it is asked, in which words, and
+//! how its answers are read. Not here: in which order, and what happens if it
+//! refuses (`service::install`).
 
 use std::path::{Path, PathBuf};
 
 use super::host::{self, Call, Here, Person, Said};
-use super::unit::LABEL;
 use super::{Scope, ServiceError};
 use crate::config::Environment;
 
 /// The unit's name.
 pub const UNIT: &str = "denizen.service";
 
-/// Who starts services here.
+/// The systemd that starts services.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Manager {
-    /// systemd, the user's or the machine's.
-    Systemd {
-        /// `systemctl`, absolute.
-        systemctl: PathBuf,
-        /// Whose.
-        scope: Scope,
-    },
-    /// launchd, for one user.
-    Launchd {
-        /// `launchctl`, absolute.
-        launchctl: PathBuf,
-        /// The user's numeric id.
-        uid: u32,
-    },
+pub struct Manager {
+    /// `systemctl`, absolute.
+    systemctl: PathBuf,
+    /// Whose it is.
+    pub scope: Scope,
 }
 
 /// How a service is.
@@ -51,29 +40,23 @@ pub struct State {
 }
 
 impl Manager {
-    /// The manager that is asked for, or that is there: a user's own systemd,
-    /// that of the machine for root, launchd where there is no systemd.
+    /// The manager that is asked for, else a user's own systemd, else that of the
+    /// machine for root.
     ///
     /// # Errors
-    /// Where there is none that could be used, with the reason.
+    /// If none can be used, with the reason.
     pub(super) fn find(environment: &Here, wanted: Option<Scope>) -> Result<Self, ServiceError> {
-        let uid = rustix::process::geteuid();
-        let Some(systemctl) = environment.tool("systemctl") else {
-            let launchctl = environment.tool("launchctl").ok_or(ServiceError::NoManager)?;
-            if wanted == Some(Scope::System) {
-                return Err(ServiceError::OnlyOwn);
-            }
-            return Ok(Self::Launchd { launchctl, uid: uid.as_raw() });
-        };
-        let of = |scope| Self::Systemd { systemctl: systemctl.clone(), scope };
+        let is_root = rustix::process::geteuid().is_root();
+        let systemctl = environment.tool("systemctl").ok_or(ServiceError::NoManager)?;
+        let of = |scope| Self { systemctl: systemctl.clone(), scope };
         let runs = |scope| of(scope).is_there(environment);
         match wanted {
-            Some(Scope::System) if !uid.is_root() => Err(ServiceError::NotRoot),
+            Some(Scope::System) if !is_root => Err(ServiceError::NotRoot),
             Some(scope) if runs(scope)? => Ok(of(scope)),
             Some(Scope::System) => Err(ServiceError::NotBooted),
             Some(Scope::User) => Err(ServiceError::NoUserManager),
             None if runs(Scope::User)? => Ok(of(Scope::User)),
-            None if !uid.is_root() => Err(ServiceError::NoUserManager),
+            None if !is_root => Err(ServiceError::NoUserManager),
             None if runs(Scope::System)? => Ok(of(Scope::System)),
             None => Err(ServiceError::NotBooted),
         }
@@ -81,12 +64,10 @@ impl Manager {
 
     /// Every manager that can be asked for the state of a service.
     pub(super) fn all(environment: &Here, wanted: Option<Scope>) -> Result<Vec<Self>, ServiceError> {
-        let Some(systemctl) = environment.tool("systemctl") else {
-            return Self::find(environment, wanted).map(|only| vec![only]);
-        };
+        let systemctl = environment.tool("systemctl").ok_or(ServiceError::NoManager)?;
         let mut found = Vec::new();
         for scope in [Scope::User, Scope::System] {
-            let manager = Self::Systemd { systemctl: systemctl.clone(), scope };
+            let manager = Self { systemctl: systemctl.clone(), scope };
             if wanted.is_none_or(|wanted| wanted == scope) && manager.is_there(environment)? {
                 found.push(manager);
             }
@@ -102,10 +83,9 @@ impl Manager {
 
     /// A call of its program.
     pub(super) fn call(&self, args: &[&str]) -> Call {
-        match self {
-            Self::Systemd { systemctl, scope: Scope::User } => Call::new(systemctl, &[&["--user"], args].concat()),
-            Self::Systemd { systemctl, scope: Scope::System } => Call::new(systemctl, args),
-            Self::Launchd { launchctl, .. } => Call::new(launchctl, args),
+        match self.scope {
+            Scope::User => Call::new(&self.systemctl, &[&["--user"], args].concat()),
+            Scope::System => Call::new(&self.systemctl, args),
         }
     }
 
@@ -118,94 +98,56 @@ impl Manager {
     /// # Errors
     /// Where it does not say where it looks for such files.
     pub(super) fn file(&self, environment: &Environment) -> Result<PathBuf, ServiceError> {
-        let Self::Systemd { scope, .. } = self else {
-            let home = environment.get("HOME").ok_or(ServiceError::NoUnitDirectory)?;
-            return Ok(Path::new(home).join(format!("Library/LaunchAgents/{LABEL}.plist")));
-        };
         // It is asked, because its XDG_CONFIG_HOME need not be ours.
         let said = self.ask(environment, &["show", "--property=UnitPath", "--value"])?;
-        let end = if *scope == Scope::User { "systemd/user" } else { "systemd/system" };
+        let end = if self.scope == Scope::User { "systemd/user" } else { "systemd/system" };
         let mut dirs = words(&said.out).into_iter().map(PathBuf::from);
         let dir = dirs.find(|dir| dir.is_absolute() && dir.ends_with(end) && !dir.starts_with("/run"));
         dir.map(|dir| dir.join(UNIT)).ok_or(ServiceError::NoUnitDirectory)
     }
 
-    /// What has to be said before another version of the file is in its place.
-    pub(super) fn before_replacing(&self, state: &State) -> Vec<Call> {
-        match self {
-            Self::Launchd { .. } if state.enabled => self.end(),
-            Self::Launchd { .. } | Self::Systemd { .. } => Vec::new(),
+    /// What makes it start the service, now and from now on. A service that runs
+    /// is left alone if its file is as it was.
+    pub(super) fn begin(&self, is_new: bool, state: &State) -> Vec<Call> {
+        let mut calls = vec![self.call(&["daemon-reload"]), self.call(&["enable", UNIT])];
+        if state.active == "failed" {
+            // One that failed too often is not started before this.
+            calls.push(self.call(&["reset-failed", UNIT]));
         }
-    }
-
-    /// What makes it start the service, now and from now on. Where the file is
-    /// as it was, a service that runs is left alone.
-    pub(super) fn begin(&self, file: &Path, is_new: bool, state: &State) -> Vec<Call> {
-        match self {
-            Self::Systemd { .. } => {
-                let mut calls = vec![self.call(&["daemon-reload"]), self.call(&["enable", UNIT])];
-                if state.active == "failed" {
-                    // One that failed too often is not started before this.
-                    calls.push(self.call(&["reset-failed", UNIT]));
-                }
-                calls.push(self.call(&[if is_new { "restart" } else { "start" }, UNIT]));
-                calls
-            }
-            Self::Launchd { uid, .. } if is_new => {
-                vec![self.call(&["bootstrap", &format!("gui/{uid}"), &file.to_string_lossy()])]
-            }
-            Self::Launchd { uid, .. } => vec![self.call(&["kickstart", &format!("gui/{uid}/{LABEL}")])],
-        }
+        calls.push(if is_new { self.restart() } else { self.call(&["start", UNIT]) });
+        calls
     }
 
     /// What brings back how the service was, once its file is as it was.
-    pub(super) fn back_to(&self, state: &State, file: &Path) -> Vec<Call> {
-        match self {
-            Self::Systemd { .. } => {
-                let mut calls = vec![self.call(&["daemon-reload"])];
-                if !state.enabled {
-                    calls.push(self.call(&["disable", UNIT]));
-                }
-                calls.push(self.call(&[if state.active == "active" { "restart" } else { "stop" }, UNIT]));
-                calls
-            }
-            Self::Launchd { .. } if state.enabled => self.begin(file, true, state),
-            Self::Launchd { .. } => Vec::new(),
+    pub(super) fn back_to(&self, state: &State) -> Vec<Call> {
+        let mut calls = vec![self.call(&["daemon-reload"])];
+        if !state.enabled {
+            calls.push(self.call(&["disable", UNIT]));
         }
+        calls.push(self.call(&[if state.active == "active" { "restart" } else { "stop" }, UNIT]));
+        calls
     }
 
-    /// What a person calls to have a running service started anew.
+    /// What a person calls to restart a running service.
     #[must_use]
     pub fn restart(&self) -> Call {
-        match self {
-            Self::Systemd { .. } => self.call(&["restart", UNIT]),
-            Self::Launchd { uid, .. } => self.call(&["kickstart", "-k", &format!("gui/{uid}/{LABEL}")]),
-        }
+        self.call(&["restart", UNIT])
     }
 
     /// What makes it stop the service, now and from now on.
-    pub(super) fn end(&self) -> Vec<Call> {
-        match self {
-            Self::Systemd { .. } => vec![self.call(&["disable", "--now", UNIT])],
-            Self::Launchd { uid, .. } => vec![self.call(&["bootout", &format!("gui/{uid}/{LABEL}")])],
-        }
+    pub(super) fn end(&self) -> Call {
+        self.call(&["disable", "--now", UNIT])
     }
 
     /// What it is told once the file is gone.
-    pub(super) fn forget(&self) -> Vec<Call> {
-        match self {
-            Self::Systemd { .. } => vec![self.call(&["daemon-reload"])],
-            Self::Launchd { .. } => Vec::new(),
-        }
+    pub(super) fn forget(&self) -> Call {
+        self.call(&["daemon-reload"])
     }
 
     /// What makes it forget that a service failed, once the file is gone. It
-    /// fails where there is nothing to forget.
-    pub(super) fn forget_failure(&self) -> Option<Call> {
-        match self {
-            Self::Systemd { .. } => Some(self.call(&["reset-failed", UNIT])),
-            Self::Launchd { .. } => None,
-        }
+    /// fails if there is nothing to forget.
+    pub(super) fn forget_failure(&self) -> Call {
+        self.call(&["reset-failed", UNIT])
     }
 
     /// The environment that a service starts with, before its file adds to it.
@@ -214,12 +156,9 @@ impl Manager {
         environment: &Environment,
         person: Option<&Person>,
     ) -> Result<Environment, ServiceError> {
-        let mut given: Environment = match self {
-            Self::Systemd { .. } => assignments(&self.ask(environment, &["show-environment"])?.out),
-            Self::Launchd { .. } => Environment::default(),
-        };
-        match (self, person) {
-            (Self::Systemd { scope: Scope::System, .. }, Some(person)) => {
+        let mut given = assignments(&self.ask(environment, &["show-environment"])?.out);
+        match (self.scope, person) {
+            (Scope::System, Some(person)) => {
                 given.set("HOME", person.home.as_os_str());
                 given.set("USER", &person.name);
                 given.set("LOGNAME", &person.name);
@@ -238,25 +177,16 @@ impl Manager {
 
     /// How the service is.
     pub(super) fn state(&self, environment: &Environment) -> Result<State, ServiceError> {
-        match self {
-            Self::Systemd { .. } => {
-                let properties = "--property=ActiveState,ActiveEnterTimestamp,MainPID,NRestarts,Result,ExecMainStatus,\
-                                  UnitFileState";
-                Ok(shown(&self.ask(environment, &["show", UNIT, properties])?.out))
-            }
-            Self::Launchd { uid, .. } => {
-                let said = self.ask(environment, &["print", &format!("gui/{uid}/{LABEL}")])?;
-                Ok(printed(&said))
-            }
-        }
+        let properties =
+            "--property=ActiveState,ActiveEnterTimestamp,MainPID,NRestarts,Result,ExecMainStatus,UnitFileState";
+        Ok(shown(&self.ask(environment, &["show", UNIT, properties])?.out))
     }
 
     /// The last lines that the service printed, the newest last.
     pub(super) fn log(&self, environment: &Here, lines: usize) -> Result<Vec<String>, ServiceError> {
-        let Self::Systemd { scope, .. } = self else { return Ok(Vec::new()) };
         let Some(journalctl) = environment.tool("journalctl") else { return Ok(Vec::new()) };
         let lines = lines.to_string();
-        let scope: &[&str] = if *scope == Scope::User { &["--user"] } else { &[] };
+        let scope: &[&str] = if self.scope == Scope::User { &["--user"] } else { &[] };
         let args: &[&str] = &["--unit", UNIT, "--lines", &lines, "--no-pager", "--quiet", "--output=cat"];
         let said = host::run(&Call::new(&journalctl, &[scope, args].concat()), environment, Path::new("/"), None)?;
         Ok(said.out.lines().map(str::to_owned).collect())
@@ -326,25 +256,6 @@ fn shown(text: &str) -> State {
     state
 }
 
-/// What `launchctl print` prints, of which Apple says that it may change.
-fn printed(said: &Said) -> State {
-    let value = |name: &str| {
-        let mut lines = said.out.lines().filter_map(|line| line.trim().split_once(" = "));
-        lines.find_map(|(known, value)| (known == name).then(|| value.to_owned()))
-    };
-    let active = match value("state").as_deref() {
-        Some("running") => "active",
-        _ => "inactive",
-    };
-    State {
-        active: active.to_owned(),
-        pid: value("pid").and_then(|pid| pid.parse().ok()),
-        status: value("last exit code").unwrap_or_default(),
-        enabled: said.ok,
-        ..State::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,9 +287,5 @@ mod tests {
             enabled: true,
         };
         assert_eq!(shown(text), expected);
-        let said =
-            Said { ok: true, out: "gui/501/denizen = {\n\tstate = running\n\tpid = 42\n}\n".into(), err: "".into() };
-        let expected = State { active: "active".into(), pid: Some(42), enabled: true, ..State::default() };
-        assert_eq!(printed(&said), expected);
     }
 }

@@ -1,7 +1,6 @@
-//! Denizen as a service: started at boot, started again where it fails, stopped
-//! in order. What is written is a systemd unit or a property list of launchd,
-//! from `templates/`. Not here: the daemon itself, which knows nothing of who
-//! started it.
+//! Denizen as a service of systemd: started at boot, started again if it fails,
+//! stopped in order. What is written is a unit, from `templates/`. Not here: the
+//! daemon itself, which knows nothing of who started it.
 
 mod host;
 mod install;
@@ -31,8 +30,8 @@ pub enum Scope {
 /// Why nothing was installed, removed or looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// There is neither systemd nor launchd.
-    #[error("there is no service manager here: neither `systemctl` nor `launchctl` is in PATH")]
+    /// There is no systemd.
+    #[error("there is no systemd here: `systemctl` is not in PATH")]
     NoManager,
     /// systemd does not run this machine, as in most containers.
     #[error("systemd is installed, but it does not run this machine")]
@@ -40,9 +39,6 @@ pub enum ServiceError {
     /// The user has no systemd of their own, or it cannot be reached from here.
     #[error("there is no systemd of your own to be reached: `systemctl --user` finds no bus")]
     NoUserManager,
-    /// launchd starts it for a user only.
-    #[error("with launchd, Denizen is a service of a user, not of the machine")]
-    OnlyOwn,
     /// Only root may install for the machine.
     #[error("only root installs a service of the machine")]
     NotRoot,

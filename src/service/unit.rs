@@ -1,14 +1,11 @@
-//! What a service manager is given: a systemd unit, or a property list of
-//! launchd. Pure: text in, text out. Not here: where it is written, and who is
-//! told (`service::install`).
+//! What systemd is given: a unit. Pure: text in, text out. Not here: where it is
+//! written, and who is told (`service::install`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The unit of systemd.
 const UNIT: &str = include_str!("../../templates/denizen.service");
-/// The property list of launchd.
-const PLIST: &str = include_str!("../../templates/denizen.plist");
 
 /// What stands in the head of every file that was written here.
 const MARK: &str = "Written by `denizen service install`";
@@ -22,11 +19,6 @@ pub enum Start {
     SystemUnit {
         /// The user's name.
         user: String,
-    },
-    /// launchd, for the user with this home directory.
-    Agent {
-        /// The user's home directory.
-        home: PathBuf,
     },
 }
 
@@ -79,59 +71,35 @@ impl Daemon {
         let path = line(self.path.clone())?;
         // The launcher needs seconds of its own to end what does not end itself.
         let stop = (self.grace.as_secs() + 40).to_string();
-        match start {
-            Start::Agent { home } => {
-                let arguments: String =
-                    command.iter().map(|word| format!("        <string>{}</string>\n", xml(word))).collect();
-                let log = xml(&written(&self.root.join("logs/service.log"))?);
-                Ok(fill(
-                    PLIST,
-                    &[
-                        ("root", &remark(&root)),
-                        ("label", LABEL),
-                        ("arguments", &arguments),
-                        ("path", &xml(&path)),
-                        ("home", &xml(&written(home)?)),
-                        ("stop", &stop),
-                        ("log", &log),
-                    ],
-                ))
+        let (scope, network, user, target) = match start {
+            Start::SystemUnit { user } => {
+                let user = format!("User={}\n", line(user.clone())?.replace('%', "%%"));
+                let network = "Wants=network-online.target\nAfter=network-online.target\n";
+                ("", network, user, "multi-user.target")
             }
-            Start::UserUnit | Start::SystemUnit { .. } => {
-                let (scope, network, user, target) = match start {
-                    Start::SystemUnit { user } => {
-                        let user = format!("User={}\n", line(user.clone())?.replace('%', "%%"));
-                        let network = "Wants=network-online.target\nAfter=network-online.target\n";
-                        ("", network, user, "multi-user.target")
-                    }
-                    // Units of a user cannot wait for those of the machine.
-                    _ => (" --user", "", String::new(), "default.target"),
-                };
-                let (program, rest) = command.split_at(1);
-                // systemd looks for variables in all words but the program.
-                let words = program.iter().map(|word| quoted(word));
-                let words = words.chain(rest.iter().map(|word| quoted(word).replace('$', "$$")));
-                let command = words.collect::<Vec<_>>().join(" ");
-                Ok(fill(
-                    UNIT,
-                    &[
-                        ("scope", scope),
-                        ("root", &root),
-                        ("network", network),
-                        ("command", &command),
-                        ("user", &user),
-                        ("path", &quoted_always(&format!("PATH={path}"))),
-                        ("stop", &stop),
-                        ("target", target),
-                    ],
-                ))
-            }
-        }
+            // Units of a user cannot wait for those of the machine.
+            Start::UserUnit => (" --user", "", String::new(), "default.target"),
+        };
+        let (program, rest) = command.split_at(1);
+        // systemd looks for variables in all words but the program.
+        let words = program.iter().map(|word| quoted(word));
+        let words = words.chain(rest.iter().map(|word| quoted(word).replace('$', "$$")));
+        let command = words.collect::<Vec<_>>().join(" ");
+        Ok(fill(
+            UNIT,
+            &[
+                ("scope", scope),
+                ("root", &root),
+                ("network", network),
+                ("command", &command),
+                ("user", &user),
+                ("path", &quoted_always(&format!("PATH={path}"))),
+                ("stop", &stop),
+                ("target", target),
+            ],
+        ))
     }
 }
-
-/// The name by which launchd knows it.
-pub(super) const LABEL: &str = "denizen";
 
 /// Whether a file was written here, and not by a person or a package.
 #[must_use]
@@ -142,11 +110,7 @@ pub(super) fn is_ours(text: &str) -> bool {
 /// The root for which a file was written here.
 #[must_use]
 pub(super) fn root_of(text: &str) -> Option<String> {
-    let mut lines = text.lines().take(6);
-    lines.find_map(|line| match line.strip_prefix("# root: ") {
-        Some(root) => Some(root.to_owned()),
-        None => line.strip_prefix("<!-- root: ")?.strip_suffix(" -->").map(unremarked),
-    })
+    text.lines().take(6).find_map(|line| line.strip_prefix("# root: ")).map(str::to_owned)
 }
 
 /// A template with its places filled in; what is filled in is not looked at again.
@@ -198,20 +162,6 @@ fn quoted(word: &str) -> String {
 fn quoted_always(word: &str) -> String {
     let escaped = word.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{escaped}\"")
-}
-
-/// Text between the tags of a property list.
-fn xml(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// Text in a comment of a property list, where no two hyphens may meet.
-fn remark(text: &str) -> String {
-    xml(text).replace('-', "&#45;")
-}
-
-fn unremarked(text: &str) -> String {
-    text.replace("&#45;", "-").replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
 }
 
 #[cfg(test)]
@@ -289,27 +239,6 @@ mod tests {
             refused.to_string(),
             r"`/srv/a\nExecStartPre=/bin/x` cannot be written into a unit: it holds a control character"
         );
-    }
-
-    #[test]
-    fn a_property_list_is_xml() {
-        let daemon = daemon("/Users/a & b/denizen", "/Users/a/<x>--y");
-        let text = daemon.file(&Start::Agent { home: "/Users/a".into() }).expect("a property list");
-        assert!(is_ours(&text) && !text.contains(['{', '}']), "{text}");
-        assert!(text.contains("<!-- root: /Users/a/&lt;x&gt;&#45;&#45;y -->"), "no two hyphens meet: {text}");
-        assert_eq!(root_of(&text).as_deref(), Some("/Users/a/<x>--y"));
-        let arguments: Vec<_> = lines(&text, "        <string>");
-        assert_eq!(
-            arguments,
-            [
-                "        <string>/Users/a &amp; b/denizen</string>",
-                "        <string>--root</string>",
-                "        <string>/Users/a/&lt;x&gt;--y</string>",
-                "        <string>serve</string>",
-                "        <string>/home/a/.cargo/bin:/usr/bin</string>",
-            ]
-        );
-        assert!(text.contains("<string>/Users/a/&lt;x&gt;--y/logs/service.log</string>"), "{text}");
     }
 
     #[test]

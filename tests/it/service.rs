@@ -1,4 +1,4 @@
-//! `denizen service`, with fakes in the place of systemd and launchd: what is
+//! `denizen service`, with a fake in the place of systemd: what is
 //! written, what is called in which order, what is refused, and what is taken
 //! back where a step fails.
 
@@ -466,7 +466,7 @@ fn where_there_is_no_manager_it_is_said_what_to_do_instead() {
     }
     let mut command = world.command(&world.denizen);
     command.env("PATH", &world.managers.bin).args(["service", "status"]);
-    assert!(words(&world.root, &run(command, "")).starts_with("1\nerror: there is no service manager here: neither"));
+    assert!(words(&world.root, &run(command, "")).starts_with("1\nerror: there is no systemd here"));
 }
 
 #[test]
@@ -621,42 +621,4 @@ fn paths_are_quoted_as_systemd_reads_them() {
     let output = run(verify, "");
     let ours: Vec<&str> = output.stderr.lines().filter(|line| line.contains("denizen.service")).collect();
     assert_eq!((output.code, ours), (Some(0), Vec::new()), "{output:?}");
-}
-
-#[test]
-fn launchd_is_told_the_same_where_there_is_no_systemd() {
-    let world = World::with("launchd", Managers::launchd);
-    let path = format!("{}:{}", world.denizen.parent().expect("one").display(), world.managers.bin.display());
-    // The fakes are shell scripts; what they call is found without PATH.
-    for name in ["cat", "rm", "touch"] {
-        let real = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|path| path.exists());
-        fs_err::os::unix::fs::symlink(real.expect(name), world.managers.bin.join(name)).expect("a link");
-    }
-    let service = |args: &[&str]| {
-        let mut command = world.command(&world.denizen);
-        command.env("PATH", &path).arg("service").args(args);
-        run(command, "")
-    };
-    let output = service(&["install"]);
-    assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{output:?}");
-    let uid = rustix::process::geteuid().as_raw();
-    let file = world.root.home().join("Library/LaunchAgents/denizen.plist");
-    assert_eq!(world.managers.calls(), [format!("launchctl bootstrap gui/{uid} {}", file.display())]);
-    let text = plain(&world.root, &fs_err::read_to_string(&file).expect("a property list"));
-    assert!(text.contains("<string>~test/home/.cargo/bin/denizen</string>\n        <string>--root</string>"), "{text}");
-    assert!(text.contains("<key>ExitTimeOut</key>\n    <integer>60</integer>"), "{text}");
-    let status = plain(&world.root, &service(&["status"]).stdout);
-    assert!(status.contains("\nstate    runs, process 4711\n"), "{status}");
-    assert_eq!(service(&["install"]).code, Some(0));
-    assert_eq!(world.managers.calls(), [format!("launchctl kickstart gui/{uid}/denizen")]);
-    world.root.write_config("limits.grace = \"1m\"\n");
-    assert_eq!(service(&["install"]).code, Some(0));
-    let again = [format!("bootout gui/{uid}/denizen"), format!("bootstrap gui/{uid} {}", file.display())];
-    assert_eq!(world.managers.calls(), again.map(|call| format!("launchctl {call}")));
-    assert_eq!(service(&["uninstall"]).code, Some(0));
-    assert!(!file.exists());
-    assert!(
-        words(&world.root, &service(&["install", "--system"]))
-            .starts_with("1\nerror: with launchd, Denizen is a service of")
-    );
 }

@@ -57,23 +57,6 @@ note "$@"
 cat "$D/journal" 2>/dev/null || true
 "#;
 
-const LAUNCHCTL: &str = r#"
-note "$@"
-case "$1" in
-print)
-    if [ ! -e "$D/loaded" ]; then
-        echo 'Could not find service "denizen" in domain for user gui: 501' >&2
-        exit 113
-    fi
-    printf '%s = {\n\tstate = running\n\tpid = 4711\n\tlast exit code = 0\n}\n' "$2"
-    ;;
-bootstrap) fail_if_told; [ ! -e "$D/loaded" ] || exit 5; touch "$D/loaded" ;;
-bootout) fail_if_told; rm "$D/loaded" ;;
-kickstart) fail_if_told ;;
-*) exit 64 ;;
-esac
-"#;
-
 const GETENT: &str = r#"
 note "$@"
 grep -E "^$2:|^[^:]*:x:$2:" "$D/passwd"
@@ -94,11 +77,6 @@ impl Managers {
             root,
             &[("systemctl", SYSTEMCTL), ("loginctl", LOGINCTL), ("journalctl", JOURNALCTL), ("getent", GETENT)],
         )
-    }
-
-    /// Puts launchd there.
-    pub(crate) fn launchd(root: &mut Root) -> Self {
-        Self::of(root, &[("launchctl", LAUNCHCTL)])
     }
 
     fn of(root: &mut Root, programs: &[(&str, &str)]) -> Self {
