@@ -13,8 +13,8 @@ use super::finding::{Finding, Kind, finding};
 use super::items::{OWN, is_own, stays_inside};
 use super::lines::{each_line, first_broken_line, short};
 use super::moment;
+use super::permissions::private;
 use super::sqlite;
-use super::verify::{Checked, private};
 use crate::causes::with_causes;
 use crate::files::{self, Dir, SECOND, files_below, quoted};
 use crate::provider::{Format, built_in};
@@ -25,6 +25,19 @@ const MAX_MEMORY: u64 = 8 * 1024 * 1024;
 
 /// How many findings of one sort about one session are worth telling.
 const MANY: usize = 5;
+
+/// What was found of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Its folder.
+    pub folder: String,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// How many turns it has taken, by its record.
+    pub turns: u64,
+    /// The size of its files, in bytes.
+    pub bytes: u64,
+}
 
 /// The check of one session.
 pub(super) struct Check<'a> {

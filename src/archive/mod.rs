@@ -11,6 +11,7 @@ mod items;
 mod lines;
 mod moment;
 mod pack;
+mod permissions;
 mod sqlite;
 mod tree;
 mod unpack;
@@ -18,12 +19,13 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
+pub use check::Checked;
 pub use finding::{Finding, Kind, Severity};
 pub use items::{LeftOut, copy_out, is_same};
 pub use pack::Exporter;
 pub use tree::{Extent, Tree};
 pub use unpack::{Incoming, check_room, inspect, unpack};
-pub use verify::{Checked, Verdict, check_folder, verify};
+pub use verify::{Verdict, check_folder, verify};
 
 use crate::files;
 use crate::session::SessionError;

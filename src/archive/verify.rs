@@ -8,8 +8,9 @@ use std::sync::mpsc::sync_channel;
 
 use serde::Serialize;
 
-use super::check::Check;
+use super::check::{Check, Checked};
 use super::finding::{Finding, Kind, Severity, finding};
+use super::permissions::{accessible, private};
 use super::{ArchiveError, Extent, Tree};
 use crate::causes::with_causes;
 use crate::config::{Config, Environment, Inputs};
@@ -18,19 +19,6 @@ use crate::session::{Grant, Queue, Store, Workspace};
 
 /// How often a session is looked at again that changes meanwhile.
 const LOOKS: usize = 3;
-
-/// What was found of one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
-    /// Its folder.
-    pub folder: String,
-    /// What is not as it should be.
-    pub findings: Vec<Finding>,
-    /// How many turns it has taken, by its record.
-    pub turns: u64,
-    /// The size of its files, in bytes.
-    pub bytes: u64,
-}
 
 /// What was found in all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -321,34 +309,4 @@ impl Around<'_> {
         }
         found
     }
-}
-
-/// Whether a path is its owner's alone: nothing for others, `least` for the
-/// owner, and the owner the one of the tree.
-pub(super) fn private(path: &Path, least: u32, session: Option<&str>, owner: Option<u32>) -> Option<Finding> {
-    accessible(path, 0o077, least, session, owner)
-}
-
-/// The same, where others may have what is not in `closed`.
-fn accessible(path: &Path, closed: u32, least: u32, session: Option<&str>, owner: Option<u32>) -> Option<Finding> {
-    let metadata = path.symlink_metadata().ok()?;
-    let mode = metadata.mode() & 0o777;
-    if let Some(owner) = owner
-        && metadata.uid() != owner
-    {
-        let problem = format!("it belongs to the user {}, and the sessions to {owner}", metadata.uid());
-        let remedy = format!("chown -R --reference={} {}", quoted(path.parent().unwrap_or(path)), quoted(path));
-        return Some(finding(Kind::Owner, session, path, problem).remedy(remedy));
-    }
-    // What a link may be used for, its target says.
-    if metadata.is_symlink() || (mode & closed == 0 && mode & least == least) {
-        return None;
-    }
-    let problem = if mode & closed == 0 {
-        format!("its owner may not use it (mode {mode:o})")
-    } else {
-        format!("others may use it (mode {mode:o})")
-    };
-    let remedy = if metadata.is_dir() { "chmod u=rwx,go=" } else { "chmod u=rw,go=" };
-    Some(finding(Kind::Permissions, session, path, problem).remedy(format!("{remedy} {}", quoted(path))))
 }

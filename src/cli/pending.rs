@@ -8,8 +8,7 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{ago, escape, one_line};
-use super::status::pending_state;
-use crate::session::Pending;
+use crate::session::{Pending, PendingState};
 
 /// List the messages of a session that were accepted and not answered
 ///
@@ -63,7 +62,7 @@ pub(super) fn run(app: &App, args: &PendingArgs) -> Result<ExitCode, CliError> {
         app.out.note("every message was answered");
     }
     for pending in &pending {
-        let state = pending_state(pending.state);
+        let state = state(pending.state);
         match &pending.message {
             Ok(message) => {
                 app.out.data(format_args!("{state:<12} {:<9} {}", ago(message.at), one_line(&message.text, 80)))
@@ -84,4 +83,15 @@ pub(super) fn as_json(pending: &Pending) -> serde_json::Value {
         "author": message.and_then(|message| message.author.as_ref()),
         "error": pending.message.as_ref().err().map(ToString::to_string),
     })
+}
+
+/// The state of a message, in words.
+pub(super) fn state(state: PendingState) -> &'static str {
+    match state {
+        PendingState::Waiting => "waiting",
+        PendingState::Running => "running",
+        PendingState::Left => "never begun",
+        PendingState::Interrupted => "interrupted",
+        PendingState::Answered => "undelivered",
+    }
 }

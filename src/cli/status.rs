@@ -12,7 +12,7 @@ use crate::config::{Access, WallsMode};
 use crate::control::SessionStatus;
 use crate::daemon;
 use crate::process::probe;
-use crate::session::{Conversation, Outcome, PendingState, Usage};
+use crate::session::{Conversation, Outcome, Usage};
 
 /// Show one session in full, or all of them in short
 #[derive(Debug, Args)]
@@ -145,19 +145,9 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     }
     for pending in &status.pending {
         let text = pending.message.as_ref().map_or_else(ToString::to_string, |message| one_line(&message.text, 50));
-        line("pending", format!("{}: {text}", pending_state(pending.state)));
+        line("pending", format!("{}: {text}", super::pending::state(pending.state)));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn pending_state(state: PendingState) -> &'static str {
-    match state {
-        PendingState::Waiting => "waiting",
-        PendingState::Running => "running",
-        PendingState::Left => "never begun",
-        PendingState::Interrupted => "interrupted",
-        PendingState::Answered => "undelivered",
-    }
 }
 
 fn state(status: &SessionStatus) -> String {

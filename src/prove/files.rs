@@ -238,12 +238,6 @@ pub(super) fn disk(scene: &Scene) -> Tried {
     through(format!("{} bytes were read", read?))
 }
 
-/// A socket of a program of another session's.
-pub(super) fn found_socket(path: &Path) -> Tried {
-    super::sockets::connect(path)?;
-    through("it took the connection")
-}
-
 /// Where Claude Code keeps what its tasks print, in a directory of its user.
 pub(super) fn claude_tmp(scene: &Scene) -> Tried {
     let dir = format!("/tmp/claude-{}", rustix::process::getuid().as_raw());

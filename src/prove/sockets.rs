@@ -34,7 +34,7 @@ pub(super) fn abstract_socket(party: &Party) -> Tried {
 }
 
 /// A socket by its path, which may be longer than the address of one.
-pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+fn connect(path: &Path) -> io::Result<UnixStream> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(stopped("it has no path")) };
     let stream = if path.as_os_str().len() <= LONGEST {
         UnixStream::connect(path)?
@@ -44,6 +44,12 @@ pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     };
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
+}
+
+/// A socket of a program of another session's.
+pub(super) fn found_socket(path: &Path) -> Tried {
+    connect(path)?;
+    through("it took the connection")
 }
 
 pub(super) fn socket(party: &Party) -> Tried {

@@ -148,7 +148,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(93, Root, "make a session", [M, L, T], files::make_session),
     at(94, Root, "move the own folder", [M, L, T], files::move_own),
     at(95, Root, "plant a file beside Denizen's program", [M, L, T], |s| files::plant(&s.program_dir, s, ".")).unless("the program lies where its user may not write"),
-    at(96, Root, "connect to a socket in another session's provider home", [M, C, T], |s| files::found_socket(&s.root.join("state/homes/beside/codex/server"))),
+    at(96, Root, "connect to a socket in another session's provider home", [M, C, T], |s| sockets::found_socket(&s.root.join("state/homes/beside/codex/server"))),
     at(100, Person, "read the person's SSH key", [M, L, T], |s| files::read(&s.home.join(".ssh/id_ed25519"), &s.daemon.secret)),
     at(101, Person, "read another provider's login", [M, L, T], |s| files::read(&s.home.join(".claude/.credentials.json"), &s.daemon.secret)),
     at(102, Person, "write what the person's shell reads", [M, L, T], |s| files::append(&s.home.join(".bashrc"))),

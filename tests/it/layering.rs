@@ -1,8 +1,15 @@
-//! The modules stand in the order of `lib.rs`, and name only modules above
-//! them. Providers and commands are files, and each file is in its list.
+//! The modules stand in the order of `lib.rs` and name only modules above them
+//! in that list, and no files name each other in a circle. Providers and commands
+//! are files, and each file is in its list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use crate::support::imports::{Imports, Module, circles, rust_files};
+
+/// What each file of `src` names, read once.
+static EDGES: LazyLock<BTreeMap<Module, BTreeSet<Module>>> = LazyLock::new(|| Imports::read(&source()).edges());
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
@@ -15,30 +22,13 @@ fn layers() -> Vec<String> {
     modules.map(str::to_owned).collect()
 }
 
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
-    let entries = walkdir::WalkDir::new(dir).into_iter().flatten();
-    entries.map(walkdir::DirEntry::into_path).filter(|path| path.extension().is_some_and(|e| e == "rs")).collect()
-}
-
-/// The modules that a file names by `crate::<module>`.
-fn named(text: &str) -> BTreeSet<String> {
-    text.split("crate::")
-        .skip(1)
-        .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
-        .collect()
-}
-
 /// The violations of some files, each a sentence.
-fn violations(layers: &[String], files: &[(String, String)]) -> Vec<String> {
-    let place = |module: &str| layers.iter().position(|layer| layer == module);
+fn violations(layers: &[String], edges: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
+    let place = |module: &Module| layers.iter().position(|layer| Some(layer) == module.first());
     let mut found = Vec::new();
-    for (file, text) in files {
-        let own = file.split(['/', '.']).next().unwrap_or_default();
-        let Some(own_place) = place(own) else { continue };
-        for other in named(text) {
-            if place(&other).is_some_and(|other_place| other_place > own_place) {
-                found.push(format!("{file} names `{other}`, which stands above `{own}`"));
-            }
+    for (module, others) in edges {
+        for other in others.iter().filter(|other| place(other) > place(module)) {
+            found.push(format!("`{}` names `{}`, which stands above it", module.join("::"), other.join("::")));
         }
     }
     found
@@ -48,16 +38,63 @@ fn violations(layers: &[String], files: &[(String, String)]) -> Vec<String> {
 fn modules_name_only_modules_below_them() {
     let layers = layers();
     assert!(layers.len() >= 12, "lib.rs was read: {layers:?}");
-    let files: Vec<(String, String)> = rust_files(&source())
-        .into_iter()
-        .map(|path| {
-            let name = path.strip_prefix(source()).expect("below src").display().to_string();
-            (name, std::fs::read_to_string(&path).expect("readable"))
-        })
+    assert!(EDGES.len() > 100, "the files were read");
+    assert_eq!(violations(&layers, &EDGES), Vec::<String>::new());
+}
+
+/// Circles that are left, each by the first of its files. The list only gets
+/// shorter.
+const CIRCLES: &[&str] =
+    &["channel", "cli", "config", "daemon", "files::dir", "legacy", "prove::run", "provider", "session::claim", "turn"];
+
+#[test]
+fn no_files_name_each_other_in_a_circle() {
+    let found = circles(&EDGES);
+    let first: Vec<String> = found.iter().map(|circle| circle[0].join("::")).collect();
+    let words: Vec<String> = found
+        .iter()
+        .map(|circle| circle.iter().map(|module| module.join("::")).collect::<Vec<_>>().join(", "))
         .collect();
-    assert_eq!(violations(&layers, &files), Vec::<String>::new());
-    let upward = vec![("key.rs".to_owned(), "use crate::files::Dir;".to_owned())];
-    assert_eq!(violations(&layers, &upward), ["key.rs names `files`, which stands above `key`"]);
+    assert_eq!(first, CIRCLES, "{} circles:\n{}", words.len(), words.join("\n"));
+}
+
+#[test]
+fn what_breaks_the_order_is_seen_however_it_is_written() {
+    let module = |path: &str| path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect::<Module>();
+    let layers = ["low", "high"].map(str::to_owned);
+    let low = "pub mod inner; pub struct Low;";
+    for upward in [
+        "use crate::high::High;",
+        "use crate::{high::High, low};",
+        "use crate::{high as other};",
+        "fn f() { let _ = crate::high::High; }",
+        "fn f() { println!(\"{:?}\", crate::high::High); }",
+        "use super::super::high::Again;",
+    ] {
+        let files = [
+            ("", ""),
+            ("low", low),
+            ("low::inner", upward),
+            ("high", "pub struct High; pub use crate::low::Low as Again2;"),
+        ];
+        let files = files.map(|(path, text)| (module(path), text.to_owned()));
+        let expected = ["`low::inner` names `high`, which stands above it"];
+        assert_eq!(violations(&layers, &Imports::of(files).edges()), expected, "{upward}");
+    }
+    for fine in ["use super::Low;", "use crate::low::Low;", "#[cfg(test)] mod tests { use crate::high::High; }"] {
+        let files = [("", ""), ("low", low), ("low::inner", fine), ("high", "use crate::low::inner;")];
+        let edges = Imports::of(files.map(|(path, text)| (module(path), text.to_owned()))).edges();
+        assert_eq!((violations(&layers, &edges), circles(&edges)), (Vec::new(), Vec::new()), "{fine}");
+    }
+    // Through a re-export, and back.
+    let files = [
+        ("", ""),
+        ("low", "mod one; mod two; pub use one::One; pub use two::Two;"),
+        ("low::one", "use super::Two; pub struct One;"),
+        ("low::two", "use crate::low::{One}; pub struct Two;"),
+    ];
+    let edges = Imports::of(files.map(|(path, text)| (module(path), text.to_owned()))).edges();
+    assert_eq!(circles(&edges), [[module("low::one"), module("low::two")]]);
 }
 
 #[test]

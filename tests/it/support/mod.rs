@@ -7,6 +7,7 @@ pub(crate) mod clis;
 pub(crate) mod crash;
 pub(crate) mod discord;
 pub(crate) mod fake;
+pub(crate) mod imports;
 pub(crate) mod killat;
 pub(crate) mod listener;
 pub(crate) mod managers;
