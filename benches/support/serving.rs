@@ -14,7 +14,7 @@ use denizen::channel::{
 use denizen::config::keys::KeySpec;
 use denizen::config::{Config, Environment, Inputs, Secret};
 use denizen::control::Control;
-use denizen::daemon::{self, Serve, Source, Stage};
+use denizen::daemon::{self, ConfigSource, Serve, ShutdownStage};
 use denizen::session::{Address, Author, Store};
 use denizen::turn::Setup;
 use tokio::sync::{oneshot, watch};
@@ -54,7 +54,7 @@ pub(crate) fn serve(args: &[String]) -> ExitCode {
     let config = Config::load(inputs).expect("a configuration");
     let store = Arc::new(Store::at(root, config.durability));
     let setup = Setup::attended(config, environment.clone(), None, product::program());
-    let source = Source {
+    let source = ConfigSource {
         root: root.to_owned(),
         home: None,
         file,
@@ -63,7 +63,7 @@ pub(crate) fn serve(args: &[String]) -> ExitCode {
         overrides: Vec::new(),
         here: root.to_owned(),
     };
-    let (say, stage) = watch::channel(Stage::Serve);
+    let (say, stage) = watch::channel(ShutdownStage::Serve);
     let heard = Arc::new(Replies { missing: Mutex::new(channels * messages), done: say, order: Mutex::default() });
     let load: &'static Load = Box::leak(Box::new(Load { channels, messages, heard: heard.clone() }));
     let networks: &'static [&'static dyn Channel] = Box::leak(Box::new([load as &'static dyn Channel]));
@@ -92,7 +92,7 @@ struct Load {
 struct Replies {
     /// How many replies are missing.
     missing: Mutex<usize>,
-    done: watch::Sender<Stage>,
+    done: watch::Sender<ShutdownStage>,
     /// Which messages were answered in each channel, in order.
     order: Mutex<BTreeMap<String, Vec<usize>>>,
 }
@@ -193,7 +193,7 @@ impl Network for Spoken {
                 let mut missing = self.0.missing.lock().expect("unharmed");
                 *missing -= 1;
                 if *missing == 0 {
-                    let _gone = self.0.done.send(Stage::Leave);
+                    let _gone = self.0.done.send(ShutdownStage::Leave);
                 }
             }
             Ok(PostedId("1".to_owned()))

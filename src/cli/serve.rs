@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use super::error::CliError;
 use super::{App, Global};
 use crate::channel::CHANNELS;
-use crate::daemon::{self, Rotating, Serve, Source, Stage};
+use crate::daemon::{self, ConfigSource, Rotating, Serve, ShutdownStage};
 
 /// Listen to the configured chat networks, until told to leave
 ///
@@ -52,7 +52,7 @@ pub(super) fn run(app: App, args: &ServeArgs, global: &Global, here: &Path) -> R
         _ => tracing::Level::INFO,
     };
     let setup = &app.control.setup;
-    let source = Source {
+    let source = ConfigSource {
         root: app.control.store.root().to_owned(),
         home: setup.home.clone(),
         file: app.config_file.clone(),
@@ -82,8 +82,8 @@ pub(super) fn run(app: App, args: &ServeArgs, global: &Global, here: &Path) -> R
 }
 
 /// The first signal lets the daemon leave, the second makes it go at once.
-fn signals() -> std::io::Result<watch::Receiver<Stage>> {
-    let (say, stage) = watch::channel(Stage::Serve);
+fn signals() -> std::io::Result<watch::Receiver<ShutdownStage>> {
+    let (say, stage) = watch::channel(ShutdownStage::Serve);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
         let mut first: Option<Instant> = None;
@@ -93,9 +93,9 @@ fn signals() -> std::io::Result<watch::Receiver<Stage>> {
                 _ = interrupt.recv() => {}
             }
             let stage = match first {
-                None => Stage::Leave,
+                None => ShutdownStage::Leave,
                 Some(first) if first.elapsed() < ONE_SIGNAL => continue,
-                Some(_) => Stage::AtOnce,
+                Some(_) => ShutdownStage::AtOnce,
             };
             first.get_or_insert_with(Instant::now);
             if say.send(stage).is_err() {

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::event::Event;
-use super::lane::LaneState;
-use super::now::{Shared, blocking};
-use super::{answers, render, words};
+use super::context::{Shared, blocking};
+use super::event::LoopEvent;
+use super::session_worker::WorkerState;
+use super::{phrases, render, replies};
 use crate::channel::{Answer, Invoked, Pressed, Standing};
 use crate::control::commands::{CommandSpec, Who, find, help};
 use crate::control::{Control, ControlError, SendOptions, Wait};
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(14 * 60);
 pub(super) struct Given {
     pub(super) shared: Shared,
     /// The lane of its session, where one is active.
-    pub(super) state: Option<Arc<LaneState>>,
+    pub(super) state: Option<Arc<WorkerState>>,
     pub(super) invoked: Invoked,
 }
 
@@ -36,10 +36,11 @@ pub(super) async fn command(given: Given) {
     let invoked = &given.invoked;
     let answer = invoked.answer.clone();
     let Some(spec) = find(&invoked.name) else {
-        return reply(&*answer, &format!("There is no command `/{}`.", words::one_line(&invoked.name, 40)), true).await;
+        return reply(&*answer, &format!("There is no command `/{}`.", phrases::one_line(&invoked.name, 40)), true)
+            .await;
     };
     if spec.who == Who::Owners && invoked.standing != Standing::Owner {
-        return reply(&*answer, words::NOT_ALLOWED, true).await;
+        return reply(&*answer, phrases::NOT_ALLOWED, true).await;
     }
     if let Err(error) = answer.defer(spec.ephemeral).await {
         tracing::warn!("a command could not be acknowledged: {error}");
@@ -50,7 +51,7 @@ pub(super) async fn command(given: Given) {
 }
 
 /// Carries out what a button says.
-pub(super) async fn button(shared: Shared, state: Option<Arc<LaneState>>, pressed: Pressed) {
+pub(super) async fn button(shared: Shared, state: Option<Arc<WorkerState>>, pressed: Pressed) {
     let answer = pressed.answer.clone();
     let number = |what: &str| pressed.id.strip_prefix(what).and_then(|number| number.parse::<u64>().ok());
     if pressed.id.starts_with("ask:") {
@@ -76,7 +77,7 @@ pub(super) async fn button(shared: Shared, state: Option<Arc<LaneState>>, presse
     }
     if let Some(number) = number("dismiss:") {
         let dismissed = read(shared.control(), &pressed.key, move |control, key| {
-            Ok(answers::dismissed(&control.dismiss(key, Some(number))?))
+            Ok(replies::dismissed(&control.dismiss(key, Some(number))?))
         });
         return reply(&*answer, &in_words(dismissed.await), true).await;
     }
@@ -85,7 +86,7 @@ pub(super) async fn button(shared: Shared, state: Option<Arc<LaneState>>, presse
 
 /// What came of something, or why nothing did.
 fn in_words(result: Result<String, ControlError>) -> String {
-    result.unwrap_or_else(|error| render::failed(&words::failed(&error)))
+    result.unwrap_or_else(|error| render::failed(&phrases::failed(&error)))
 }
 
 async fn reply(answer: &dyn Answer, text: &str, ephemeral: bool) {
@@ -107,17 +108,17 @@ impl Given {
         let asked = |name: &str| self.asked(name);
         match spec.name {
             "help" => Ok(help(self.invoked.standing == Standing::Owner)),
-            "status" => read(control, key, |control, key| Ok(answers::status(&control.status(key)?))).await,
-            "cost" => read(control, key, |control, key| Ok(answers::cost(&control.status(key)?.record))).await,
+            "status" => read(control, key, |control, key| Ok(replies::status(&control.status(key)?))).await,
+            "cost" => read(control, key, |control, key| Ok(replies::cost(&control.status(key)?.record))).await,
             "pending" if asked("do") == Some("dismiss") => {
-                read(control, key, |control, key| Ok(answers::dismissed(&control.dismiss(key, None)?))).await
+                read(control, key, |control, key| Ok(replies::dismissed(&control.dismiss(key, None)?))).await
             }
             "pending" => {
-                read(control, key, |control, key| Ok(answers::pending(&control.pending(&key.folder_name())?))).await
+                read(control, key, |control, key| Ok(replies::pending(&control.pending(&key.folder_name())?))).await
             }
             "sessions" => {
                 let pattern = asked("pattern").map(str::to_owned);
-                read(control, key, move |control, _| Ok(answers::sessions(&control.list()?, pattern.as_deref()))).await
+                read(control, key, move |control, _| Ok(replies::sessions(&control.list()?, pattern.as_deref()))).await
             }
             "stop" => self.stop(control).await,
             "retry" => {
@@ -139,7 +140,7 @@ impl Given {
         let asked = |name: &str| self.asked(name);
         let changed = match (spec.name, asked(spec.args.first().map_or("", |arg| arg.name))) {
             ("new", _) => control.new_conversation(key, wait).await?,
-            ("resume", None) => return Ok(answers::conversations(&control.status(key)?.record)),
+            ("resume", None) => return Ok(replies::conversations(&control.status(key)?.record)),
             ("resume", Some(wanted)) => control.resume(key, wanted, wait).await?,
             ("fork", Some(new)) => {
                 let new: Key = new.parse().map_err(|error: crate::key::KeyError| bad(error.to_string()))?;
@@ -149,14 +150,14 @@ impl Given {
             ("cd", Some("home")) => control.change_dir(key, None, wait).await?,
             ("cd", Some(dir)) => control.change_dir(key, Some(&self.directory(control, dir)?), wait).await?,
             ("name", title) => control.rename(key, title.unwrap_or_default(), wait).await?,
-            ("model" | "mode" | "provider", None) => return Ok(answers::settings(&control.status(key)?)),
+            ("model" | "mode" | "provider", None) => return Ok(replies::settings(&control.status(key)?)),
             ("mode", value) => control.set(key, "permission_mode", value, wait).await?,
             (name @ ("model" | "provider"), value) => {
                 control.set(key, name, value.filter(|value| *value != "default"), wait).await?
             }
             (name, _) => return Err(bad(format!("`/{name}` needs more than that"))),
         };
-        let mut text = answers::changed(spec.name, &changed.record);
+        let mut text = replies::changed(spec.name, &changed.record);
         for notice in changed.notices {
             text.push_str(&format!("\nNote: {notice}"));
         }
@@ -189,7 +190,7 @@ impl Given {
             compacted = control.compact(&self.invoked.key, options, &mut wait) => compacted?,
             () = self.shared.leaving() => return Err(bad("I am just leaving".to_owned())),
         };
-        let said = words::one_line(&compacted.text, 500);
+        let said = phrases::one_line(&compacted.text, 500);
         Ok(if said.is_empty() { "The conversation is compacted.".to_owned() } else { said })
     }
 
@@ -217,7 +218,7 @@ fn bad(text: String) -> ControlError {
 /// Sending something again.
 struct Again<'a> {
     shared: &'a Shared,
-    state: Option<&'a LaneState>,
+    state: Option<&'a WorkerState>,
     key: &'a Key,
     address: &'a Address,
 }
@@ -225,7 +226,7 @@ struct Again<'a> {
 impl Again<'_> {
     /// What was not answered, whichever it is.
     async fn any(&self) -> Result<(), ControlError> {
-        if self.state.is_some_and(LaneState::has_turns) {
+        if self.state.is_some_and(WorkerState::has_turns) {
             return Err(bad("something is running here already".to_owned()));
         }
         let mut tell = |_: Progress<'_>| {};
@@ -256,7 +257,7 @@ impl Again<'_> {
         if held.message().reply.is_none() {
             held.answer_to(self.address.clone())?;
         }
-        let _gone = self.shared.events.send(Event::Again(Box::new(held))).await;
+        let _gone = self.shared.events.send(LoopEvent::Again(Box::new(held))).await;
         Ok(())
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::lane::LaneState;
-use super::now::{Shared, Spoken, blocking};
+use super::context::{ChannelHandle, Shared, blocking};
 use super::render;
+use super::session_worker::WorkerState;
 use crate::channel::{DOUBT, Network, Post, PostedId, SendError};
 use crate::control::Unrecorded;
 use crate::session::{Address, Entry, Note, Queue, SessionError};
@@ -74,7 +74,7 @@ pub(super) async fn post(
     let mut refused = 0;
     let mut edit = edit;
     loop {
-        let Some(Spoken { network, connected, .. }) = shared.network(&to.network) else {
+        let Some(ChannelHandle { network, connected, .. }) = shared.network(&to.network) else {
             // Its section was taken out of the configuration, or it is started again.
             if !shared.pause(pause).await {
                 return Err(NotPosted::Later);
@@ -157,7 +157,7 @@ struct Prepared {
 
 /// Delivers the recorded reply of an entry. `again` where an earlier process
 /// may have posted the first piece that is not noted.
-pub(super) async fn reply(shared: &Shared, state: &Arc<LaneState>, number: u64, again: bool) {
+pub(super) async fn reply(shared: &Shared, state: &Arc<WorkerState>, number: u64, again: bool) {
     let prepared = {
         let (shared, state) = (shared.clone(), state.clone());
         blocking(move || prepare(&shared, &state, number)).await
@@ -197,7 +197,7 @@ pub(super) async fn reply(shared: &Shared, state: &Arc<LaneState>, number: u64, 
 
 /// Reads what is to be posted. `None` where there is nothing to deliver, or no
 /// network to do it in.
-fn prepare(shared: &Shared, state: &LaneState, number: u64) -> Result<Option<Prepared>, SessionError> {
+fn prepare(shared: &Shared, state: &WorkerState, number: u64) -> Result<Option<Prepared>, SessionError> {
     let control = shared.control();
     let queue = Queue::open(&control.store, &state.folder)?;
     let entry = match queue.entry(number) {
@@ -219,7 +219,7 @@ fn prepare(shared: &Shared, state: &LaneState, number: u64) -> Result<Option<Pre
 }
 
 /// Says what came of a turn that is not recorded, then lets its message go.
-pub(super) async fn unrecorded(shared: &Shared, state: &Arc<LaneState>, to: &Sent, what: Unrecorded) {
+pub(super) async fn unrecorded(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, what: Unrecorded) {
     let mut text = what.text;
     if let Some(reason) = what.reason {
         text = format!("{text}\n\n{}", render::failed(&reason));
@@ -231,7 +231,7 @@ pub(super) async fn unrecorded(shared: &Shared, state: &Arc<LaneState>, to: &Sen
 
 /// Tells the author of a message what became of it, where that is no reply.
 /// `false` where it could not be said for now.
-pub(super) async fn told(shared: &Shared, state: &Arc<LaneState>, to: &Sent, text: &str, retry: bool) -> bool {
+pub(super) async fn told(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, text: &str, retry: bool) -> bool {
     let Some(spoken) = shared.network(&to.address.network) else { return false };
     let shown = {
         let (store, folder, number) = (shared.control().store.clone(), state.folder.clone(), to.number);
@@ -261,7 +261,7 @@ pub(super) async fn told(shared: &Shared, state: &Arc<LaneState>, to: &Sent, tex
 
 /// Notes what became of a message. What cannot be noted is done again after a
 /// crash, which is better than not at all.
-pub(super) async fn note(shared: &Shared, state: &LaneState, number: u64, note: Note) {
+pub(super) async fn note(shared: &Shared, state: &WorkerState, number: u64, note: Note) {
     let (store, folder) = (shared.control().store.clone(), state.folder.clone());
     let noted = blocking(move || Queue::open(&store, &folder)?.note(number, &note)).await;
     if let Err(error) = noted {
@@ -270,7 +270,7 @@ pub(super) async fn note(shared: &Shared, state: &LaneState, number: u64, note: 
 }
 
 /// Removes the entry of a message that is dealt with.
-pub(super) async fn let_go(shared: &Shared, state: &LaneState, number: u64) {
+pub(super) async fn let_go(shared: &Shared, state: &WorkerState, number: u64) {
     let (store, folder) = (shared.control().store.clone(), state.folder.clone());
     let removed = blocking(move || Queue::open(&store, &folder)?.discard(number)).await;
     if let Err(error) = removed {

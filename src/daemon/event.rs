@@ -7,7 +7,7 @@ use crate::key::Key;
 
 /// Something that happened.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum LoopEvent {
     /// A network reports something.
     Heard {
         /// The network.

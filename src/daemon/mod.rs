@@ -9,26 +9,26 @@
 //! memory that a restart would have to know: messages are in the queue, replies
 //! in the transcript, and how far a delivery came is noted in the queue's entry.
 
-mod answers;
-mod ask;
+mod approvals;
+mod channel_lifecycle;
+mod channels;
 mod commands;
+mod config_watcher;
+mod context;
 mod deliver;
 mod event;
-mod handled;
-mod hub;
-mod intake;
-mod lane;
+mod event_loop;
+mod ingest;
+mod jobs;
 mod log;
-mod networks;
-mod now;
-mod places;
+mod phrases;
 mod progress;
-mod ready;
 mod recover;
 mod render;
-mod source;
-mod words;
-mod worker;
+mod replies;
+mod sd_notify;
+mod seen;
+mod session_worker;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+pub use config_watcher::ConfigSource;
 pub use log::Rotating;
-pub use source::Source;
 
 use crate::channel::{self, Channel, ChannelError, SectionContext};
 use crate::config::{Config, ConfigError, WallsMode};
@@ -59,7 +59,7 @@ pub struct Serve {
     /// The operations on sessions, with the configuration in force.
     pub control: Control,
     /// How the configuration is read again.
-    pub source: Source,
+    pub source: ConfigSource,
     /// The chat networks that there are.
     pub channels: &'static [&'static dyn Channel],
 }
@@ -72,7 +72,7 @@ const PROOF_PAUSE: Duration = Duration::from_millis(100);
 
 /// How far the daemon is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum ShutdownStage {
     /// It serves.
     Serve,
     /// It takes nothing in any more, and lets running turns finish for a while.
@@ -139,7 +139,7 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// Where it cannot start, or nothing is left to serve.
-pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), DaemonError> {
+pub async fn run(serve: Serve, stage: watch::Receiver<ShutdownStage>) -> Result<(), DaemonError> {
     let Serve { control, source, channels } = serve;
     check(&control.setup.config, channels, &source)?;
     if control.setup.config.channels.is_empty() {
@@ -159,7 +159,7 @@ pub async fn run(serve: Serve, stage: watch::Receiver<Stage>) -> Result<(), Daem
     if let Err(error) = login::settle_all(&control.store) {
         tracing::warn!("what was left of a login that was being renewed could not be looked at: {error}");
     }
-    hub::serve(control, source, channels, stage).await
+    event_loop::serve(control, source, channels, stage).await
 }
 
 /// Whether a daemon serves this root now.
@@ -172,7 +172,7 @@ pub fn is_running(store: &Store) -> bool {
 ///
 /// # Errors
 /// With the first thing that is wrong.
-pub fn check(config: &Config, channels: &[&'static dyn Channel], source: &Source) -> Result<(), DaemonError> {
+pub fn check(config: &Config, channels: &[&'static dyn Channel], source: &ConfigSource) -> Result<(), DaemonError> {
     for name in config.providers.keys() {
         provider_of(config, name)?;
     }
@@ -226,7 +226,7 @@ async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
     Err(DaemonError::Holes(holes.join("; ")))
 }
 
-fn section_context<'a>(agents: &'a [&'a str], source: &'a Source) -> SectionContext<'a> {
+fn section_context<'a>(agents: &'a [&'a str], source: &'a ConfigSource) -> SectionContext<'a> {
     SectionContext { agents, root: &source.root, home: source.home.as_deref() }
 }
 
@@ -272,7 +272,7 @@ fn raise_file_limit() {
 }
 
 /// What earlier systems left moves in, as far as it was not dealt with before.
-fn move_in(control: &Control, source: &Source) {
+fn move_in(control: &Control, source: &ConfigSource) {
     use crate::legacy::{Migration, Search};
     use crate::provider::User;
     let (setup, store) = (&control.setup, &control.store);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::context::{ChannelHandle, Shared};
 use super::deliver::{self, Sent};
-use super::lane::LaneState;
-use super::now::{Shared, Spoken};
-use super::{render, words};
+use super::session_worker::WorkerState;
+use super::{phrases, render};
 use crate::channel::{Post, PostedId, SendError};
 use crate::session::{Note, Waiting};
 use crate::turn::Progress;
@@ -23,14 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of a reply that is being made.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(super) struct ReplyDraft {
     text: String,
     /// Whether parts of the current text came.
     parts: bool,
     doing: Option<String>,
 }
 
-impl Draft {
+impl ReplyDraft {
     /// Takes note of what happens.
     pub(super) fn hear(&mut self, progress: Progress<'_>) {
         match progress {
@@ -54,7 +54,7 @@ impl Draft {
                 self.begin();
                 self.push(text);
             }
-            Progress::Activity(text) => self.doing = Some(words::one_line(text, 150)),
+            Progress::Activity(text) => self.doing = Some(phrases::one_line(text, 150)),
             // The reply carries them.
             Progress::Notice(_) => {}
         }
@@ -91,8 +91,8 @@ impl Draft {
 }
 
 /// Shows a turn until it is over.
-pub(super) async fn show(shared: &Shared, state: &Arc<LaneState>, to: &Sent, mut draft: watch::Receiver<Draft>) {
-    let Some(Spoken { network, .. }) = shared.network(&to.address.network) else {
+pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, mut draft: watch::Receiver<ReplyDraft>) {
+    let Some(ChannelHandle { network, .. }) = shared.network(&to.address.network) else {
         // Nothing can be shown; the turn goes on.
         while draft.changed().await.is_ok() {}
         return;
@@ -179,7 +179,7 @@ pub(super) async fn show(shared: &Shared, state: &Arc<LaneState>, to: &Sent, mut
 }
 
 /// Waits until the turn is over: nobody writes its draft any more.
-async fn over(draft: &mut watch::Receiver<Draft>) {
+async fn over(draft: &mut watch::Receiver<ReplyDraft>) {
     while draft.changed().await.is_ok() {}
 }
 
@@ -187,13 +187,13 @@ async fn over(draft: &mut watch::Receiver<Draft>) {
 mod tests {
     use super::*;
 
-    fn body(draft: &Draft) -> String {
+    fn body(draft: &ReplyDraft) -> String {
         draft.body(|text| vec![text.to_owned()])
     }
 
     #[test]
     fn a_draft_shows_texts_and_what_is_done() {
-        let mut draft = Draft::default();
+        let mut draft = ReplyDraft::default();
         draft.hear(Progress::Activity("Bash: ls\n-l"));
         assert_eq!(body(&draft), "… Bash: ls -l");
         draft.hear(Progress::Delta("He"));
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_flood_stays_small() {
-        let mut draft = Draft::default();
+        let mut draft = ReplyDraft::default();
         for _ in 0..10_000 {
             draft.hear(Progress::Delta("überlang "));
         }

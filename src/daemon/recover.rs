@@ -8,10 +8,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::event::Event;
-use super::lane::{LaneState, Work};
-use super::now::{Shared, blocking};
-use super::source::Watch;
+use super::config_watcher::FileWatch;
+use super::context::{Shared, blocking};
+use super::event::LoopEvent;
+use super::session_worker::{Work, WorkerState};
 use crate::control::{Control, ControlError};
 use crate::files::{Durability, make_private_dir};
 use crate::key::Key;
@@ -26,14 +26,14 @@ pub(super) async fn watch(shared: Shared) {
     let watched = async {
         make_private_dir(&control, Durability::Process).map_err(std::io::Error::other)?;
         let is_word = |path: &Path| path.extension() == Some(OsStr::new(DELIVER));
-        let changed = Watch::new(&control, is_word)?;
+        let changed = FileWatch::new(&control, is_word)?;
         loop {
             for path in files_of(&control).filter(|path| is_word(path)) {
                 let folder = path.file_stem().and_then(OsStr::to_str).map(str::to_owned);
                 // Before the look, so that a word that is left meanwhile counts.
                 let _removed = std::fs::remove_file(&path);
                 if let Some(key) = folder.and_then(|folder| key_of(&store, &folder)) {
-                    let _gone = shared.events.send(Event::Left(key)).await;
+                    let _gone = shared.events.send(LoopEvent::Left(key)).await;
                 }
             }
             changed.changed().await;
@@ -69,7 +69,7 @@ pub(super) async fn walk(shared: Shared) {
                 tracing::warn!("messages wait in a queue whose session nobody knows: `{}`", queue.path().display());
                 continue;
             };
-            if events.blocking_send(Event::Left(key)).is_err() {
+            if events.blocking_send(LoopEvent::Left(key)).is_err() {
                 return;
             }
         }
@@ -93,7 +93,7 @@ fn key_of(store: &Store, folder: &str) -> Option<Key> {
 }
 
 /// Puts in a lane what an earlier process left of its session.
-pub(super) async fn look(shared: &Shared, state: &Arc<LaneState>) {
+pub(super) async fn look(shared: &Shared, state: &Arc<WorkerState>) {
     let control = shared.control();
     if !control.store.queue_path(&state.folder).is_dir() {
         return;
@@ -108,7 +108,7 @@ pub(super) async fn look(shared: &Shared, state: &Arc<LaneState>) {
     }
 }
 
-fn left(shared: &Shared, control: &Control, state: &LaneState) -> Result<Vec<Work>, ControlError> {
+fn left(shared: &Shared, control: &Control, state: &WorkerState) -> Result<Vec<Work>, ControlError> {
     let queue = Queue::open(&control.store, &state.folder)?;
     let workspace = control.store.find(&state.key)?;
     let uuid = workspace.as_ref().and_then(|workspace| workspace.record().ok()).map(|record| record.uuid);

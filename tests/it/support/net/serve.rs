@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use denizen::config::{Config, Environment, Inputs};
 use denizen::control::Control;
-use denizen::daemon::{self, Serve, Source, Stage};
+use denizen::daemon::{self, ConfigSource, Serve, ShutdownStage};
 use denizen::session::Store;
 use denizen::turn::Setup;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +28,7 @@ fn serve() {
     let environment: Environment = std::env::vars_os().collect();
     let Some(root) = environment.get("DENIZEN_ROOT").map(PathBuf::from) else { return };
     let home = environment.get("HOME").map(PathBuf::from);
-    let source = Source {
+    let source = ConfigSource {
         file: root.join("denizen.toml"),
         root: root.clone(),
         home: home.clone(),
@@ -57,10 +57,10 @@ fn serve() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let result = runtime.block_on(async {
-        let (say, stage) = watch::channel(Stage::Serve);
+        let (say, stage) = watch::channel(ShutdownStage::Serve);
         let mut terminate = signal(SignalKind::terminate()).expect("a signal");
         tokio::spawn(async move {
-            for stage in [Stage::Leave, Stage::AtOnce] {
+            for stage in [ShutdownStage::Leave, ShutdownStage::AtOnce] {
                 terminate.recv().await;
                 if say.send(stage).is_err() {
                     return;

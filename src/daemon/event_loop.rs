@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::channels::{self, RunningChannel};
 use super::commands::{self, Given};
-use super::event::Event;
-use super::lane::{Job, Lane};
-use super::networks::{self, Started};
-use super::now::{Now, Shared};
-use super::{DaemonError, Source, Stage, check, deliver, places, ready, recover};
+use super::context::{DaemonContext, Shared};
+use super::event::LoopEvent;
+use super::session_worker::{Job, SessionWorker};
+use super::{ConfigSource, DaemonError, ShutdownStage, channel_lifecycle, check, deliver, recover, sd_notify};
 use crate::causes::with_causes;
 use crate::channel::{Accepted, Channel, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Stranger};
 use crate::config::{Config, ConfigError};
@@ -32,15 +32,15 @@ const SWEEP: Duration = Duration::from_secs(10 * 60);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The daemon's state. Only its loop has it.
-struct Hub {
-    now: watch::Sender<Now>,
+struct EventLoop {
+    now: watch::Sender<DaemonContext>,
     shared: Shared,
-    source: Source,
+    source: ConfigSource,
     channels: &'static [&'static dyn Channel],
-    started: BTreeMap<&'static str, Started>,
+    started: BTreeMap<&'static str, RunningChannel>,
     /// The networks that will not have the program back, and why.
     ended: BTreeMap<&'static str, String>,
-    lanes: HashMap<Key, Lane>,
+    lanes: HashMap<Key, SessionWorker>,
     /// Commands, places and the like, each in a task of its own.
     tasks: JoinSet<()>,
     starts: u64,
@@ -49,15 +49,15 @@ struct Hub {
 /// Serves until it is told to leave.
 pub(super) async fn serve(
     control: Arc<Control>,
-    source: Source,
+    source: ConfigSource,
     channels: &'static [&'static dyn Channel],
-    stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<ShutdownStage>,
 ) -> Result<(), DaemonError> {
     let (events, mut heard) = mpsc::channel(EVENTS);
     let socket = control.setup.environment.get("NOTIFY_SOCKET").map(str::to_owned);
-    let (now, current) = watch::channel(Now { control: control.clone(), networks: BTreeMap::new() });
+    let (now, current) = watch::channel(DaemonContext { control: control.clone(), networks: BTreeMap::new() });
     let shared = Shared::new(current, stage.clone(), events.clone());
-    let mut hub = Hub {
+    let mut hub = EventLoop {
         now,
         shared: shared.clone(),
         source: source.clone(),
@@ -74,7 +74,7 @@ pub(super) async fn serve(
     for channel in configured {
         hub.start(*channel).await?;
     }
-    ready::tell(socket.as_deref(), "READY=1");
+    sd_notify::tell(socket.as_deref(), "READY=1");
     tracing::info!(root = %control.store.root().display(), "ready");
     let watching = tokio::spawn(source.watch(events.clone()));
     let walking = tokio::spawn(recover::walk(shared.clone()));
@@ -84,7 +84,7 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             () = shared.leaving() => break Ok(()),
-            _ = sweep.tick() => hub.hear(Event::Sweep).await,
+            _ = sweep.tick() => hub.hear(LoopEvent::Sweep).await,
             event = heard.recv() => match event {
                 Some(event) => hub.hear(event).await,
                 None => break Ok(()),
@@ -96,7 +96,7 @@ pub(super) async fn serve(
             break Err(DaemonError::Ended(reasons.join("; ")));
         }
     };
-    ready::tell(socket.as_deref(), "STOPPING=1");
+    sd_notify::tell(socket.as_deref(), "STOPPING=1");
     watching.abort();
     walking.abort();
     hearing.abort();
@@ -104,7 +104,7 @@ pub(super) async fn serve(
     result
 }
 
-impl Hub {
+impl EventLoop {
     fn control(&self) -> Arc<Control> {
         self.shared.control()
     }
@@ -114,7 +114,7 @@ impl Hub {
         let name = channel.name();
         let control = self.control();
         let (started, spoken) =
-            networks::start(channel, &control, &self.source, &self.shared.events, self.starts).await?;
+            channels::start(channel, &control, &self.source, &self.shared.events, self.starts).await?;
         self.ended.remove(name);
         self.started.insert(name, started);
         self.now.send_modify(|now| {
@@ -123,29 +123,29 @@ impl Hub {
         Ok(())
     }
 
-    async fn hear(&mut self, event: Event) {
+    async fn hear(&mut self, event: LoopEvent) {
         match event {
-            Event::Heard { network, heard } => self.report(network, *heard),
-            Event::Ended { network, start } => self.end(network, start),
-            Event::Config(loaded) => self.reload(*loaded).await,
-            Event::Taken(key) => {
+            LoopEvent::Heard { network, heard } => self.report(network, *heard),
+            LoopEvent::Ended { network, start } => self.end(network, start),
+            LoopEvent::Config(loaded) => self.reload(*loaded).await,
+            LoopEvent::Taken(key) => {
                 if let Some(lane) = self.lanes.get_mut(&key) {
                     lane.untaken = lane.untaken.saturating_sub(1);
                 }
                 self.rest(&key);
             }
-            Event::Rested(key) => self.rest(&key),
-            Event::Again(held) => self.again(held),
-            Event::Left(key) => match self.lanes.get_mut(&key) {
+            LoopEvent::Rested(key) => self.rest(&key),
+            LoopEvent::Again(held) => self.again(held),
+            LoopEvent::Left(key) => match self.lanes.get_mut(&key) {
                 // Where there is no room, it is found when a lane of the session begins next.
                 Some(lane) => drop(lane.give(Job::Look)),
                 // A lane that begins looks by itself.
                 None => drop(self.lane(&key)),
             },
-            Event::Sweep => {
+            LoopEvent::Sweep => {
                 let running: HashMap<Key, _> =
                     self.lanes.iter().map(|(key, lane)| (key.clone(), lane.state.clone())).collect();
-                self.tasks.spawn(places::sweep(self.shared.clone(), move |key| {
+                self.tasks.spawn(channel_lifecycle::sweep(self.shared.clone(), move |key| {
                     if let Some(state) = running.get(key) {
                         state.interrupt(None);
                     }
@@ -164,28 +164,28 @@ impl Hub {
                 if let PlaceChange::Archived(key) | PlaceChange::Deleted(key) = &change {
                     tracing::info!(session = key.folder_name(), "its channel was archived or deleted");
                 }
-                self.tasks.spawn(places::change(self.shared.clone(), change));
+                self.tasks.spawn(channel_lifecycle::change(self.shared.clone(), change));
             }
             Heard::State(state) => self.state(network, state),
         }
     }
 
     /// The lane of a session; it begins where there is none.
-    fn lane(&mut self, key: &Key) -> &mut Lane {
+    fn lane(&mut self, key: &Key) -> &mut SessionWorker {
         let shared = &self.shared;
-        self.lanes.entry(key.clone()).or_insert_with(|| Lane::begin(key, shared))
+        self.lanes.entry(key.clone()).or_insert_with(|| SessionWorker::begin(key, shared))
     }
 
     /// Lets the lane of a session go, where nothing is left to do.
     fn rest(&mut self, key: &Key) {
-        if self.lanes.get(key).is_some_and(Lane::is_idle) {
+        if self.lanes.get(key).is_some_and(SessionWorker::is_idle) {
             self.lanes.remove(key);
         }
     }
 
     fn message(&mut self, network: &'static str, incoming: Incoming) {
         let key = incoming.key.clone();
-        places::is_there(&self.control(), &key);
+        channel_lifecycle::is_there(&self.control(), &key);
         let job = Job::Message { network, incoming: Box::new(incoming) };
         let Err(job) = self.lane(&key).give(job) else { return };
         if let Job::Message { incoming, .. } = job {
@@ -221,7 +221,7 @@ impl Hub {
             let people = People::of(shared.control().store.clone());
             let Stranger { author, address } = stranger;
             let network = address.network.clone();
-            let asked = super::now::blocking(move || people.ask(&network, &author.id, &author.name)).await;
+            let asked = super::context::blocking(move || people.ask(&network, &author.id, &author.name)).await;
             match asked {
                 Ok(Asked::Code(code)) => {
                     let text = format!(
@@ -326,7 +326,7 @@ impl Hub {
 
     /// Leaves: nothing is taken in any more, running turns may finish for a
     /// while, then they are interrupted. What waits stays in the queues.
-    async fn leave(mut self, mut stage: watch::Receiver<Stage>, mut heard: mpsc::Receiver<Event>) {
+    async fn leave(mut self, mut stage: watch::Receiver<ShutdownStage>, mut heard: mpsc::Receiver<LoopEvent>) {
         for started in self.started.values() {
             started.leave();
         }
@@ -334,7 +334,7 @@ impl Hub {
         let running = self.lanes.values().filter(|lane| lane.state.running().is_some()).count();
         tracing::info!("leaving; {running} turns are running, and may take up to {}s", grace.as_secs());
         let at_once = async {
-            let _said = stage.wait_for(|stage| *stage >= Stage::AtOnce).await.is_ok();
+            let _said = stage.wait_for(|stage| *stage >= ShutdownStage::AtOnce).await.is_ok();
         };
         let calm = async {
             let finished = tokio::time::timeout(grace, self.settle(&mut heard)).await;
@@ -356,17 +356,17 @@ impl Hub {
     }
 
     /// Waits until no lane has anything to do.
-    async fn settle(&mut self, heard: &mut mpsc::Receiver<Event>) {
+    async fn settle(&mut self, heard: &mut mpsc::Receiver<LoopEvent>) {
         self.lanes.retain(|_, lane| !lane.is_idle());
         while !self.lanes.is_empty() {
             match heard.recv().await {
-                Some(Event::Taken(key)) => {
+                Some(LoopEvent::Taken(key)) => {
                     if let Some(lane) = self.lanes.get_mut(&key) {
                         lane.untaken = lane.untaken.saturating_sub(1);
                     }
                     self.rest(&key);
                 }
-                Some(Event::Rested(key)) => self.rest(&key),
+                Some(LoopEvent::Rested(key)) => self.rest(&key),
                 // What is dropped here was acknowledged to nobody, or is in the queue.
                 Some(_) => {}
                 None => return,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::words::{one_line, state};
+use super::phrases::{one_line, state};
 use crate::control::{SessionStatus, Shown};
 use crate::session::{Conversation, Message, Outcome, Pending, Record, Usage};
 

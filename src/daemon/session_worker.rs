@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::event::Event;
-use super::now::Shared;
-use super::{intake, recover, worker};
+use super::context::Shared;
+use super::event::LoopEvent;
+use super::{ingest, jobs, recover};
 use crate::channel::Incoming;
 use crate::control::{ControlError, Held};
 use crate::key::Key;
@@ -48,17 +48,17 @@ pub(super) enum Work {
 
 /// A lane, as the loop holds it.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct SessionWorker {
     inbox: mpsc::Sender<Job>,
     /// What the lane does.
-    pub(super) state: Arc<LaneState>,
+    pub(super) state: Arc<WorkerState>,
     /// How many jobs were given to it that it has not taken in.
     pub(super) untaken: usize,
 }
 
 /// What a lane has to do, and does.
 #[derive(Debug)]
-pub(super) struct LaneState {
+pub(super) struct WorkerState {
     /// The session.
     pub(super) key: Key,
     /// Its folder.
@@ -85,10 +85,10 @@ pub(super) struct Running {
     pub(super) interrupt: Arc<Notify>,
 }
 
-impl Lane {
+impl SessionWorker {
     /// Begins a lane; what an earlier process left of the session comes first.
     pub(super) fn begin(key: &Key, shared: &Shared) -> Self {
-        let state = Arc::new(LaneState {
+        let state = Arc::new(WorkerState {
             key: key.clone(),
             folder: key.folder_name(),
             inner: Mutex::default(),
@@ -121,7 +121,7 @@ impl Lane {
     }
 }
 
-impl LaneState {
+impl WorkerState {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,7 +207,7 @@ impl LaneState {
 }
 
 /// Takes in what a session gets, one after another.
-async fn take_in(shared: Shared, state: Arc<LaneState>, mut jobs: mpsc::Receiver<Job>) {
+async fn take_in(shared: Shared, state: Arc<WorkerState>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(job) = jobs.recv().await {
         // What is dropped here was acknowledged to nobody, or is in the queue.
         if !shared.leaves() {
@@ -216,24 +216,24 @@ async fn take_in(shared: Shared, state: Arc<LaneState>, mut jobs: mpsc::Receiver
                 Job::Again(held) => state.push(Work::Turn(held)),
                 Job::Message { network, incoming } => {
                     // In a task of its own, so that a panic costs this message only.
-                    let taken = tokio::spawn(intake::message(shared.clone(), state.clone(), network, incoming));
+                    let taken = tokio::spawn(ingest::message(shared.clone(), state.clone(), network, incoming));
                     if let Err(error) = taken.await {
                         tracing::error!(session = state.folder, "a message could not be taken in: {error}");
                     }
                 }
             }
         }
-        let _gone = shared.events.send(Event::Taken(state.key.clone())).await;
+        let _gone = shared.events.send(LoopEvent::Taken(state.key.clone())).await;
     }
     state.close();
 }
 
 /// Does what there is to do for a session, one after another.
-async fn work_off(shared: Shared, state: Arc<LaneState>) {
+async fn work_off(shared: Shared, state: Arc<WorkerState>) {
     while let Some(work) = state.next().await {
         // What is dropped here stays in the queue for the next start.
         if !shared.leaves() {
-            let done = tokio::spawn(worker::work(shared.clone(), state.clone(), work)).await;
+            let done = tokio::spawn(jobs::work(shared.clone(), state.clone(), work)).await;
             if let Err(error) = done {
                 tracing::error!(session = state.folder, "something went wrong within Denizen: {error}");
             }
@@ -243,6 +243,6 @@ async fn work_off(shared: Shared, state: Arc<LaneState>) {
             inner.busy = false;
             inner.running = None;
         }
-        let _gone = shared.events.send(Event::Rested(state.key.clone())).await;
+        let _gone = shared.events.send(LoopEvent::Rested(state.key.clone())).await;
     }
 }

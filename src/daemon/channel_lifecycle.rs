@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::now::{Shared, blocking};
+use super::context::{Shared, blocking};
 use crate::causes::with_causes;
 use crate::channel::PlaceChange;
 use crate::control::{Control, ControlError, Wait};

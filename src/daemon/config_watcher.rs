@@ -8,7 +8,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 
-use super::event::Event;
+use super::event::LoopEvent;
 use crate::config::{Config, ConfigError, Environment, Inputs};
 
 /// How long a file has to be left alone before it is read: editors write in
@@ -17,7 +17,7 @@ const SETTLED: Duration = Duration::from_millis(100);
 
 /// Everything that the configuration is made from.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct ConfigSource {
     /// The root, against which relative paths are read.
     pub root: PathBuf,
     /// The home directory.
@@ -34,7 +34,7 @@ pub struct Source {
     pub here: PathBuf,
 }
 
-impl Source {
+impl ConfigSource {
     /// Reads the configuration.
     ///
     /// # Errors
@@ -52,20 +52,20 @@ impl Source {
 
     /// Reports each change of the configuration file, until nobody listens. The
     /// directory is watched, because a file that is replaced is another file.
-    pub(super) async fn watch(self, events: mpsc::Sender<Event>) {
+    pub(super) async fn watch(self, events: mpsc::Sender<LoopEvent>) {
         if let Err(error) = self.report(&events).await {
             tracing::warn!("changes of `{}` are not seen before a restart: {error}", self.file.display());
         }
     }
 
-    async fn report(&self, events: &mpsc::Sender<Event>) -> notify::Result<()> {
+    async fn report(&self, events: &mpsc::Sender<LoopEvent>) -> notify::Result<()> {
         let directory = self.file.parent().unwrap_or(Path::new("/"));
         let name = self.file.file_name().unwrap_or_default().to_owned();
-        let changed = Watch::new(directory, move |path| path.file_name() == Some(&name))?;
+        let changed = FileWatch::new(directory, move |path| path.file_name() == Some(&name))?;
         loop {
             changed.changed().await;
             while tokio::time::timeout(SETTLED, changed.changed()).await.is_ok() {}
-            if events.send(Event::Config(Box::new(self.load()))).await.is_err() {
+            if events.send(LoopEvent::Config(Box::new(self.load()))).await.is_err() {
                 return Ok(());
             }
         }
@@ -73,13 +73,13 @@ impl Source {
 }
 
 /// Hears of changes of some files of a directory, and of nothing below it.
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     changed: Arc<Notify>,
     // It watches as long as it lives.
     _watcher: RecommendedWatcher,
 }
 
-impl Watch {
+impl FileWatch {
     /// Begins to watch the files of a directory whose path `fits`.
     pub(super) fn new(directory: &Path, fits: impl Fn(&Path) -> bool + Send + 'static) -> notify::Result<Self> {
         let changed = Arc::new(Notify::new());

@@ -8,30 +8,30 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::Stage;
-use super::ask::Questions;
-use super::event::Event;
-use super::handled::Handled;
+use super::ShutdownStage;
+use super::approvals::OpenQuestions;
+use super::event::LoopEvent;
 use super::log;
+use super::seen::SeenMessages;
 use crate::channel::Network;
 use crate::config::Busy;
 use crate::control::Control;
 
 /// What is in force now.
 #[derive(Clone)]
-pub(super) struct Now {
+pub(super) struct DaemonContext {
     /// The operations on sessions, with the configuration in force.
     pub(super) control: Arc<Control>,
     /// The networks that were started.
-    pub(super) networks: BTreeMap<&'static str, Spoken>,
+    pub(super) networks: BTreeMap<&'static str, ChannelHandle>,
 }
 
 /// A network that was started.
 #[derive(Clone)]
-pub(super) struct Spoken {
+pub(super) struct ChannelHandle {
     pub(super) network: Arc<dyn Network>,
     /// The messages of it that were taken.
-    pub(super) handled: Arc<Handled>,
+    pub(super) handled: Arc<SeenMessages>,
     /// What becomes of a message for a busy session.
     pub(super) busy: Busy,
     /// How long a question for permission waits.
@@ -43,18 +43,22 @@ pub(super) struct Spoken {
 /// What all tasks of the daemon share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    now: watch::Receiver<Now>,
+    now: watch::Receiver<DaemonContext>,
     /// How far the daemon is on its way out.
-    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) stage: watch::Receiver<ShutdownStage>,
     /// Takes what happens.
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<LoopEvent>,
     /// The questions of agents that wait for an answer.
-    pub(super) questions: Arc<Questions>,
+    pub(super) questions: Arc<OpenQuestions>,
     logs: PathBuf,
 }
 
 impl Shared {
-    pub(super) fn new(now: watch::Receiver<Now>, stage: watch::Receiver<Stage>, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(
+        now: watch::Receiver<DaemonContext>,
+        stage: watch::Receiver<ShutdownStage>,
+        events: mpsc::Sender<LoopEvent>,
+    ) -> Self {
         let logs = now.borrow().control.store.root().join("logs/sessions");
         Self { now, stage, events, questions: Arc::default(), logs }
     }
@@ -65,20 +69,20 @@ impl Shared {
     }
 
     /// A network that was started.
-    pub(super) fn network(&self, name: &str) -> Option<Spoken> {
+    pub(super) fn network(&self, name: &str) -> Option<ChannelHandle> {
         self.now.borrow().networks.get(name).cloned()
     }
 
     /// Whether the daemon is on its way out.
     pub(super) fn leaves(&self) -> bool {
-        *self.stage.borrow() >= Stage::Leave
+        *self.stage.borrow() >= ShutdownStage::Leave
     }
 
     /// Waits until the daemon is on its way out.
     pub(super) async fn leaving(&self) {
         let mut stage = self.stage.clone();
         // An error means that nobody is left who could say it.
-        let _said = stage.wait_for(|stage| *stage >= Stage::Leave).await.is_ok();
+        let _said = stage.wait_for(|stage| *stage >= ShutdownStage::Leave).await.is_ok();
     }
 
     /// Waits for a while; `false` where the daemon leaves meanwhile.

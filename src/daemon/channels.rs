@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::event::Event;
-use super::handled::Handled;
-use super::now::Spoken;
-use super::{DaemonError, Source, section_context};
+use super::context::ChannelHandle;
+use super::event::LoopEvent;
+use super::seen::SeenMessages;
+use super::{ConfigSource, DaemonError, section_context};
 use crate::channel::{Channel, ChannelError, Common, Connection, Leave, StartContext};
 use crate::confine::Ground;
 use crate::control::Control;
@@ -20,7 +20,7 @@ const REPORTS: usize = 256;
 
 /// A network that was started, as the loop holds it.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(super) struct RunningChannel {
     /// The section that it was started with.
     pub(super) section: toml::Table,
     /// Which start this was.
@@ -28,7 +28,7 @@ pub(super) struct Started {
     leave: watch::Sender<bool>,
 }
 
-impl Started {
+impl RunningChannel {
     /// Asks the network to leave. What it reports from then on is not heard.
     pub(super) fn leave(&self) {
         let _gone = self.leave.send(true);
@@ -39,10 +39,10 @@ impl Started {
 pub(super) async fn start(
     channel: &'static dyn Channel,
     control: &Control,
-    source: &Source,
-    events: &mpsc::Sender<Event>,
+    source: &ConfigSource,
+    events: &mpsc::Sender<LoopEvent>,
     start: u64,
-) -> Result<(Started, Spoken), DaemonError> {
+) -> Result<(RunningChannel, ChannelHandle), DaemonError> {
     let name = channel.name();
     let config = &control.setup.config;
     let section = config.channels.get(name).cloned().unwrap_or_default();
@@ -57,7 +57,7 @@ pub(super) async fn start(
     let durability = control.store.durability();
     let state = control.store.state_path("channels").join(name);
     make_private_dir(&state, durability)?;
-    let handled = Arc::new(Handled::open(&state, durability)?);
+    let handled = Arc::new(SeenMessages::open(&state, durability)?);
     let (reports, mut heard) = mpsc::channel(REPORTS);
     let (leave, left) = watch::channel(false);
     let Connection { network, task } = channel.start(
@@ -75,7 +75,7 @@ pub(super) async fn start(
     let events = events.clone();
     tokio::spawn(async move {
         let (mut left, mut task) = (left, task);
-        let forward = async |heard| events.send(Event::Heard { network: name, heard: Box::new(heard) }).await;
+        let forward = async |heard| events.send(LoopEvent::Heard { network: name, heard: Box::new(heard) }).await;
         let ended = loop {
             let report = tokio::select! {
                 biased;
@@ -97,9 +97,9 @@ pub(super) async fn start(
                 return;
             }
         }
-        let _gone = events.send(Event::Ended { network: name, start }).await;
+        let _gone = events.send(LoopEvent::Ended { network: name, start }).await;
     });
     let busy = common.busy.unwrap_or(config.busy);
-    let spoken = Spoken { network, handled, busy, approval_timeout: common.approval_timeout, connected: false };
-    Ok((Started { section, start, leave }, spoken))
+    let spoken = ChannelHandle { network, handled, busy, approval_timeout: common.approval_timeout, connected: false };
+    Ok((RunningChannel { section, start, leave }, spoken))
 }

@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::lane::LaneState;
-use super::now::{Shared, Spoken};
-use super::words;
+use super::context::{ChannelHandle, Shared};
+use super::phrases;
+use super::session_worker::WorkerState;
 use crate::channel::{Button, ButtonStyle, Network, Post, PostedId, Pressed};
 use crate::config::value::written_span;
 use crate::key::Key;
@@ -23,7 +23,7 @@ const MOST_SHOWN: usize = 6000;
 
 /// The questions that wait for an answer, by the random id of their buttons.
 #[derive(Debug, Default)]
-pub(super) struct Questions(Mutex<HashMap<String, Open>>);
+pub(super) struct OpenQuestions(Mutex<HashMap<String, Open>>);
 
 /// A question that waits for an answer.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Decided {
     by: String,
 }
 
-impl Questions {
+impl OpenQuestions {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Open>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,19 +78,19 @@ impl Questions {
 }
 
 /// Forgets a question when it is dropped, however that comes about.
-struct Asked<'a> {
-    questions: &'a Questions,
+struct QuestionGuard<'a> {
+    questions: &'a OpenQuestions,
     id: &'a str,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for QuestionGuard<'_> {
     fn drop(&mut self) {
         self.questions.lock().remove(self.id);
     }
 }
 
 /// Asks what a turn wants to know, until the turn is over.
-pub(super) async fn attend(shared: &Shared, state: &Arc<LaneState>, to: &Address, mut asks: mpsc::Receiver<Ask>) {
+pub(super) async fn attend(shared: &Shared, state: &Arc<WorkerState>, to: &Address, mut asks: mpsc::Receiver<Ask>) {
     let mut open = JoinSet::new();
     while let Some(ask) = asks.recv().await {
         open.spawn(one(shared.clone(), state.clone(), to.clone(), ask));
@@ -100,11 +100,11 @@ pub(super) async fn attend(shared: &Shared, state: &Arc<LaneState>, to: &Address
     while open.join_next().await.is_some() {}
 }
 
-async fn one(shared: Shared, state: Arc<LaneState>, to: Address, ask: Ask) {
+async fn one(shared: Shared, state: Arc<WorkerState>, to: Address, ask: Ask) {
     let Ask { request, mut decide } = ask;
-    let Some(Spoken { network, approval_timeout, .. }) = shared.network(&to.network) else { return };
+    let Some(ChannelHandle { network, approval_timeout, .. }) = shared.network(&to.network) else { return };
     let shown = network.verbatim(&request.detail);
-    let tool = words::one_line(&request.tool, 80);
+    let tool = phrases::one_line(&request.tool, 80);
     let head = format!("The agent asks for permission: {tool}");
     let mut pieces = network.split(&format!("{head}\n{shown}"));
     if request.detail.chars().count() > MOST_SHOWN || pieces.is_empty() {
@@ -118,7 +118,7 @@ async fn one(shared: Shared, state: Arc<LaneState>, to: Address, ask: Ask) {
     let (decider, decided) = oneshot::channel();
     let open = Open { key: state.key.clone(), channel: to.channel.clone(), message: None, decide: decider };
     shared.questions.lock().insert(id.clone(), open);
-    let _asked = Asked { questions: &shared.questions, id: &id };
+    let _asked = QuestionGuard { questions: &shared.questions, id: &id };
     let last = pieces.pop().unwrap_or_default();
     for piece in pieces {
         let post = Post { text: piece, ..Post::default() };
@@ -142,7 +142,7 @@ async fn one(shared: Shared, state: Arc<LaneState>, to: Address, ask: Ask) {
     let became = tokio::select! {
         decided = decided => match decided {
             Ok(Decided { allow, by }) => {
-                let by = words::one_line(&by, 60);
+                let by = phrases::one_line(&by, 60);
                 let (decision, became) = if allow {
                     (Decision::Allow, format!("✅ Allowed by {by}, this once."))
                 } else {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::lane::{LaneState, Work};
-use super::now::{Shared, Spoken, blocking};
-use super::{deliver, words};
+use super::context::{ChannelHandle, Shared, blocking};
+use super::session_worker::{Work, WorkerState};
+use super::{deliver, phrases};
 use crate::channel::{Accepted, Attachment, Incoming};
 use crate::config::Busy;
 use crate::control::{Control, ControlError, Held};
@@ -25,7 +25,7 @@ const MAX_ATTACHMENTS: usize = 10;
 const MAX_NAME_BYTES: usize = 80;
 
 /// Takes a message in, or tells its author why not.
-pub(super) async fn message(shared: Shared, state: Arc<LaneState>, network: &'static str, incoming: Box<Incoming>) {
+pub(super) async fn message(shared: Shared, state: Arc<WorkerState>, network: &'static str, incoming: Box<Incoming>) {
     let Some(spoken) = shared.network(network) else { return };
     let control = shared.control();
     let id = incoming.id.clone();
@@ -40,7 +40,7 @@ pub(super) async fn message(shared: Shared, state: Arc<LaneState>, network: &'st
             let _told = accepted.send(Accepted::Kept);
         }
         Err(error) => {
-            let text = words::refused(&error);
+            let text = phrases::refused(&error);
             shared.note(&state.folder, "a message was refused");
             let nonce = deliver::nonce(&[network, &id, "refused"]);
             deliver::say(&shared, &address, text.clone(), Some(nonce));
@@ -51,8 +51,8 @@ pub(super) async fn message(shared: Shared, state: Arc<LaneState>, network: &'st
 
 async fn take(
     control: &Arc<Control>,
-    state: &LaneState,
-    spoken: &Spoken,
+    state: &WorkerState,
+    spoken: &ChannelHandle,
     incoming: Incoming,
 ) -> Result<(), ControlError> {
     let Incoming { key, title, author, text, attachments, agent, address, id, late, .. } = incoming;
@@ -89,7 +89,7 @@ async fn take(
 }
 
 /// Writes the message down, then its id. Blocks.
-fn accept(control: &Control, inbound: &Inbound, handled: &super::handled::Handled) -> Result<Held, ControlError> {
+fn accept(control: &Control, inbound: &Inbound, handled: &super::seen::SeenMessages) -> Result<Held, ControlError> {
     let held = match control.accept(inbound) {
         Ok(held) => held,
         Err(error) => {

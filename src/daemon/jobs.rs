@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::context::{Shared, blocking};
 use super::deliver::{self, Sent};
-use super::lane::{LaneState, Running, Work};
-use super::now::{Shared, blocking};
-use super::progress::{self, Draft};
-use super::{ask, words};
+use super::progress::{self, ReplyDraft};
+use super::session_worker::{Running, Work, WorkerState};
+use super::{approvals, phrases};
 use crate::causes::with_causes;
 use crate::control::{ControlError, Delivery, Held, SendOptions, Unrecorded, Wait};
 use crate::session::{Note, Queue};
@@ -20,7 +20,7 @@ use crate::turn::{Progress, TurnError};
 const QUESTIONS: usize = 4;
 
 /// Does one thing.
-pub(super) async fn work(shared: Shared, state: Arc<LaneState>, work: Work) {
+pub(super) async fn work(shared: Shared, state: Arc<WorkerState>, work: Work) {
     match work {
         Work::Turn(held) => turn(&shared, &state, *held).await,
         Work::Deliver(number) => deliver::reply(&shared, &state, number, true).await,
@@ -32,7 +32,7 @@ pub(super) async fn work(shared: Shared, state: Arc<LaneState>, work: Work) {
 }
 
 /// Takes the turn of a message, and delivers what comes of it.
-async fn turn(shared: &Shared, state: &Arc<LaneState>, held: Held) {
+async fn turn(shared: &Shared, state: &Arc<WorkerState>, held: Held) {
     let number = held.number();
     let message = held.message().clone();
     // What has no address came from a terminal, and is sent again there.
@@ -62,7 +62,7 @@ async fn turn(shared: &Shared, state: &Arc<LaneState>, held: Held) {
         }
         Err(error @ ControlError::Gone(_)) => {
             // The entry stays, listed for the owner.
-            let text = format!("⚠ {}", words::failed(&error));
+            let text = format!("⚠ {}", phrases::failed(&error));
             tracing::warn!(session = state.folder, "{error}");
             if deliver::told(shared, state, &to, &text, false).await {
                 deliver::note(shared, state, number, Note::Told(crate::session::now())).await;
@@ -70,7 +70,7 @@ async fn turn(shared: &Shared, state: &Arc<LaneState>, held: Held) {
         }
         Err(error) => {
             shared.note(&state.folder, "a message could not be answered");
-            let reason = Some(words::failed(&error));
+            let reason = Some(phrases::failed(&error));
             deliver::unrecorded(shared, state, &to, Unrecorded { text: String::new(), reason }).await;
         }
     }
@@ -80,13 +80,13 @@ async fn turn(shared: &Shared, state: &Arc<LaneState>, held: Held) {
 /// daemon was asked to leave: the message then waits for the next start.
 async fn answer(
     shared: &Shared,
-    state: &Arc<LaneState>,
+    state: &Arc<WorkerState>,
     held: Held,
     to: &Sent,
     interrupt: &Notify,
 ) -> Option<Result<Delivery, ControlError>> {
     let control = shared.control();
-    let (draft, seen) = watch::channel(Draft::default());
+    let (draft, seen) = watch::channel(ReplyDraft::default());
     let (asks, questions) = mpsc::channel(QUESTIONS);
     let turn = async move {
         // Dropped at the end, so that whoever watches knows that the turn is over.
@@ -112,7 +112,7 @@ async fn answer(
         }
     };
     let show = progress::show(shared, state, to, seen);
-    let attend = ask::attend(shared, state, &to.address, questions);
+    let attend = approvals::attend(shared, state, &to.address, questions);
     let (result, (), ()) = tokio::join!(turn, show, attend);
     result
 }
@@ -135,7 +135,7 @@ fn outcome(delivery: &Delivery, took: f32) -> String {
 }
 
 /// Tells the author of a message once that its turn was interrupted.
-async fn tell_interrupted(shared: &Shared, state: &Arc<LaneState>, number: u64) {
+async fn tell_interrupted(shared: &Shared, state: &Arc<WorkerState>, number: u64) {
     let entry = {
         let (store, folder) = (shared.control().store.clone(), state.folder.clone());
         blocking(move || Queue::open(&store, &folder)?.entry(number)).await
@@ -146,7 +146,7 @@ async fn tell_interrupted(shared: &Shared, state: &Arc<LaneState>, number: u64) 
     };
     let owner = entry.message.session.map_or_else(|| state.key.to_string(), |uuid| uuid.to_string());
     let to = Sent { address, owner, number };
-    if deliver::told(shared, state, &to, words::INTERRUPTED, true).await {
+    if deliver::told(shared, state, &to, phrases::INTERRUPTED, true).await {
         deliver::note(shared, state, number, Note::Told(crate::session::now())).await;
         shared.note(&state.folder, "an interrupted turn was reported");
     }

@@ -24,24 +24,24 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The ids of one network.
 #[derive(Debug)]
-pub(super) struct Handled {
+pub(super) struct SeenMessages {
     path: PathBuf,
     durability: Durability,
-    state: Mutex<State>,
+    state: Mutex<SeenIds>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SeenIds {
     known: HashSet<String>,
     order: VecDeque<String>,
     file: Option<File>,
     lines: usize,
 }
 
-impl Handled {
+impl SeenMessages {
     /// Reads the ids of the network whose directory this is.
     pub(super) fn open(dir: &Path, durability: Durability) -> Result<Self, files::Error> {
-        let mut state = State::default();
+        let mut state = SeenIds::default();
         let opened = Dir::open(dir)?;
         match opened.open_file(Path::new(NAME), MAX_BYTES) {
             Err(error) if error.is_not_found() => {}
@@ -96,12 +96,12 @@ impl Handled {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SeenIds> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl SeenIds {
     fn add(&mut self, id: &str) {
         if self.known.insert(id.to_owned()) {
             self.order.push_back(id.to_owned());
@@ -122,13 +122,13 @@ mod tests {
     fn ids_are_known_after_a_restart_and_the_file_stays_small() {
         let dir = tempfile::tempdir().expect("a directory");
         let staging = Staging::new(Dir::open(dir.path()).expect("a directory"), Durability::Process);
-        let handled = Handled::open(dir.path(), Durability::Process).expect("opened");
+        let handled = SeenMessages::open(dir.path(), Durability::Process).expect("opened");
         assert!(handled.begin("7") && !handled.begin("7"));
         for number in 10..5 * KEPT {
             assert!(handled.begin(&number.to_string()));
             handled.keep(&number.to_string(), &staging).expect("kept");
         }
-        let again = Handled::open(dir.path(), Durability::Process).expect("opened");
+        let again = SeenMessages::open(dir.path(), Durability::Process).expect("opened");
         assert!(!again.begin(&(5 * KEPT - 1).to_string()) && again.begin("10"));
         let lines = std::fs::read_to_string(dir.path().join(NAME)).expect("read").lines().count();
         assert!(lines <= 4 * KEPT + 1, "{lines}");
