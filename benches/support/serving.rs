@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use denizen::channel::{
-    Accepted, BoxFuture, Channel, ChannelError, Connection, Examined, Heard, Incoming, Limits, Network, NetworkState,
-    Post, PostedId, SectionContext, SendError, Standing, StartContext,
+    Accepted, AccessRole, BoxFuture, Channel, ChannelClient, ChannelError, ChannelEvent, ChannelLimits, ChannelMessage,
+    Connection, Examined, NetworkState, Post, PostedId, SectionContext, SendError, StartContext,
 };
 use denizen::config::keys::KeySpec;
 use denizen::config::{Config, Environment, Inputs, Secret};
@@ -114,13 +114,13 @@ impl Channel for Load {
         let (channels, messages) = (self.channels, self.messages);
         let (events, leave) = (context.events, context.leave);
         let task = tokio::spawn(async move {
-            let _gone = events.send(Heard::State(NetworkState::Connected)).await;
+            let _gone = events.send(ChannelEvent::State(NetworkState::Connected)).await;
             let mut waiting = Vec::new();
             for message in 0..messages {
                 for channel in 0..channels {
                     let (accepted, told) = oneshot::channel();
                     waiting.push(told);
-                    if events.send(Heard::Message(incoming(channel, message, accepted))).await.is_err() {
+                    if events.send(ChannelEvent::Message(incoming(channel, message, accepted))).await.is_err() {
                         return;
                     }
                 }
@@ -143,14 +143,14 @@ impl Channel for Load {
     }
 }
 
-fn incoming(channel: usize, message: usize, accepted: oneshot::Sender<Accepted>) -> Incoming {
+fn incoming(channel: usize, message: usize, accepted: oneshot::Sender<Accepted>) -> ChannelMessage {
     let id = format!("{channel}-{message}");
     let address = Address { network: "load".to_owned(), channel: channel.to_string(), message: Some(id.clone()) };
-    Incoming {
+    ChannelMessage {
         key: format!("load-{channel}").parse().expect("a key"),
         title: None,
         author: Author { id: "1".to_owned(), name: "Ann".to_owned() },
-        standing: Standing::Talker,
+        standing: AccessRole::Talker,
         text: format!("message {message}"),
         attachments: Vec::new(),
         agent: None,
@@ -166,9 +166,9 @@ const REPLY: &str = r#"{"reply":"ok"}"#;
 
 struct Spoken(Arc<Replies>);
 
-impl Network for Spoken {
-    fn limits(&self) -> Limits {
-        Limits {
+impl ChannelClient for Spoken {
+    fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
             file_bytes: 1 << 20,
             files: 10,
             pace: Duration::from_millis(1200),

@@ -46,7 +46,7 @@ pub(super) struct Http {
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(super) struct HttpRequest {
     pub(super) method: Method,
     pub(super) url: String,
     /// The value of `Authorization`, which is never printed.
@@ -57,7 +57,7 @@ pub(super) struct Ask {
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -100,20 +100,20 @@ impl Http {
     }
 
     /// Asks, and reads the answer whole.
-    pub(super) async fn ask(&self, ask: Ask) -> Result<Reply, HttpError> {
+    pub(super) async fn ask(&self, ask: HttpRequest) -> Result<HttpResponse, HttpError> {
         let host = host_of(&ask.url);
         let answered = async {
             let response = self.send(ask).await?;
             let (head, body) = response.into_parts();
             let body = read(body, &host, MOST_ANSWER).await?;
-            Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+            Ok(HttpResponse { status: head.status.as_u16(), headers: head.headers, body })
         };
         tokio::time::timeout(REQUEST, answered).await.map_err(|_| HttpError::Slow(host.clone()))?
     }
 
     /// Writes a file's bytes to `into`, of which at most `most` are taken.
     pub(super) async fn download(&self, url: &str, into: &mut (dyn Write + Send), most: u64) -> Result<(), FetchError> {
-        let ask = Ask { method: Method::GET, url: url.to_owned(), authorization: None, body: None };
+        let ask = HttpRequest { method: Method::GET, url: url.to_owned(), authorization: None, body: None };
         let got = async {
             let response = self.send(ask).await.map_err(|error| FetchError::Network(error.to_string()))?;
             let status = response.status();
@@ -137,7 +137,7 @@ impl Http {
         tokio::time::timeout(DOWNLOAD, got).await.map_err(late)?
     }
 
-    async fn send(&self, ask: Ask) -> Result<Response<Incoming>, HttpError> {
+    async fn send(&self, ask: HttpRequest) -> Result<Response<Incoming>, HttpError> {
         let host = host_of(&ask.url);
         let mut request = Request::builder().method(ask.method).uri(&ask.url).header("user-agent", AGENT);
         if let Some(authorization) = ask.authorization {

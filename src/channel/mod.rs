@@ -4,13 +4,13 @@
 //! told (`Network`). It knows who may talk, because its own section of the
 //! configuration says so; what a message then does is not decided here.
 
+mod client;
 #[cfg(feature = "discord")]
 mod discord;
+mod event;
 mod examined;
-mod heard;
 #[cfg(feature = "discord")]
 mod http;
-mod network;
 mod section;
 #[cfg(feature = "discord")]
 mod text;
@@ -23,12 +23,14 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-pub use examined::{Examined, Grade};
-pub use heard::{
-    Accepted, Attachment, Fetch, FetchError, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Standing,
-    Stranger,
+pub use client::{
+    Answer, BoxFuture, Button, ButtonStyle, ChannelClient, ChannelLimits, DOUBT, Post, PostedId, SendError, Upload,
 };
-pub use network::{Answer, BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError, Upload};
+pub use event::{
+    Accepted, AccessRole, Attachment, ChannelEvent, ChannelMessage, Fetch, FetchError, Invoked, NetworkState,
+    PlaceChange, Pressed, Stranger,
+};
+pub use examined::{Examined, Grade};
 pub use section::{COMMON_KEYS, ChannelError, Common, SectionContext, unknown_key};
 
 use crate::config::Secret;
@@ -106,7 +108,7 @@ pub struct StartContext<'a> {
     /// What the section may name.
     pub section: SectionContext<'a>,
     /// Takes what is reported. Bounded: who reports waits.
-    pub events: mpsc::Sender<Heard>,
+    pub events: mpsc::Sender<ChannelEvent>,
     /// The network's own directory, which exists: `state/channels/<network>`.
     pub state: PathBuf,
     /// What the network lets the program in with.
@@ -122,7 +124,7 @@ pub struct StartContext<'a> {
 /// A network that was started.
 pub struct Connection {
     /// How to speak there.
-    pub network: Arc<dyn Network>,
+    pub network: Arc<dyn ChannelClient>,
     /// Its main task. It ends after [`Leave`], or when the network will not
     /// have the program back ([`NetworkState::Fatal`]).
     pub task: JoinHandle<()>,

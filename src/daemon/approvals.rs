@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::context::{ChannelHandle, Shared};
 use super::phrases;
 use super::session_worker::WorkerState;
-use crate::channel::{Button, ButtonStyle, Network, Post, PostedId, Pressed};
+use crate::channel::{Button, ButtonStyle, ChannelClient, Post, PostedId, Pressed};
 use crate::config::value::written_span;
 use crate::key::Key;
 use crate::session::Address;
@@ -171,7 +171,7 @@ fn over() -> String {
 }
 
 /// Takes the buttons away and says what became of the question.
-async fn close(network: &dyn Network, to: &Address, posted: &PostedId, text: &str, became: &str) {
+async fn close(network: &dyn ChannelClient, to: &Address, posted: &PostedId, text: &str, became: &str) {
     let text = network.split(&format!("{text}\n{became}"));
     // Where both do not fit, what became of it is what counts.
     let text = if let [one] = text.as_slice() { one.clone() } else { became.to_owned() };

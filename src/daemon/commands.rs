@@ -12,7 +12,7 @@ use super::context::{Shared, blocking};
 use super::event::LoopEvent;
 use super::session_worker::WorkerState;
 use super::{phrases, render, replies};
-use crate::channel::{Answer, Invoked, Pressed, Standing};
+use crate::channel::{AccessRole, Answer, Invoked, Pressed};
 use crate::control::commands::{CommandSpec, Who, find, help};
 use crate::control::{Control, ControlError, SendOptions, Wait};
 use crate::key::Key;
@@ -39,7 +39,7 @@ pub(super) async fn command(given: Given) {
         return reply(&*answer, &format!("There is no command `/{}`.", phrases::one_line(&invoked.name, 40)), true)
             .await;
     };
-    if spec.who == Who::Owners && invoked.standing != Standing::Owner {
+    if spec.who == Who::Owners && invoked.standing != AccessRole::Owner {
         return reply(&*answer, phrases::NOT_ALLOWED, true).await;
     }
     if let Err(error) = answer.defer(spec.ephemeral).await {
@@ -107,7 +107,7 @@ impl Given {
         let control = self.shared.control();
         let asked = |name: &str| self.asked(name);
         match spec.name {
-            "help" => Ok(help(self.invoked.standing == Standing::Owner)),
+            "help" => Ok(help(self.invoked.standing == AccessRole::Owner)),
             "status" => read(control, key, |control, key| Ok(replies::status(&control.status(key)?))).await,
             "cost" => read(control, key, |control, key| Ok(replies::cost(&control.status(key)?.record))).await,
             "pending" if asked("do") == Some("dismiss") => {

@@ -13,7 +13,7 @@ use super::approvals::OpenQuestions;
 use super::event::LoopEvent;
 use super::log;
 use super::seen::SeenMessages;
-use crate::channel::Network;
+use crate::channel::ChannelClient;
 use crate::config::Busy;
 use crate::control::Control;
 
@@ -29,7 +29,7 @@ pub(super) struct DaemonContext {
 /// A network that was started.
 #[derive(Clone)]
 pub(super) struct ChannelHandle {
-    pub(super) network: Arc<dyn Network>,
+    pub(super) network: Arc<dyn ChannelClient>,
     /// The messages of it that were taken.
     pub(super) handled: Arc<SeenMessages>,
     /// What becomes of a message for a busy session.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::context::{ChannelHandle, Shared, blocking};
 use super::render;
 use super::session_worker::WorkerState;
-use crate::channel::{DOUBT, Network, Post, PostedId, SendError};
+use crate::channel::{ChannelClient, DOUBT, Post, PostedId, SendError};
 use crate::control::Unrecorded;
 use crate::session::{Address, Entry, Note, Queue, SessionError};
 
@@ -122,7 +122,7 @@ pub(super) async fn post(
 
 /// Whether the network still knows the nonce of what may have been posted then,
 /// and so does not show it twice.
-fn is_known(network: &dyn Network, since: Timestamp) -> bool {
+fn is_known(network: &dyn ChannelClient, since: Timestamp) -> bool {
     let ago = Timestamp::now().duration_since(since).unsigned_abs();
     network.limits().nonces.is_some_and(|kept| ago < kept)
 }

@@ -1,6 +1,6 @@
 //! Everything that the daemon's loop hears of.
 
-use crate::channel::Heard;
+use crate::channel::ChannelEvent;
 use crate::config::{Config, ConfigError};
 use crate::control::Held;
 use crate::key::Key;
@@ -13,7 +13,7 @@ pub(super) enum LoopEvent {
         /// The network.
         network: &'static str,
         /// What it reports.
-        heard: Box<Heard>,
+        heard: Box<ChannelEvent>,
     },
     /// A network's task has ended.
     Ended {

@@ -15,7 +15,9 @@ use super::event::LoopEvent;
 use super::session_worker::{Job, SessionWorker};
 use super::{ConfigSource, DaemonError, ShutdownStage, channel_lifecycle, check, deliver, recover, sd_notify};
 use crate::causes::with_causes;
-use crate::channel::{Accepted, Channel, Heard, Incoming, Invoked, NetworkState, PlaceChange, Pressed, Stranger};
+use crate::channel::{
+    Accepted, Channel, ChannelEvent, ChannelMessage, Invoked, NetworkState, PlaceChange, Pressed, Stranger,
+};
 use crate::config::{Config, ConfigError};
 use crate::control::{Control, Held};
 use crate::key::Key;
@@ -154,19 +156,19 @@ impl EventLoop {
         }
     }
 
-    fn report(&mut self, network: &'static str, heard: Heard) {
+    fn report(&mut self, network: &'static str, heard: ChannelEvent) {
         match heard {
-            Heard::Message(incoming) => self.message(network, incoming),
-            Heard::Command(invoked) => self.command(invoked),
-            Heard::Button(pressed) => self.button(pressed),
-            Heard::Stranger(stranger) => self.stranger(stranger),
-            Heard::Place(change) => {
+            ChannelEvent::Message(incoming) => self.message(network, incoming),
+            ChannelEvent::Command(invoked) => self.command(invoked),
+            ChannelEvent::Button(pressed) => self.button(pressed),
+            ChannelEvent::Stranger(stranger) => self.stranger(stranger),
+            ChannelEvent::Place(change) => {
                 if let PlaceChange::Archived(key) | PlaceChange::Deleted(key) = &change {
                     tracing::info!(session = key.folder_name(), "its channel was archived or deleted");
                 }
                 self.tasks.spawn(channel_lifecycle::change(self.shared.clone(), change));
             }
-            Heard::State(state) => self.state(network, state),
+            ChannelEvent::State(state) => self.state(network, state),
         }
     }
 
@@ -183,7 +185,7 @@ impl EventLoop {
         }
     }
 
-    fn message(&mut self, network: &'static str, incoming: Incoming) {
+    fn message(&mut self, network: &'static str, incoming: ChannelMessage) {
         let key = incoming.key.clone();
         channel_lifecycle::is_there(&self.control(), &key);
         let job = Job::Message { network, incoming: Box::new(incoming) };

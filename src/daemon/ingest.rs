@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::context::{ChannelHandle, Shared, blocking};
 use super::session_worker::{Work, WorkerState};
 use super::{deliver, phrases};
-use crate::channel::{Accepted, Attachment, Incoming};
+use crate::channel::{Accepted, Attachment, ChannelMessage};
 use crate::config::Busy;
 use crate::control::{Control, ControlError, Held};
 use crate::files::{Dir, Durability};
@@ -25,7 +25,12 @@ const MAX_ATTACHMENTS: usize = 10;
 const MAX_NAME_BYTES: usize = 80;
 
 /// Takes a message in, or tells its author why not.
-pub(super) async fn message(shared: Shared, state: Arc<WorkerState>, network: &'static str, incoming: Box<Incoming>) {
+pub(super) async fn message(
+    shared: Shared,
+    state: Arc<WorkerState>,
+    network: &'static str,
+    incoming: Box<ChannelMessage>,
+) {
     let Some(spoken) = shared.network(network) else { return };
     let control = shared.control();
     let id = incoming.id.clone();
@@ -33,8 +38,9 @@ pub(super) async fn message(shared: Shared, state: Arc<WorkerState>, network: &'
         let _told = incoming.accepted.send(Accepted::Kept);
         return;
     }
-    let Incoming { accepted, address, .. } = *incoming;
-    let incoming = Incoming { accepted: tokio::sync::oneshot::channel().0, address: address.clone(), ..*incoming };
+    let ChannelMessage { accepted, address, .. } = *incoming;
+    let incoming =
+        ChannelMessage { accepted: tokio::sync::oneshot::channel().0, address: address.clone(), ..*incoming };
     match take(&control, &state, &spoken, incoming).await {
         Ok(()) => {
             let _told = accepted.send(Accepted::Kept);
@@ -53,9 +59,9 @@ async fn take(
     control: &Arc<Control>,
     state: &WorkerState,
     spoken: &ChannelHandle,
-    incoming: Incoming,
+    incoming: ChannelMessage,
 ) -> Result<(), ControlError> {
-    let Incoming { key, title, author, text, attachments, agent, address, id, late, .. } = incoming;
+    let ChannelMessage { key, title, author, text, attachments, agent, address, id, late, .. } = incoming;
     if spoken.busy == Busy::Merge && attachments.is_empty() {
         let more = More { text: text.clone(), reply: Some(address.clone()), id: Some(id.clone()) };
         if let Some(merged) = state.merge(&author.id, agent.as_deref(), more) {

@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::channel::{Button, ButtonStyle, Network, Post, Upload};
+use crate::channel::{Button, ButtonStyle, ChannelClient, Post, Upload};
 use crate::files;
 use crate::session::{Message, Recorded, Workspace};
 
@@ -18,7 +18,7 @@ const HEAD_CHARACTERS: usize = 600;
 
 /// What is posted for a turn, in order. `entry` is that of its message.
 pub(super) fn reply(
-    network: &dyn Network,
+    network: &dyn ChannelClient,
     workspace: &Workspace,
     message: &Message,
     recorded: &Recorded,

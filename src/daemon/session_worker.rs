@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use super::context::Shared;
 use super::event::LoopEvent;
 use super::{ingest, jobs, recover};
-use crate::channel::Incoming;
+use crate::channel::ChannelMessage;
 use crate::control::{ControlError, Held};
 use crate::key::Key;
 use crate::session::More;
@@ -27,7 +27,7 @@ pub(super) enum Job {
         /// The network.
         network: &'static str,
         /// The message.
-        incoming: Box<Incoming>,
+        incoming: Box<ChannelMessage>,
     },
     /// A message that is sent again.
     Again(Box<Held>),

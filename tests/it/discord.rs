@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use denizen::channel::{Button, ButtonStyle, FetchError, Network, PlaceChange, Post, SendError, Standing, Upload};
+use denizen::channel::{
+    AccessRole, Button, ButtonStyle, ChannelClient, FetchError, PlaceChange, Post, SendError, Upload,
+};
 use denizen::key::Key;
 use denizen::session::Address;
 use serde_json::json;
@@ -446,14 +448,14 @@ fn commands_are_checked_by_who_gave_them_and_answered() {
     let mut bot = scene.bot(&format!("allowed_users = [\"{talker}\"]"));
     let given = scene.discord.run_command(scene.channel, scene.owner, "model", &[("model", "opus")]);
     let command = bot.command();
-    assert_eq!((command.key.clone(), command.standing), (scene.key(scene.channel), Standing::Owner));
+    assert_eq!((command.key.clone(), command.standing), (scene.key(scene.channel), AccessRole::Owner));
     assert_eq!((command.name.as_str(), command.args), ("model", vec![("model".to_owned(), "opus".to_owned())]));
     answered(&bot, &command.answer, "the model is opus", true);
     assert_eq!(scene.discord.answer(&given), ("the model is opus".to_owned(), true));
 
     let given = scene.discord.run_command(scene.channel, talker, "compact", &[]);
     let command = bot.command();
-    assert_eq!(command.standing, Standing::Talker);
+    assert_eq!(command.standing, AccessRole::Talker);
     bot.run(command.answer.defer(false)).expect("promised");
     assert_eq!(scene.discord.callback(&given), Some(5));
     answered(&bot, &command.answer, &"long ".repeat(900), false);
@@ -479,9 +481,11 @@ fn buttons_are_checked_by_who_pressed_them() {
     let message: u64 = posted.0.parse().expect("an id");
     let refused = scene.discord.click(scene.channel, message, "stop:1", stranger);
     assert_eq!(scene.discord.answer(&refused), ("You may not do that here.".to_owned(), true));
-    for (user, standing, approves) in
-        [(scene.owner, Standing::Owner, false), (talker, Standing::Talker, false), (approver, Standing::Talker, true)]
-    {
+    for (user, standing, approves) in [
+        (scene.owner, AccessRole::Owner, false),
+        (talker, AccessRole::Talker, false),
+        (approver, AccessRole::Talker, true),
+    ] {
         let pressed_by = scene.discord.click(scene.channel, message, "stop:1", user);
         let pressed = bot.button();
         assert_eq!((pressed.id.as_str(), pressed.standing, pressed.approver), ("stop:1", standing, approves));
@@ -543,5 +547,5 @@ fn an_owner_is_told_in_a_direct_message() {
     let bot = scene.bot("");
     bot.run(bot.network.tell_owners("the disk is full"));
     assert_eq!(scene.discord.posted(scene.discord.dm(scene.owner))[0].text, "the disk is full");
-    let _same: &Arc<dyn Network> = &bot.network;
+    let _same: &Arc<dyn ChannelClient> = &bot.network;
 }

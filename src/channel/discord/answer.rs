@@ -9,13 +9,13 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::network::MOST_TEXT;
+use super::client::MOST_TEXT;
 use super::rest::{Api, ApiError, Body};
-use super::route::{self, Place};
+use super::route::{self, ChannelRef};
 use super::section::Section;
 use super::wire::{Id, Interaction};
 use crate::channel::text::split;
-use crate::channel::{Answer, BoxFuture, Heard, Invoked, Pressed, SendError, Standing};
+use crate::channel::{AccessRole, Answer, BoxFuture, ChannelEvent, Invoked, Pressed, SendError};
 
 /// Only the person who asked sees it.
 const EPHEMERAL: u64 = 1 << 6;
@@ -35,23 +35,23 @@ impl Interactions {
         &self,
         api: &Arc<Api>,
         section: &Section,
-        place: &Place,
+        place: &ChannelRef,
         interaction: &Interaction,
         paired: &dyn Fn(&Id) -> bool,
-    ) -> Option<Heard> {
+    ) -> Option<ChannelEvent> {
         let user = interaction.by()?;
         let roles = interaction.member.as_ref().map_or(&[][..], |member| &member.roles);
-        let answer = Arc::new(Reply {
+        let answer = Arc::new(InteractionReply {
             api: Arc::clone(api),
             application: interaction.application_id.clone().unwrap_or_else(|| self.application.clone()),
             id: interaction.id.clone(),
             token: escaped(&interaction.token),
-            state: Mutex::new(State::Fresh),
+            state: Mutex::new(InteractionState::Fresh),
         });
         let approver = section.approvers.contains(&user.id);
         let standing = route::standing(section, place, &user.id, roles, paired);
         // Who may only answer for the owner may press, and not command.
-        let standing = standing.or((approver && interaction.kind == 3).then_some(Standing::Talker));
+        let standing = standing.or((approver && interaction.kind == 3).then_some(AccessRole::Talker));
         let key = route::key(section, place, user);
         let (Some(standing), Ok(key), true) = (standing, key, route::listens(section, place)) else {
             if matches!(interaction.kind, 2 | 3) {
@@ -61,7 +61,7 @@ impl Interactions {
         };
         let by = route::author(user);
         match interaction.kind {
-            2 => Some(Heard::Command(Invoked {
+            2 => Some(ChannelEvent::Command(Invoked {
                 title: route::title(section, place, user),
                 key,
                 by,
@@ -76,7 +76,7 @@ impl Interactions {
                 address: route::address(&place.id, None),
                 answer,
             })),
-            3 => Some(Heard::Button(Pressed {
+            3 => Some(ChannelEvent::Button(Pressed {
                 id: interaction.data.custom_id.clone(),
                 key,
                 by,
@@ -107,7 +107,7 @@ fn escaped(token: &str) -> String {
 
 /// How far an interaction was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum InteractionState {
     Fresh,
     /// An answer was promised, and is put in the place of the promise.
     Promised,
@@ -117,46 +117,46 @@ enum State {
 
 /// Answers one interaction.
 #[derive(Debug)]
-struct Reply {
+struct InteractionReply {
     api: Arc<Api>,
     application: Id,
     id: Id,
     token: String,
-    state: Mutex<State>,
+    state: Mutex<InteractionState>,
 }
 
-impl Reply {
+impl InteractionReply {
     async fn call_back(&self, body: Value) -> Result<(), ApiError> {
         let path = format!("/interactions/{}/{}/callback", self.id, self.token);
         self.api.ask(Method::POST, &path, Body::Json(body)).await.map(drop)
     }
 
-    async fn say(&self, state: State, text: &str, ephemeral: bool) -> Result<(), ApiError> {
+    async fn say(&self, state: InteractionState, text: &str, ephemeral: bool) -> Result<(), ApiError> {
         let flags = if ephemeral { EPHEMERAL } else { 0 };
         let data = json!({ "content": text, "flags": flags, "allowed_mentions": { "parse": [] } });
         let base = format!("/webhooks/{}/{}", self.application, self.token);
         match state {
-            State::Fresh => self.call_back(json!({ "type": 4, "data": data })).await,
-            State::Promised => {
+            InteractionState::Fresh => self.call_back(json!({ "type": 4, "data": data })).await,
+            InteractionState::Promised => {
                 let data = json!({ "content": text, "allowed_mentions": { "parse": [] } });
                 let path = format!("{base}/messages/@original");
                 self.api.ask(Method::PATCH, &path, Body::Json(data)).await.map(drop)
             }
-            State::Heard => self.api.ask(Method::POST, &base, Body::Json(data)).await.map(drop),
+            InteractionState::Heard => self.api.ask(Method::POST, &base, Body::Json(data)).await.map(drop),
         }
     }
 }
 
-impl Answer for Reply {
+impl Answer for InteractionReply {
     fn defer(&self, ephemeral: bool) -> BoxFuture<'_, Result<(), SendError>> {
         Box::pin(async move {
             let mut state = self.state.lock().await;
-            if *state != State::Fresh {
+            if *state != InteractionState::Fresh {
                 return Ok(());
             }
             let flags = if ephemeral { EPHEMERAL } else { 0 };
             self.call_back(json!({ "type": 5, "data": { "flags": flags } })).await?;
-            *state = State::Promised;
+            *state = InteractionState::Promised;
             Ok(())
         })
     }
@@ -164,9 +164,9 @@ impl Answer for Reply {
     fn acknowledge(&self) -> BoxFuture<'_, Result<(), SendError>> {
         Box::pin(async move {
             let mut state = self.state.lock().await;
-            if *state == State::Fresh {
+            if *state == InteractionState::Fresh {
                 self.call_back(json!({ "type": 6 })).await?;
-                *state = State::Heard;
+                *state = InteractionState::Heard;
             }
             Ok(())
         })
@@ -187,7 +187,7 @@ impl Answer for Reply {
             }
             for piece in pieces {
                 self.say(*state, &piece, ephemeral).await?;
-                *state = State::Heard;
+                *state = InteractionState::Heard;
             }
             Ok(())
         })

@@ -5,9 +5,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::intake::{Deaf, Intake};
+use super::dispatch::{Deaf, Intake};
 use super::route::listens;
-use super::wire::{Guild, Id, Message};
+use super::wire::{Guild, Id, WireMessage};
 
 /// How old a message may be that is answered late.
 const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -83,9 +83,9 @@ async fn one(intake: &mut Intake, channel: &Id, guild: Option<&Id>, after: &Id) 
             }
         };
         let full = list.len() >= PAGE;
-        let messages = list.into_iter().filter_map(|message| serde_json::from_value::<Message>(message).ok());
+        let messages = list.into_iter().filter_map(|message| serde_json::from_value::<WireMessage>(message).ok());
         // A server that does not know `after` gives what was read before too.
-        let mut messages: Vec<Message> = messages.filter(|message| message.id.order() > after.order()).collect();
+        let mut messages: Vec<WireMessage> = messages.filter(|message| message.id.order() > after.order()).collect();
         messages.sort_by(|a, b| a.id.order().cmp(&b.id.order()));
         let Some(last) = messages.last().map(|message| message.id.clone()) else { return Ok(()) };
         for mut message in messages {

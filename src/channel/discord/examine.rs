@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::rest::{Api, ApiError};
 use super::section::{ApiUrl, Section};
-use super::wire::{Id, User};
+use super::wire::{Id, WireUser};
 use crate::channel::{Examined, Grade};
 use crate::config::Secret;
 
@@ -53,8 +53,8 @@ pub(super) async fn examine(section: &Section, token: &Secret) -> Vec<Examined> 
             return found;
         }
     };
-    let bot = serde_json::from_value::<User>(bot).ok();
-    let name = bot.as_ref().map_or("unknown", User::display);
+    let bot = serde_json::from_value::<WireUser>(bot).ok();
+    let name = bot.as_ref().map_or("unknown", WireUser::display);
     found.insert(0, Examined::new(Grade::Good, format!("the token is valid, the bot is {name}")));
     let application = api.get("/applications/@me").await.unwrap_or_default();
     let id = serde_json::from_value::<Id>(application["id"].clone()).ok().or_else(|| bot.map(|bot| bot.id));

@@ -55,7 +55,7 @@ pub(super) struct Session {
 
 /// An event of the gateway.
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct GatewayEvent {
     pub(super) name: String,
     pub(super) sequence: Option<u64>,
     pub(super) data: String,
@@ -102,7 +102,7 @@ impl Gateway {
     }
 
     /// Makes one connection, and hands its events on until it ends.
-    pub(super) async fn connect(&mut self, url: &str, events: &mpsc::Sender<Event>, leave: &Leave) -> Ended {
+    pub(super) async fn connect(&mut self, url: &str, events: &mpsc::Sender<GatewayEvent>, leave: &Leave) -> Ended {
         self.was_ready = false;
         let url = with_version(url);
         // The token goes over it in plain text only where that was written down.
@@ -124,7 +124,7 @@ impl Gateway {
             Ok(Err(error)) => return Ended::Lost(format!("the gateway was not reached: {}", with_causes(&error))),
             Err(_) => return Ended::Lost("the gateway was not reached in time".to_owned()),
         };
-        let mut connection = Connection {
+        let mut connection = GatewayConnection {
             gateway: self,
             socket,
             heartbeat: None,
@@ -137,7 +137,7 @@ impl Gateway {
 }
 
 /// A connection that stands.
-struct Connection<'a> {
+struct GatewayConnection<'a> {
     gateway: &'a mut Gateway,
     socket: Socket,
     heartbeat: Option<Interval>,
@@ -149,8 +149,8 @@ struct Connection<'a> {
     deadline: Option<(Instant, &'static str)>,
 }
 
-impl Connection<'_> {
-    async fn run(&mut self, events: &mpsc::Sender<Event>, leave: &Leave) -> Ended {
+impl GatewayConnection<'_> {
+    async fn run(&mut self, events: &mpsc::Sender<GatewayEvent>, leave: &Leave) -> Ended {
         let mut permit = None;
         loop {
             let deadline = self.deadline.map_or_else(|| Instant::now() + DAY, |(at, _)| at);
@@ -212,7 +212,7 @@ impl Connection<'_> {
     }
 
     /// Takes one payload. Gives the event that it is, if it is one.
-    async fn receive(&mut self, text: &str) -> Result<Option<Event>, Ended> {
+    async fn receive(&mut self, text: &str) -> Result<Option<GatewayEvent>, Ended> {
         // What cannot be read is nothing that is needed.
         let Ok(payload) = serde_json::from_str::<Payload<'_>>(text) else { return Ok(None) };
         match payload.op {
@@ -238,7 +238,7 @@ impl Connection<'_> {
         }
     }
 
-    fn dispatched(&mut self, payload: &Payload<'_>) -> Option<Event> {
+    fn dispatched(&mut self, payload: &Payload<'_>) -> Option<GatewayEvent> {
         let name = payload.t.clone()?;
         match name.as_str() {
             "READY" => {
@@ -260,7 +260,7 @@ impl Connection<'_> {
             session.sequence = session.sequence.max(sequence);
         }
         let data = payload.d.map_or("null", RawValue::get).to_owned();
-        Some(Event { name, sequence: payload.s, data })
+        Some(GatewayEvent { name, sequence: payload.s, data })
     }
 
     fn greeted(&mut self, interval: Option<f64>) {

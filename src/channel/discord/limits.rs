@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::super::http::Reply;
+use super::super::http::HttpResponse;
 
 /// How many kinds of requests are remembered before old ones are forgotten.
 const MOST_BUCKETS: usize = 512;
@@ -51,7 +51,7 @@ impl RateLimits {
 
     /// Notes what an answer says. Gives how long it asks to wait, where it is a
     /// refusal.
-    pub(super) fn note(&self, bucket: &mut Bucket, reply: &Reply) -> Option<Duration> {
+    pub(super) fn note(&self, bucket: &mut Bucket, reply: &HttpResponse) -> Option<Duration> {
         let number = |name: &str| {
             let value = reply.headers.get(name)?.to_str().ok()?;
             value.trim().parse::<f64>().ok()
@@ -116,10 +116,10 @@ fn bucket_name(method: &str, path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Reply {
+    fn reply(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> HttpResponse {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
-        Reply { status, headers: headers.collect(), body: body.into() }
+        HttpResponse { status, headers: headers.collect(), body: body.into() }
     }
 
     #[test]

@@ -6,13 +6,13 @@
 
 mod answer;
 mod catch_up;
+mod client;
 mod commands;
+mod dispatch;
 mod examine;
 mod files;
 mod gateway;
-mod intake;
 mod limits;
-mod network;
 mod position;
 mod rest;
 mod route;
@@ -51,7 +51,7 @@ impl Channel for Discord {
             reason: error.to_string(),
         };
         let api = Arc::new(Api::new(section.api.clone(), &context.token).map_err(token)?);
-        let network = Arc::new(network::Speaker::new(Arc::clone(&api), section.owners.clone()));
+        let network = Arc::new(client::DiscordClient::new(Arc::clone(&api), section.owners.clone()));
         let task = tokio::spawn(run::run(api, section, run::Context::of(context)));
         Ok(Connection { network, task })
     }

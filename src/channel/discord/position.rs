@@ -100,12 +100,12 @@ impl Position {
 
 /// Ids that were handled, as many as are remembered.
 #[derive(Debug, Default)]
-pub(super) struct Handled {
+pub(super) struct SeenEvents {
     known: HashSet<Id>,
     order: VecDeque<Id>,
 }
 
-impl Handled {
+impl SeenEvents {
     pub(super) fn of(ids: impl IntoIterator<Item = Id>) -> Self {
         let mut handled = Self::default();
         for id in ids {
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn ids_come_once_and_are_forgotten_in_the_end() {
-        let mut handled = Handled::of([id("1")]);
+        let mut handled = SeenEvents::of([id("1")]);
         assert!(!handled.is_new(&id("1")) && handled.is_new(&id("2")) && !handled.is_new(&id("2")));
         for number in 10..10 + MOST_HANDLED {
             assert!(handled.is_new(&id(&number.to_string())));

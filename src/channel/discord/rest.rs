@@ -15,7 +15,7 @@ use super::limits::RateLimits;
 use super::section::ApiUrl;
 use super::wire::Id;
 use crate::channel::SendError;
-use crate::channel::http::{Ask, Http, HttpError, Reply};
+use crate::channel::http::{Http, HttpError, HttpRequest, HttpResponse};
 use crate::config::Secret;
 
 /// How long a request waits for its turn before its sender is told to come back.
@@ -84,7 +84,7 @@ impl Api {
     ///
     /// # Errors
     /// Where the server refuses, is not reached, or asks to wait for long.
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Body) -> Result<Reply, ApiError> {
+    pub(super) async fn ask(&self, method: Method, path: &str, body: Body) -> Result<HttpResponse, ApiError> {
         let bucket = self.limits.bucket(method.as_str(), path);
         // Whoever has it sends; the others wait behind it, in order.
         let mut bucket = bucket.lock().await;
@@ -124,10 +124,10 @@ impl Api {
         Ok(serde_json::from_slice(&reply.body).unwrap_or_default())
     }
 
-    fn request(&self, method: &Method, path: &str, body: &Body) -> Ask {
+    fn request(&self, method: &Method, path: &str, body: &Body) -> HttpRequest {
         // Their tokens are in the path, and the bot's is not theirs to see.
         let open = path.starts_with("/interactions/") || path.starts_with("/webhooks/");
-        Ask {
+        HttpRequest {
             method: method.clone(),
             url: format!("{}{path}", self.url.base),
             authorization: (!open).then(|| self.authorization.clone()),
@@ -147,7 +147,7 @@ fn is_repeatable(method: &Method) -> bool {
     *method == Method::GET || *method == Method::PUT
 }
 
-fn refusal(reply: &Reply) -> ApiError {
+fn refusal(reply: &HttpResponse) -> ApiError {
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let message: String = body["message"].as_str().unwrap_or_default().chars().take(200).collect();
     ApiError::Refused { status: reply.status, code: body["code"].as_u64().unwrap_or(0), message }
@@ -191,7 +191,7 @@ impl From<ApiError> for SendError {
 }
 
 /// The id that an answer names, if it names one.
-pub(super) fn id_of(reply: &Reply) -> Option<Id> {
+pub(super) fn id_of(reply: &HttpResponse) -> Option<Id> {
     let value: Value = serde_json::from_slice(&reply.body).ok()?;
     serde_json::from_value(value.get("id")?.clone()).ok()
 }
@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn an_id_is_read_from_a_number_too() {
-        let reply = |body: &'static str| Reply { status: 200, headers: hyper::HeaderMap::new(), body: body.into() };
+        let reply =
+            |body: &'static str| HttpResponse { status: 200, headers: hyper::HeaderMap::new(), body: body.into() };
         assert_eq!(
             id_of(&reply("{\"id\": 1573601509734655098}")).map(|id| id.to_string()).as_deref(),
             Some("1573601509734655098")

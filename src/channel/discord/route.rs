@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::section::{Directs, Respond, Scope, Section};
-use super::wire::{Channel, Id, Message, User, lenient};
-use crate::channel::Standing;
+use super::section::{Directs, PlaceRules, Respond, Section};
+use super::wire::{Id, WireChannel, WireMessage, WireUser, lenient};
+use crate::channel::AccessRole;
 use crate::channel::text::is_unseen;
 use crate::key::{Key, KeyError};
 use crate::session::{Address, Author};
@@ -35,7 +35,7 @@ pub(super) struct Me {
 
 /// A place where something can be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ChannelRef {
     pub(super) id: Id,
     pub(super) guild: Option<Id>,
     /// The channel that a thread belongs to.
@@ -45,9 +45,9 @@ pub(super) struct Place {
     pub(super) archived: bool,
 }
 
-impl Place {
+impl ChannelRef {
     /// The place that a channel is. `guild` is the one it was told with.
-    pub(super) fn of(channel: &Channel, guild: Option<&Id>) -> Self {
+    pub(super) fn of(channel: &WireChannel, guild: Option<&Id>) -> Self {
         let guild = channel.guild_id.as_ref().or(guild).cloned();
         Self {
             id: channel.id.clone(),
@@ -105,7 +105,7 @@ pub(super) enum Why {
 pub(super) struct Routing {
     pub(super) key: Key,
     pub(super) title: Option<String>,
-    pub(super) standing: Standing,
+    pub(super) standing: AccessRole,
     pub(super) agent: Option<String>,
     pub(super) text: String,
 }
@@ -115,8 +115,8 @@ pub(super) struct Routing {
 pub(super) fn route(
     section: &Section,
     me: &Me,
-    place: &Place,
-    message: &Message,
+    place: &ChannelRef,
+    message: &WireMessage,
     roles: &[Id],
     paired: &dyn Fn(&Id) -> bool,
 ) -> Routed {
@@ -159,7 +159,7 @@ pub(super) fn route(
 }
 
 /// Whether anything is answered at a place.
-pub(super) fn listens(section: &Section, place: &Place) -> bool {
+pub(super) fn listens(section: &Section, place: &ChannelRef) -> bool {
     if place.direct {
         return section.directs != Directs::Off;
     }
@@ -169,24 +169,24 @@ pub(super) fn listens(section: &Section, place: &Place) -> bool {
 /// What somebody may do at a place, if anything.
 pub(super) fn standing(
     section: &Section,
-    place: &Place,
+    place: &ChannelRef,
     user: &Id,
     roles: &[Id],
     paired: &dyn Fn(&Id) -> bool,
-) -> Option<Standing> {
+) -> Option<AccessRole> {
     if section.owners.contains(user) {
-        return Some(Standing::Owner);
+        return Some(AccessRole::Owner);
     }
     let listed = scopes(section, place).any(|scope| {
         scope.users.contains(user) || (place.guild.is_some() && roles.iter().any(|role| scope.roles.contains(role)))
     });
     let open = [Some(&place.id), place.parent.as_ref()].into_iter().flatten();
     let open = !place.direct && open.into_iter().any(|id| section.open_channels.contains(id));
-    (listed || open || paired(user)).then_some(Standing::Talker)
+    (listed || open || paired(user)).then_some(AccessRole::Talker)
 }
 
 /// The session of a place, as its commands and buttons reach it too.
-pub(super) fn key(section: &Section, place: &Place, author: &User) -> Result<Key, KeyError> {
+pub(super) fn key(section: &Section, place: &ChannelRef, author: &WireUser) -> Result<Key, KeyError> {
     if let Some(joined) = section.join.get(&place.id) {
         return Ok(joined.clone());
     }
@@ -201,7 +201,7 @@ pub(super) fn key(section: &Section, place: &Place, author: &User) -> Result<Key
 /// The keys of a place that follow what happens to it: its own session, and
 /// those of the agents that can be asked there. None where its session is
 /// shared with other places.
-pub(super) fn keys_of_place(section: &Section, place: &Place) -> Vec<Key> {
+pub(super) fn keys_of_place(section: &Section, place: &ChannelRef) -> Vec<Key> {
     if place.direct || section.join.contains_key(&place.id) {
         return Vec::new();
     }
@@ -212,7 +212,7 @@ pub(super) fn keys_of_place(section: &Section, place: &Place) -> Vec<Key> {
 }
 
 /// What the session of a place is called. None where places share it.
-pub(super) fn title(section: &Section, place: &Place, author: &User) -> Option<String> {
+pub(super) fn title(section: &Section, place: &ChannelRef, author: &WireUser) -> Option<String> {
     if section.join.contains_key(&place.id) || (place.direct && section.directs == Directs::Shared) {
         return None;
     }
@@ -220,7 +220,7 @@ pub(super) fn title(section: &Section, place: &Place, author: &User) -> Option<S
 }
 
 /// What a channel or thread is called.
-pub(super) fn title_of(place: &Place) -> Option<String> {
+pub(super) fn title_of(place: &ChannelRef) -> Option<String> {
     let name = tidy(&place.name);
     match (name.is_empty(), place.parent.is_some()) {
         (true, _) => None,
@@ -230,7 +230,7 @@ pub(super) fn title_of(place: &Place) -> Option<String> {
 }
 
 /// Who wrote something: id and name, and nothing that could be taken for text.
-pub(super) fn author(user: &User) -> Author {
+pub(super) fn author(user: &WireUser) -> Author {
     Author { id: user.id.to_string(), name: tidy(user.display()) }
 }
 
@@ -246,19 +246,23 @@ fn tidy(name: &str) -> String {
 }
 
 /// The sections that count at a place, the narrowest first.
-fn scopes<'a>(section: &'a Section, place: &'a Place) -> impl Iterator<Item = &'a Scope> {
+fn scopes<'a>(section: &'a Section, place: &'a ChannelRef) -> impl Iterator<Item = &'a PlaceRules> {
     let channel = section.channels.get(&place.id);
     let parent = place.parent.as_ref().and_then(|parent| section.channels.get(parent));
     let guild = place.guild.as_ref().and_then(|guild| section.guilds.get(guild));
     [channel, parent, guild, Some(&section.whole)].into_iter().flatten()
 }
 
-fn narrowest<'a, T>(section: &'a Section, place: &'a Place, of: impl Fn(&'a Scope) -> Option<T>) -> Option<T> {
+fn narrowest<'a, T>(
+    section: &'a Section,
+    place: &'a ChannelRef,
+    of: impl Fn(&'a PlaceRules) -> Option<T>,
+) -> Option<T> {
     scopes(section, place).find_map(of)
 }
 
 /// Whether a message mentions the bot, or answers it. `@everyone` does not.
-fn addresses(me: &Me, message: &Message) -> bool {
+fn addresses(me: &Me, message: &WireMessage) -> bool {
     let answered = message.referenced_message.as_ref().and_then(|answered| answered.author.as_ref());
     message.mentions.iter().any(|user| user.id == me.id)
         || message.mention_roles.iter().any(|role| me.roles.contains(role))
@@ -287,7 +291,7 @@ fn without_mentions(text: &str, me: &Me) -> String {
 }
 
 /// The agent that a text asks for, where one may be, and the rest.
-fn split_agent<'a, 't>(section: &'a Section, place: &'a Place, text: &'t str) -> (Option<&'a str>, &'t str) {
+fn split_agent<'a, 't>(section: &'a Section, place: &'a ChannelRef, text: &'t str) -> (Option<&'a str>, &'t str) {
     let allowed = narrowest(section, place, |scope| scope.agents.as_ref());
     let Some((word, rest)) =
         text.strip_prefix('@').map(|rest| rest.split_once(char::is_whitespace).unwrap_or((rest, "")))

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use super::answer::Interactions;
 use super::commands::Registrar;
+use super::dispatch::Intake;
 use super::gateway::{Ended, Gateway, Session, fraction};
-use super::intake::Intake;
-use super::position::{self, Handled, Position, StateDir};
+use super::position::{self, Position, SeenEvents, StateDir};
 use super::rest::Api;
 use super::section::{Section, checked_url};
 use super::wire::Id;
-use crate::channel::{Heard, Leave, NetworkState, StartContext};
+use crate::channel::{ChannelEvent, Leave, NetworkState, StartContext};
 use crate::config::Secret;
 use crate::files::Durability;
 use crate::session::People;
@@ -35,7 +35,7 @@ const LASTING: Duration = Duration::from_secs(120);
 
 /// What the channel was started with, without what only reading the section needs.
 pub(super) struct Context {
-    heard: mpsc::Sender<Heard>,
+    heard: mpsc::Sender<ChannelEvent>,
     state: PathBuf,
     token: Secret,
     durability: Durability,
@@ -78,7 +78,7 @@ pub(super) async fn run(api: Arc<Api>, section: Arc<Section>, context: Context) 
     let end = connect(&api, &section, &mut gateway, &events, &context.heard, &context.leave).await;
     drop(events);
     if let Some((reason, remedy)) = end {
-        let fatal = Heard::State(NetworkState::Fatal { reason, remedy });
+        let fatal = ChannelEvent::State(NetworkState::Fatal { reason, remedy });
         let _unheard = context.heard.send(fatal).await;
     }
     // What was received is read to its end, and what was read is kept.
@@ -93,7 +93,7 @@ fn intake(
     position: &Position,
     registrar: Registrar,
     people: Arc<People>,
-    heard: mpsc::Sender<Heard>,
+    heard: mpsc::Sender<ChannelEvent>,
     passed: mpsc::UnboundedSender<position::Passed>,
 ) -> Intake {
     let marks = position.channels.iter();
@@ -108,7 +108,7 @@ fn intake(
         registrar,
         me: session.me,
         places: std::collections::HashMap::new(),
-        handled: Handled::of(position.handled.iter().cloned()),
+        handled: SeenEvents::of(position.handled.iter().cloned()),
         marks: marks.filter_map(|(channel, mark)| Some((Id::new(channel)?, mark.clone()))).collect(),
         highest: position.highest.clone(),
         before: None,
@@ -120,22 +120,22 @@ fn intake(
 
 /// Why it is of no use to connect again, and what to do; nothing where it was
 /// time to leave.
-type End = Option<(String, Option<String>)>;
+type Surrender = Option<(String, Option<String>)>;
 
 async fn connect(
     api: &Api,
     section: &Section,
     gateway: &mut Gateway,
-    events: &mpsc::Sender<super::gateway::Event>,
-    heard: &mpsc::Sender<Heard>,
+    events: &mpsc::Sender<super::gateway::GatewayEvent>,
+    heard: &mpsc::Sender<ChannelEvent>,
     leave: &Leave,
-) -> End {
+) -> Surrender {
     let mut failures = 0_u32;
     loop {
         let pause = gateway.identify_pause();
         if !pause.is_zero() {
             let reason = format!("identifying again within {}s would cost the bot its token", pause.as_secs());
-            let _unheard = heard.send(Heard::State(NetworkState::Reconnecting { reason })).await;
+            let _unheard = heard.send(ChannelEvent::State(NetworkState::Reconnecting { reason })).await;
             if !pause_for(pause, leave).await {
                 return None;
             }
@@ -156,7 +156,7 @@ async fn connect(
             // Perhaps the address where it was to be resumed is no more.
             gateway.session.as_mut().and_then(|session| session.url.take());
         }
-        let _unheard = heard.send(Heard::State(NetworkState::Reconnecting { reason })).await;
+        let _unheard = heard.send(ChannelEvent::State(NetworkState::Reconnecting { reason })).await;
         let seconds = 2_u64.pow(failures.saturating_sub(1).min(LONGEST));
         if !pause_for(Duration::from_secs(seconds).mul_f64(1.0 + fraction() / 4.0), leave).await {
             return None;

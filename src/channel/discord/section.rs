@@ -127,7 +127,7 @@ pub(super) enum Directs {
 
 /// What a guild or a channel has of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Scope {
+pub(super) struct PlaceRules {
     pub(super) listen: Option<bool>,
     pub(super) respond: Option<Respond>,
     pub(super) agents: Option<Vec<String>>,
@@ -140,12 +140,12 @@ pub(super) struct Scope {
 pub(super) struct Section {
     pub(super) owners: Vec<Id>,
     pub(super) approvers: HashSet<Id>,
-    pub(super) whole: Scope,
+    pub(super) whole: PlaceRules,
     pub(super) open_channels: HashSet<Id>,
     pub(super) join: HashMap<Id, Key>,
     pub(super) directs: Directs,
-    pub(super) guilds: HashMap<Id, Scope>,
-    pub(super) channels: HashMap<Id, Scope>,
+    pub(super) guilds: HashMap<Id, PlaceRules>,
+    pub(super) channels: HashMap<Id, PlaceRules>,
     pub(super) application: Option<Id>,
     pub(super) api: ApiUrl,
     pub(super) gateway: Option<String>,
@@ -264,7 +264,7 @@ impl<'a> At<'a> {
         self.texts(key)?.unwrap_or_default().into_iter().map(|text| self.id(key, text)).collect()
     }
 
-    fn scope(&self, context: SectionContext<'_>) -> Result<Scope, ChannelError> {
+    fn scope(&self, context: SectionContext<'_>) -> Result<PlaceRules, ChannelError> {
         let agents = self.texts("agents")?;
         for agent in agents.iter().flatten() {
             if !context.agents.contains(agent) {
@@ -273,7 +273,7 @@ impl<'a> At<'a> {
                 return Err(self.wrong("agents", format!("there is no section `[agents.{agent}]`{like}")));
             }
         }
-        Ok(Scope {
+        Ok(PlaceRules {
             listen: self.flag("listen")?,
             respond: self.word("respond", &["mention", "all"])?.map(|word| match word {
                 "all" => Respond::All,
@@ -292,7 +292,7 @@ impl<'a> At<'a> {
         Ok(table.iter().map(|(name, value)| (name.as_str(), value)).collect())
     }
 
-    fn scopes(&self, key: &str, context: SectionContext<'_>) -> Result<HashMap<Id, Scope>, ChannelError> {
+    fn scopes(&self, key: &str, context: SectionContext<'_>) -> Result<HashMap<Id, PlaceRules>, ChannelError> {
         let mut scopes = HashMap::new();
         for (name, value) in self.tables(key)? {
             let id = self.id(key, name)?;
@@ -370,7 +370,7 @@ mod tests {
     fn an_empty_section_lets_nobody_in_and_listens_to_mentions() {
         let section = read("").expect("a section");
         assert!(section.owners.is_empty() && section.approvers.is_empty() && section.open_channels.is_empty());
-        assert_eq!((section.whole, section.directs), (Scope::default(), Directs::Own));
+        assert_eq!((section.whole, section.directs), (PlaceRules::default(), Directs::Own));
         assert_eq!((section.api.base.as_str(), section.api.is_discord), (API, true));
     }
 

@@ -124,14 +124,14 @@ pub(super) struct Ready {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) resume_gateway_url: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) user: Option<User>,
+    pub(super) user: Option<WireUser>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) application: Option<Named>,
+    pub(super) application: Option<IdOnly>,
 }
 
 /// Somebody.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct User {
+pub(super) struct WireUser {
     pub(super) id: Id,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) username: String,
@@ -143,7 +143,7 @@ pub(super) struct User {
     pub(super) system: bool,
 }
 
-impl User {
+impl WireUser {
     /// What people call them.
     pub(super) fn display(&self) -> &str {
         self.global_name.as_deref().filter(|name| !name.is_empty()).unwrap_or(&self.username)
@@ -154,7 +154,7 @@ impl User {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Member {
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) user: Option<User>,
+    pub(super) user: Option<WireUser>,
     #[serde(default, deserialize_with = "each")]
     pub(super) roles: Vec<Id>,
 }
@@ -162,10 +162,10 @@ pub(super) struct Member {
 /// A message. Embeds, snapshots of forwarded messages and the text of a message
 /// that is answered are not read: their words are not their sender's.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Message {
+pub(super) struct WireMessage {
     pub(super) id: Id,
     pub(super) channel_id: Id,
-    pub(super) author: User,
+    pub(super) author: WireUser,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) guild_id: Option<Id>,
     #[serde(default, deserialize_with = "lenient")]
@@ -177,7 +177,7 @@ pub(super) struct Message {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) webhook_id: Option<Id>,
     #[serde(default, deserialize_with = "each")]
-    pub(super) mentions: Vec<Named>,
+    pub(super) mentions: Vec<IdOnly>,
     #[serde(default, deserialize_with = "each")]
     pub(super) mention_roles: Vec<Id>,
     #[serde(default, deserialize_with = "each")]
@@ -188,7 +188,7 @@ pub(super) struct Message {
 
 /// Anything of which only the id counts.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Named {
+pub(super) struct IdOnly {
     pub(super) id: Id,
 }
 
@@ -196,7 +196,7 @@ pub(super) struct Named {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Referenced {
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) author: Option<Named>,
+    pub(super) author: Option<IdOnly>,
 }
 
 /// A file of a message.
@@ -212,7 +212,7 @@ pub(super) struct File {
 
 /// A channel or a thread.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Channel {
+pub(super) struct WireChannel {
     pub(super) id: Id,
     #[serde(default, deserialize_with = "lenient", rename = "type")]
     pub(super) kind: u64,
@@ -228,7 +228,7 @@ pub(super) struct Channel {
     pub(super) thread_metadata: Option<ThreadState>,
 }
 
-impl Channel {
+impl WireChannel {
     /// Whether it is a thread. Its parent is then a channel, not a category.
     pub(super) fn is_thread(&self) -> bool {
         matches!(self.kind, 10..=12) || self.thread_metadata.is_some()
@@ -257,16 +257,16 @@ pub(super) struct Guild {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) unavailable: bool,
     #[serde(default, deserialize_with = "each")]
-    pub(super) channels: Vec<Channel>,
+    pub(super) channels: Vec<WireChannel>,
     #[serde(default, deserialize_with = "each")]
-    pub(super) threads: Vec<Channel>,
+    pub(super) threads: Vec<WireChannel>,
     #[serde(default, deserialize_with = "each")]
-    pub(super) roles: Vec<Role>,
+    pub(super) roles: Vec<WireRole>,
 }
 
 /// A role, of which it only counts whether it is the bot's own.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Role {
+pub(super) struct WireRole {
     pub(super) id: Id,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) tags: Option<RoleTags>,
@@ -293,20 +293,20 @@ pub(super) struct Interaction {
     #[serde(default, deserialize_with = "lenient")]
     pub(super) channel_id: Option<Id>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) channel: Option<Channel>,
+    pub(super) channel: Option<WireChannel>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) member: Option<Member>,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) user: Option<User>,
+    pub(super) user: Option<WireUser>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) data: InteractionData,
     #[serde(default, deserialize_with = "lenient")]
-    pub(super) message: Option<Named>,
+    pub(super) message: Option<IdOnly>,
 }
 
 impl Interaction {
     /// Who did it.
-    pub(super) fn by(&self) -> Option<&User> {
+    pub(super) fn by(&self) -> Option<&WireUser> {
         self.member.as_ref().and_then(|member| member.user.as_ref()).or(self.user.as_ref())
     }
 }
@@ -357,12 +357,12 @@ mod tests {
     #[test]
     fn a_message_needs_little_and_forgives_much() {
         let least = r#"{"id": 7, "channel_id": "8", "author": {"id": "9"}}"#;
-        let message: Message = serde_json::from_str(least).expect("a message");
+        let message: WireMessage = serde_json::from_str(least).expect("a message");
         assert_eq!((message.id.as_str(), message.content.as_str(), message.kind), ("7", "", 0));
         let odd = r#"{"id": "7", "channel_id": "8", "author": {"id": "9", "bot": null, "username": 3}, "content": null,
             "type": "x", "member": "x", "mentions": [{"id": "1"}, "x", {}], "attachments": null, "timestamp": "2026Z",
             "referenced_message": null, "guild_id": null, "more": {"deep": [1]}}"#;
-        let message: Message = serde_json::from_str(odd).expect("a message");
+        let message: WireMessage = serde_json::from_str(odd).expect("a message");
         assert_eq!(message.mentions.len(), 1);
         assert!(message.member.is_none() && message.guild_id.is_none() && message.attachments.is_empty());
     }

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use denizen::channel::{
-    Accepted, Answer, BoxFuture, CHANNELS, Heard, Incoming, Invoked, Leave, Network, NetworkState, PlaceChange,
-    Pressed, SectionContext, StartContext, Stranger, of,
+    Accepted, Answer, BoxFuture, CHANNELS, ChannelClient, ChannelEvent, ChannelMessage, Invoked, Leave, NetworkState,
+    PlaceChange, Pressed, SectionContext, StartContext, Stranger, of,
 };
 use denizen::config::Secret;
 use denizen::files::Durability;
@@ -24,10 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A network that runs in a thread of its own; it leaves with the value.
 pub(crate) struct Listener {
-    pub(crate) network: Arc<dyn Network>,
+    pub(crate) network: Arc<dyn ChannelClient>,
     handle: Handle,
-    heard: mpsc::Receiver<Heard>,
-    aside: VecDeque<Heard>,
+    heard: mpsc::Receiver<ChannelEvent>,
+    aside: VecDeque<ChannelEvent>,
     leave: watch::Sender<bool>,
     thread: Option<thread::JoinHandle<()>>,
     pub(crate) people: Arc<People>,
@@ -89,7 +89,7 @@ impl Listener {
     }
 
     /// The next report that is wanted; others are kept for later.
-    fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(Heard) -> Result<T, Box<Heard>>) -> T {
+    fn next<T>(&mut self, what: &str, mut wanted: impl FnMut(ChannelEvent) -> Result<T, Box<ChannelEvent>>) -> T {
         let mut others = VecDeque::new();
         while let Some(heard) = self.aside.pop_front() {
             match wanted(heard) {
@@ -114,9 +114,9 @@ impl Listener {
     }
 
     /// The next message, not accepted yet.
-    pub(crate) fn message(&mut self) -> Incoming {
+    pub(crate) fn message(&mut self) -> ChannelMessage {
         self.next("a message", |heard| match heard {
-            Heard::Message(incoming) => Ok(incoming),
+            ChannelEvent::Message(incoming) => Ok(incoming),
             other => Err(Box::new(other)),
         })
     }
@@ -128,21 +128,21 @@ impl Listener {
 
     pub(crate) fn command(&mut self) -> Invoked {
         self.next("a command", |heard| match heard {
-            Heard::Command(invoked) => Ok(invoked),
+            ChannelEvent::Command(invoked) => Ok(invoked),
             other => Err(Box::new(other)),
         })
     }
 
     pub(crate) fn button(&mut self) -> Pressed {
         self.next("a button", |heard| match heard {
-            Heard::Button(pressed) => Ok(pressed),
+            ChannelEvent::Button(pressed) => Ok(pressed),
             other => Err(Box::new(other)),
         })
     }
 
     pub(crate) fn stranger(&mut self) -> Stranger {
         self.next("a stranger", |heard| match heard {
-            Heard::Stranger(stranger) => Ok(stranger),
+            ChannelEvent::Stranger(stranger) => Ok(stranger),
             other => Err(Box::new(other)),
         })
     }
@@ -150,7 +150,7 @@ impl Listener {
     /// Waits for a change of a place.
     pub(crate) fn place(&mut self, change: &PlaceChange) {
         self.next(&format!("{change:?}"), |heard| match heard {
-            Heard::Place(found) if found == *change => Ok(()),
+            ChannelEvent::Place(found) if found == *change => Ok(()),
             other => Err(Box::new(other)),
         });
     }
@@ -158,7 +158,7 @@ impl Listener {
     /// Waits until the connection stands.
     pub(crate) fn connected(&mut self) {
         self.next("a connection", |heard| match heard {
-            Heard::State(NetworkState::Connected) => Ok(()),
+            ChannelEvent::State(NetworkState::Connected) => Ok(()),
             other => Err(Box::new(other)),
         });
     }
@@ -166,7 +166,7 @@ impl Listener {
     /// The reason why the connection is made again.
     pub(crate) fn reconnecting(&mut self) -> String {
         self.next("a broken connection", |heard| match heard {
-            Heard::State(NetworkState::Reconnecting { reason }) => Ok(reason),
+            ChannelEvent::State(NetworkState::Reconnecting { reason }) => Ok(reason),
             other => Err(Box::new(other)),
         })
     }
@@ -174,15 +174,15 @@ impl Listener {
     /// Why the network gave up, and what to do.
     pub(crate) fn fatal(&mut self) -> (String, Option<String>) {
         self.next("the end", |heard| match heard {
-            Heard::State(NetworkState::Fatal { reason, remedy }) => Ok((reason, remedy)),
+            ChannelEvent::State(NetworkState::Fatal { reason, remedy }) => Ok((reason, remedy)),
             other => Err(Box::new(other)),
         })
     }
 
     /// Leaves. Gives what was reported and not taken.
-    pub(crate) fn leave(mut self) -> Vec<Heard> {
+    pub(crate) fn leave(mut self) -> Vec<ChannelEvent> {
         self.end();
-        let mut left: Vec<Heard> = self.aside.drain(..).collect();
+        let mut left: Vec<ChannelEvent> = self.aside.drain(..).collect();
         left.extend(self.heard.try_iter());
         left
     }
@@ -191,7 +191,7 @@ impl Listener {
         let _asked = self.leave.send(true);
         // Whoever waits for a message to be kept waits no longer.
         self.aside.extend(self.heard.try_iter());
-        self.aside.retain(|heard| !matches!(heard, Heard::Message(_)));
+        self.aside.retain(|heard| !matches!(heard, ChannelEvent::Message(_)));
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             assert!(ended.is_ok() || thread::panicking(), "the network panicked");
@@ -221,12 +221,12 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    fn of(incoming: Incoming) -> Self {
+    fn of(incoming: ChannelMessage) -> Self {
         let taken = Self {
             key: incoming.key.to_string(),
             title: incoming.title,
             author: (incoming.author.id, incoming.author.name),
-            owner: incoming.standing == denizen::channel::Standing::Owner,
+            owner: incoming.standing == denizen::channel::AccessRole::Owner,
             text: incoming.text,
             agent: incoming.agent,
             address: incoming.address,

@@ -45,7 +45,7 @@ fn id(text: &str) -> Id {
     Id::new(text).expect("an id")
 }
 
-fn place(channel: &str) -> Place {
+fn place(channel: &str) -> ChannelRef {
     let (guild, parent) = match channel {
         "d" => (None, None),
         "111" => (Some("10"), Some("11")),
@@ -54,7 +54,7 @@ fn place(channel: &str) -> Place {
         "21" => (Some("20"), None),
         _ => (Some("10"), None),
     };
-    Place {
+    ChannelRef {
         id: id(if channel == "d" { "50" } else { channel }),
         guild: guild.map(id),
         parent: parent.map(id),
@@ -64,7 +64,7 @@ fn place(channel: &str) -> Place {
     }
 }
 
-fn message(from: &str, fields: &Value) -> Message {
+fn message(from: &str, fields: &Value) -> WireMessage {
     let mut message = json!({ "id": "1000", "channel_id": "11", "author": { "id": from, "username": "name" } });
     if let (Value::Object(into), Value::Object(fields)) = (&mut message, fields) {
         into.extend(fields.clone());
@@ -72,7 +72,7 @@ fn message(from: &str, fields: &Value) -> Message {
     serde_json::from_value(message).expect("a message")
 }
 
-fn routed(section: &Section, channel: &str, message: &Message, roles: &[&str]) -> Routed {
+fn routed(section: &Section, channel: &str, message: &WireMessage, roles: &[&str]) -> Routed {
     let me = Me { id: id(BOT), roles: [id("99")].into() };
     let roles: Vec<Id> = roles.iter().map(|role| id(role)).collect();
     route(section, &me, &place(channel), message, &roles, &|user| user.as_str() == PAIRED)
@@ -82,7 +82,7 @@ fn routed(section: &Section, channel: &str, message: &Message, roles: &[&str]) -
 fn outcome(routed: &Routed) -> String {
     match routed {
         Routed::To(to) => {
-            let who = if to.standing == Standing::Owner { "owner" } else { "talker" };
+            let who = if to.standing == AccessRole::Owner { "owner" } else { "talker" };
             format!("{} as {who}: {:?}", to.key, to.text)
         }
         Routed::Stranger => "stranger".to_owned(),
@@ -166,7 +166,7 @@ fn a_title_follows_what_is_shown_and_never_the_key() {
     let mut renamed = place("11");
     let hello = message(OWNER, &json!({ "content": "<@900> hello" }));
     let me = Me { id: id(BOT), roles: HashSet::new() };
-    let to = |place: &Place| match route(&section, &me, place, &hello, &[], &|_| false) {
+    let to = |place: &ChannelRef| match route(&section, &me, place, &hello, &[], &|_| false) {
         Routed::To(to) => (to.key.to_string(), to.title),
         other => panic!("{other:?}"),
     };

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use denizen::channel::{
-    Accepted, Answer, Attachment, BoxFuture, Channel, ChannelError, Connection, DOUBT, Examined, Fetch, FetchError,
-    Heard, Incoming, Invoked, Limits, Network, NetworkState, PlaceChange, Post, PostedId, Pressed, SectionContext,
-    SendError, Standing, StartContext, Stranger, unknown_key,
+    Accepted, AccessRole, Answer, Attachment, BoxFuture, Channel, ChannelClient, ChannelError, ChannelEvent,
+    ChannelLimits, ChannelMessage, Connection, DOUBT, Examined, Fetch, FetchError, Invoked, NetworkState, PlaceChange,
+    Post, PostedId, Pressed, SectionContext, SendError, StartContext, Stranger, unknown_key,
 };
 use denizen::config::Secret;
 use denizen::config::keys::KeySpec;
@@ -67,7 +67,7 @@ impl Channel for Files {
 async fn listen(
     server: PathBuf,
     position: PathBuf,
-    events: tokio::sync::mpsc::Sender<Heard>,
+    events: tokio::sync::mpsc::Sender<ChannelEvent>,
     leave: denizen::channel::Leave,
 ) {
     let mut at: usize = fs_err::read_to_string(&position).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -80,7 +80,7 @@ async fn listen(
             down = Some(is_down);
             let reason = "it is switched off".to_owned();
             let state = if is_down { NetworkState::Reconnecting { reason } } else { NetworkState::Connected };
-            let _gone = events.send(Heard::State(state)).await;
+            let _gone = events.send(ChannelEvent::State(state)).await;
         }
         let acts: Vec<Act> = read_lines(&server.join("in"));
         for (number, act) in acts.into_iter().enumerate().skip(reported) {
@@ -126,10 +126,10 @@ async fn listen(
     }
 }
 
-fn heard(server: &Path, act: Act, accepted: oneshot::Sender<Accepted>) -> Heard {
+fn heard(server: &Path, act: Act, accepted: oneshot::Sender<Accepted>) -> ChannelEvent {
     let key = |channel: &str| -> Key { format!("net-{channel}").parse().expect("a key") };
     let author = |from: &str| Author { id: from.to_owned(), name: format!("The {from}") };
-    let standing = |from: &str| if from == "owner" { Standing::Owner } else { Standing::Talker };
+    let standing = |from: &str| if from == "owner" { AccessRole::Owner } else { AccessRole::Talker };
     let address = |channel: &str, message: Option<String>| Address {
         network: "net".to_owned(),
         channel: channel.to_owned(),
@@ -139,7 +139,7 @@ fn heard(server: &Path, act: Act, accepted: oneshot::Sender<Accepted>) -> Heard 
         Arc::new(Said { server: server.to_owned(), id: id.to_owned(), channel: channel.to_owned() })
     };
     match act {
-        Act::Message { id, channel, from, text, files, late } => Heard::Message(Incoming {
+        Act::Message { id, channel, from, text, files, late } => ChannelEvent::Message(ChannelMessage {
             key: key(&channel),
             title: Some(format!("#{channel}")),
             author: author(&from),
@@ -159,7 +159,7 @@ fn heard(server: &Path, act: Act, accepted: oneshot::Sender<Accepted>) -> Heard 
             late,
             accepted,
         }),
-        Act::Command { id, channel, from, name, args } => Heard::Command(Invoked {
+        Act::Command { id, channel, from, name, args } => ChannelEvent::Command(Invoked {
             key: key(&channel),
             title: None,
             by: author(&from),
@@ -169,7 +169,7 @@ fn heard(server: &Path, act: Act, accepted: oneshot::Sender<Accepted>) -> Heard 
             address: address(&channel, None),
             answer: answer(&id, &channel),
         }),
-        Act::Press { id, channel, from, button, message } => Heard::Button(Pressed {
+        Act::Press { id, channel, from, button, message } => ChannelEvent::Button(Pressed {
             id: button,
             key: key(&channel),
             by: author(&from),
@@ -179,13 +179,13 @@ fn heard(server: &Path, act: Act, accepted: oneshot::Sender<Accepted>) -> Heard 
             answer: answer(&id, &channel),
         }),
         Act::Stranger { channel, from, .. } => {
-            Heard::Stranger(Stranger { author: author(&from), address: address(&channel, None) })
+            ChannelEvent::Stranger(Stranger { author: author(&from), address: address(&channel, None) })
         }
-        Act::Renamed { channel, title } => Heard::Place(PlaceChange::Renamed { key: key(&channel), title }),
-        Act::Archived { channel } => Heard::Place(PlaceChange::Archived(key(&channel))),
-        Act::Revived { channel } => Heard::Place(PlaceChange::Revived(key(&channel))),
-        Act::Deleted { channel } => Heard::Place(PlaceChange::Deleted(key(&channel))),
-        Act::Fatal => Heard::State(NetworkState::Fatal {
+        Act::Renamed { channel, title } => ChannelEvent::Place(PlaceChange::Renamed { key: key(&channel), title }),
+        Act::Archived { channel } => ChannelEvent::Place(PlaceChange::Archived(key(&channel))),
+        Act::Revived { channel } => ChannelEvent::Place(PlaceChange::Revived(key(&channel))),
+        Act::Deleted { channel } => ChannelEvent::Place(PlaceChange::Deleted(key(&channel))),
+        Act::Fatal => ChannelEvent::State(NetworkState::Fatal {
             reason: "the token is wrong".to_owned(),
             remedy: Some("get another".to_owned()),
         }),
@@ -243,9 +243,9 @@ impl Server {
     }
 }
 
-impl Network for Server {
-    fn limits(&self) -> Limits {
-        Limits {
+impl ChannelClient for Server {
+    fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
             file_bytes: 10_000,
             files: 2,
             pace: Duration::from_millis(30),

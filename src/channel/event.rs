@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::network::{Answer, BoxFuture};
+use super::client::{Answer, BoxFuture};
 use crate::key::Key;
 use crate::session::{Address, Author};
 
 /// Something that happened in a network.
 #[derive(Debug)]
-pub enum Heard {
+pub enum ChannelEvent {
     /// A message for a session.
-    Message(Incoming),
+    Message(ChannelMessage),
     /// A command.
     Command(Invoked),
     /// A button was pressed.
@@ -30,7 +30,7 @@ pub enum Heard {
 
 /// A message for a session, from somebody who may talk to it.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct ChannelMessage {
     /// The session.
     pub key: Key,
     /// The title that a session made now gets.
@@ -38,7 +38,7 @@ pub struct Incoming {
     /// Who wrote it.
     pub author: Author,
     /// What the author may do.
-    pub standing: Standing,
+    pub standing: AccessRole,
     /// What was written, without what only addressed the program.
     pub text: String,
     /// Files that came with it.
@@ -114,7 +114,7 @@ pub struct Invoked {
     /// Who gave it.
     pub by: Author,
     /// What that person may do.
-    pub standing: Standing,
+    pub standing: AccessRole,
     /// Its name, without the slash.
     pub name: String,
     /// What was said with it.
@@ -140,7 +140,7 @@ pub struct Pressed {
     /// Who pressed it.
     pub by: Author,
     /// What that person may do.
-    pub standing: Standing,
+    pub standing: AccessRole,
     /// Whether that person may answer for the agent's owner, by the section.
     pub approver: bool,
     /// The message that it hangs on.
@@ -166,7 +166,7 @@ pub struct Stranger {
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum AccessRole {
     /// Everything.
     Owner,
     /// Talk, and give the commands for everybody.

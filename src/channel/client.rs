@@ -15,9 +15,9 @@ pub const DOUBT: &str = "(perhaps a second time) ";
 
 /// A network as it is spoken to. Every call keeps to the network's rate limits
 /// by itself: it waits rather than fails, for at most some seconds.
-pub trait Network: Send + Sync {
+pub trait ChannelClient: Send + Sync {
     /// What fits.
-    fn limits(&self) -> Limits;
+    fn limits(&self) -> ChannelLimits;
 
     /// Cuts a text into pieces that each fit one message, behind [`DOUBT`] too.
     /// Code blocks are closed and opened again, and no character is cut. Empty
@@ -49,7 +49,7 @@ pub trait Network: Send + Sync {
 
 /// What fits in one message, and how often something may be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChannelLimits {
     /// The largest file, in bytes.
     pub file_bytes: u64,
     /// How many files fit one message.

@@ -13,9 +13,11 @@ use super::files::form;
 use super::rest::{Api, ApiError, Body, id_of};
 use super::route;
 use super::wire::Id;
-use crate::channel::http::Reply;
+use crate::channel::http::HttpResponse;
 use crate::channel::text::{split, verbatim};
-use crate::channel::{BoxFuture, Button, ButtonStyle, DOUBT, Limits, Network, Post, PostedId, SendError, Upload};
+use crate::channel::{
+    BoxFuture, Button, ButtonStyle, ChannelClient, ChannelLimits, DOUBT, Post, PostedId, SendError, Upload,
+};
 use crate::session::Address;
 
 /// The longest message, in UTF-16 units.
@@ -40,7 +42,7 @@ const MOST_LABEL: usize = 80;
 const PLAINEST: usize = 2;
 
 /// Discord as it is spoken to.
-pub(super) struct Speaker {
+pub(super) struct DiscordClient {
     api: Arc<Api>,
     owners: Vec<Id>,
     /// How plain a message has to be, up to [`PLAINEST`].
@@ -49,7 +51,7 @@ pub(super) struct Speaker {
     directs: Mutex<HashMap<Id, Id>>,
 }
 
-impl Speaker {
+impl DiscordClient {
     pub(super) fn new(api: Arc<Api>, owners: Vec<Id>) -> Self {
         Self { api, owners, plain: AtomicUsize::new(0), directs: Mutex::new(HashMap::new()) }
     }
@@ -61,7 +63,7 @@ impl Speaker {
         path: &str,
         body: impl Fn(usize) -> Value,
         files: &[Upload],
-    ) -> Result<Reply, SendError> {
+    ) -> Result<HttpResponse, SendError> {
         let mut plain = self.plain.load(Ordering::Relaxed);
         loop {
             let body = if files.is_empty() {
@@ -96,9 +98,9 @@ impl Speaker {
     }
 }
 
-impl Network for Speaker {
-    fn limits(&self) -> Limits {
-        Limits {
+impl ChannelClient for DiscordClient {
+    fn limits(&self) -> ChannelLimits {
+        ChannelLimits {
             file_bytes: MOST_FILE,
             files: MOST_FILES,
             pace: Duration::from_millis(1500),

@@ -13,13 +13,13 @@ use super::answer::Interactions;
 use super::catch_up;
 use super::commands::Registrar;
 use super::files::attachments;
-use super::gateway::Event;
-use super::position::{Handled, Mark, Passed, SavedSession};
+use super::gateway::GatewayEvent;
+use super::position::{Mark, Passed, SavedSession, SeenEvents};
 use super::rest::{Api, ApiError, Body};
-use super::route::{self, Me, Place, Routed};
+use super::route::{self, ChannelRef, Me, Routed};
 use super::section::Section;
-use super::wire::{Channel, Guild, Id, Interaction, Member, Message, Ready, User};
-use crate::channel::{Heard, Incoming, NetworkState, PlaceChange, Stranger};
+use super::wire::{Guild, Id, Interaction, Member, Ready, WireChannel, WireMessage, WireUser};
+use crate::channel::{ChannelEvent, ChannelMessage, NetworkState, PlaceChange, Stranger};
 use crate::session::People;
 
 /// How long after READY guilds are waited for before their channels are caught
@@ -34,13 +34,13 @@ pub(super) struct Intake {
     pub(super) api: Arc<Api>,
     pub(super) section: Arc<Section>,
     pub(super) people: Arc<People>,
-    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) heard: mpsc::Sender<ChannelEvent>,
     pub(super) passed: mpsc::UnboundedSender<Passed>,
     pub(super) interactions: Interactions,
     pub(super) registrar: Registrar,
     pub(super) me: Me,
-    pub(super) places: HashMap<Id, Place>,
-    pub(super) handled: Handled,
+    pub(super) places: HashMap<Id, ChannelRef>,
+    pub(super) handled: SeenEvents,
     /// How far each channel was read.
     pub(super) marks: HashMap<Id, Mark>,
     /// The highest message that was read, and the one up to which all were when
@@ -59,7 +59,7 @@ pub(super) struct Deaf;
 
 impl Intake {
     /// Reads events until there are none, or nobody listens.
-    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<GatewayEvent>) {
         loop {
             let until = self.until.unwrap_or_else(Instant::now);
             let told = tokio::select! {
@@ -85,14 +85,14 @@ impl Intake {
         }
     }
 
-    async fn event(&mut self, event: Event) -> Result<(), Deaf> {
+    async fn event(&mut self, event: GatewayEvent) -> Result<(), Deaf> {
         let sequence = event.sequence;
         let data = event.data.as_str();
         match event.name.as_str() {
             "READY" => return self.ready(&read::<Ready>(data).unwrap_or_default(), sequence).await,
-            "RESUMED" => self.tell(Heard::State(NetworkState::Connected)).await?,
+            "RESUMED" => self.tell(ChannelEvent::State(NetworkState::Connected)).await?,
             "MESSAGE_CREATE" => {
-                if let Some(message) = read::<Message>(data) {
+                if let Some(message) = read::<WireMessage>(data) {
                     return self.message(message, sequence, false).await;
                 }
             }
@@ -109,18 +109,18 @@ impl Intake {
                 }
             }
             "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_UPDATE" => {
-                if let Some(channel) = read::<Channel>(data) {
+                if let Some(channel) = read::<WireChannel>(data) {
                     self.see(&channel, None).await?;
                 }
             }
             "THREAD_CREATE" => {
-                if let Some(thread) = read::<Channel>(data) {
+                if let Some(thread) = read::<WireChannel>(data) {
                     self.see(&thread, None).await?;
                     self.join(&thread.id);
                 }
             }
             "CHANNEL_DELETE" | "THREAD_DELETE" => {
-                if let Some(channel) = read::<Channel>(data) {
+                if let Some(channel) = read::<WireChannel>(data) {
                     self.deleted(&channel).await?;
                 }
             }
@@ -135,7 +135,7 @@ impl Intake {
             Some(user) => self.me.id = user.id.clone(),
             None => {
                 let user = self.api.get("/users/@me").await.unwrap_or_default();
-                self.me.id = serde_json::from_value::<User>(user).map(|user| user.id).unwrap_or_default();
+                self.me.id = serde_json::from_value::<WireUser>(user).map(|user| user.id).unwrap_or_default();
             }
         }
         let named = self.section.application.clone().or_else(|| ready.application.as_ref().map(|it| it.id.clone()));
@@ -153,7 +153,7 @@ impl Intake {
         self.before = self.highest.as_ref().map(earlier);
         self.highest = self.highest.take().or(from.clone());
         self.pass(Passed { session: Some(None), sequence, from, ..Passed::default() });
-        self.tell(Heard::State(NetworkState::Connected)).await?;
+        self.tell(ChannelEvent::State(NetworkState::Connected)).await?;
         // What was missed is fetched guild by guild, as they come in sight.
         self.awaited = self.marks.values().filter_map(|mark| mark.guild.clone()).collect();
         self.until = Some(Instant::now() + GUILDS);
@@ -177,8 +177,8 @@ impl Intake {
     }
 
     /// Notes a channel or thread as it is now, and tells what changed.
-    async fn see(&mut self, channel: &Channel, guild: Option<&Id>) -> Result<(), Deaf> {
-        let place = Place::of(channel, guild);
+    async fn see(&mut self, channel: &WireChannel, guild: Option<&Id>) -> Result<(), Deaf> {
+        let place = ChannelRef::of(channel, guild);
         let known = self.places.insert(place.id.clone(), place.clone());
         let title = route::title_of(&place);
         let changes = route::keys_of_place(&self.section, &place).into_iter().flat_map(|key| {
@@ -205,13 +205,13 @@ impl Intake {
             return Ok(());
         }
         for change in changes {
-            self.tell(Heard::Place(change)).await?;
+            self.tell(ChannelEvent::Place(change)).await?;
         }
         Ok(())
     }
 
-    async fn deleted(&mut self, channel: &Channel) -> Result<(), Deaf> {
-        let gone = self.places.remove(&channel.id).unwrap_or_else(|| Place::of(channel, None));
+    async fn deleted(&mut self, channel: &WireChannel) -> Result<(), Deaf> {
+        let gone = self.places.remove(&channel.id).unwrap_or_else(|| ChannelRef::of(channel, None));
         // The threads of a channel go with it, without a word.
         let threads: Vec<Id> = self
             .places
@@ -219,10 +219,10 @@ impl Intake {
             .filter(|place| place.parent.as_ref() == Some(&channel.id))
             .map(|place| place.id.clone())
             .collect();
-        let threads: Vec<Place> = threads.iter().filter_map(|id| self.places.remove(id)).collect();
+        let threads: Vec<ChannelRef> = threads.iter().filter_map(|id| self.places.remove(id)).collect();
         for place in std::iter::once(&gone).chain(&threads) {
             for key in route::keys_of_place(&self.section, place) {
-                self.tell(Heard::Place(PlaceChange::Deleted(key))).await?;
+                self.tell(ChannelEvent::Place(PlaceChange::Deleted(key))).await?;
             }
         }
         Ok(())
@@ -243,7 +243,12 @@ impl Intake {
     }
 
     /// Reads one message.
-    pub(super) async fn message(&mut self, message: Message, sequence: Option<u64>, late: bool) -> Result<(), Deaf> {
+    pub(super) async fn message(
+        &mut self,
+        message: WireMessage,
+        sequence: Option<u64>,
+        late: bool,
+    ) -> Result<(), Deaf> {
         if !self.handled.is_new(&message.id) {
             self.pass(Passed { sequence, ..Passed::default() });
             return Ok(());
@@ -271,7 +276,7 @@ impl Intake {
             Routed::To(routing) => {
                 let (accepted, told) = oneshot::channel();
                 passed.accepted = Some(told);
-                Some(Heard::Message(Incoming {
+                Some(ChannelEvent::Message(ChannelMessage {
                     key: routing.key,
                     title: routing.title,
                     author: route::author(&message.author),
@@ -285,7 +290,7 @@ impl Intake {
                     accepted,
                 }))
             }
-            Routed::Stranger => Some(Heard::Stranger(Stranger {
+            Routed::Stranger => Some(ChannelEvent::Stranger(Stranger {
                 author: route::author(&message.author),
                 address: route::address(&channel, Some(&message.id)),
             })),
@@ -315,7 +320,7 @@ impl Intake {
             return Ok(());
         };
         if let Some(described) = interaction.channel.as_ref().filter(|_| !self.places.contains_key(&channel)) {
-            let place = Place::of(described, interaction.guild_id.as_ref());
+            let place = ChannelRef::of(described, interaction.guild_id.as_ref());
             self.places.insert(channel.clone(), place);
         }
         let place = self.place_of(&channel, interaction.guild_id.as_ref()).await;
@@ -327,29 +332,30 @@ impl Intake {
         }
     }
 
-    async fn place(&mut self, message: &Message) -> Place {
+    async fn place(&mut self, message: &WireMessage) -> ChannelRef {
         // Who is no person is ignored anywhere.
         if message.author.bot || message.webhook_id.is_some() || message.author.id == self.me.id {
             let known = self.places.get(&message.channel_id).cloned();
-            return known.unwrap_or_else(|| Place::unknown(&message.channel_id, message.guild_id.as_ref()));
+            return known.unwrap_or_else(|| ChannelRef::unknown(&message.channel_id, message.guild_id.as_ref()));
         }
         let place = self.place_of(&message.channel_id, message.guild_id.as_ref()).await;
         // Who is a member is in a guild, even where the server does not say which.
-        Place { direct: place.direct && message.member.is_none(), ..place }
+        ChannelRef { direct: place.direct && message.member.is_none(), ..place }
     }
 
     /// The place of a channel; the server is asked where it was not seen yet,
     /// since a message does not say whether it stands in a thread.
-    async fn place_of(&mut self, channel: &Id, guild: Option<&Id>) -> Place {
+    async fn place_of(&mut self, channel: &Id, guild: Option<&Id>) -> ChannelRef {
         if let Some(place) = self.places.get(channel) {
             return place.clone();
         }
         let place = match self.api.get(&format!("/channels/{channel}")).await {
-            Ok(value) => serde_json::from_value::<Channel>(value).ok().map(|found| Place::of(&found, guild)),
+            Ok(value) => serde_json::from_value::<WireChannel>(value).ok().map(|found| ChannelRef::of(&found, guild)),
             Err(error) => {
                 tracing::debug!(%channel, %error, "a channel was not described");
                 // To ask again for each message would be one refusal more each time.
-                matches!(error, ApiError::Refused { status: 400..=499, .. }).then(|| Place::unknown(channel, guild))
+                matches!(error, ApiError::Refused { status: 400..=499, .. })
+                    .then(|| ChannelRef::unknown(channel, guild))
             }
         };
         match place {
@@ -357,13 +363,13 @@ impl Intake {
                 self.places.insert(channel.clone(), place.clone());
                 place
             }
-            None => Place::unknown(channel, guild),
+            None => ChannelRef::unknown(channel, guild),
         }
     }
 
     /// The roles of a message's author. The HTTP API does not tell them with a
     /// message, so they are asked for where they could matter.
-    async fn roles(&self, message: &Message, place: &Place, late: bool) -> Vec<Id> {
+    async fn roles(&self, message: &WireMessage, place: &ChannelRef, late: bool) -> Vec<Id> {
         if let Some(member) = &message.member {
             return member.roles.clone();
         }
@@ -376,7 +382,7 @@ impl Intake {
         member.unwrap_or_default().roles
     }
 
-    pub(super) async fn tell(&self, heard: Heard) -> Result<(), Deaf> {
+    pub(super) async fn tell(&self, heard: ChannelEvent) -> Result<(), Deaf> {
         self.heard.send(heard).await.map_err(|_| Deaf)
     }
 
@@ -399,7 +405,7 @@ fn earlier(id: &Id) -> Id {
 }
 
 /// The title of an agent's session of a place.
-fn agent_title(key: &crate::key::Key, place: &Place, title: &str) -> String {
+fn agent_title(key: &crate::key::Key, place: &ChannelRef, title: &str) -> String {
     let base = format!("-{}-{}", route::NETWORK, place.id);
     let name = key.as_str().strip_prefix("agent-").and_then(|rest| rest.strip_suffix(&base));
     name.map_or_else(|| title.to_owned(), |name| format!("{title} @{name}"))
