@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use denizen::files::{Dir, Durability, Line, Lock, Staging};
+use denizen::files::{Dir, Durability, Lock, Staging, TicketLine};
 use denizen::key::Key;
 use denizen::session::{Conversation, Record};
 
@@ -64,7 +64,7 @@ fn files(path: &Path) {
         || dir.append(Path::new("ours.jsonl"), b"{\"a\": 1}\n", Durability::Process).expect("appended"),
         || log("twin.jsonl").write_all(b"{\"a\": 1}\n").expect("appended"),
     );
-    let line = Line::open(&path.join("line"), Durability::Process).expect("a line");
+    let line = TicketLine::open(&path.join("line"), Durability::Process).expect("a line");
     let place = path.join("place");
     beside(
         "Line::join | create, unlink",

@@ -12,7 +12,7 @@ use denizen::config::{Config, Environment, Inputs};
 use denizen::control::{Control, SendOptions, Wait};
 use denizen::key::Key;
 use denizen::message::Inbound;
-use denizen::session::{Conversation, LastTurn, Outcome, ProviderChoice, Record, Settings, Store};
+use denizen::session::{Conversation, LastTurn, ProviderChoice, Record, Settings, Store, TurnOutcome};
 use denizen::turn::Setup;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -146,7 +146,7 @@ pub(crate) fn generate_whole(root: &Path, from: usize, to: usize) {
         record.provider = Some(ProviderChoice { name: "notes".to_owned() });
         record.turns = 3;
         record.conversation = Some(Conversation::new("notes", &id, "remember"));
-        record.last_turn = Some(LastTurn { at: record.created_at, outcome: Outcome::Answered, reason: None });
+        record.last_turn = Some(LastTurn { at: record.created_at, outcome: TurnOutcome::Answered, reason: None });
         record.transcript_bytes = transcript.len() as u64;
         private(&dir.join("memory"));
         private(&dir.join("provider/notes"));
@@ -194,7 +194,7 @@ pub(crate) fn generate(root: &Path, from: usize, to: usize) {
         record.turns = 3;
         let id = record.uuid.to_string();
         record.conversation = Some(Conversation::new("bench", &id, "hello"));
-        record.last_turn = Some(LastTurn { at: record.created_at, outcome: Outcome::Answered, reason: None });
+        record.last_turn = Some(LastTurn { at: record.created_at, outcome: TurnOutcome::Answered, reason: None });
         let dir = sessions.join(&folder);
         std::fs::create_dir(&dir).expect("a folder");
         std::fs::write(dir.join("session.json"), record.to_json()).expect("written");

@@ -18,7 +18,9 @@ use super::sqlite;
 use crate::causes::with_causes;
 use crate::files::{self, Dir, SECOND, files_below, quoted};
 use crate::provider::{Format, built_in};
-use crate::session::{Conversation, Line, Named, Record, SessionError, Settings, Workspace, better_name};
+use crate::session::{
+    Conversation, NameMatch, Record, SessionError, Settings, TranscriptEntry, Workspace, better_name,
+};
 
 /// The largest `MEMORY.md` that a provider is told of, in bytes.
 const MAX_MEMORY: u64 = 8 * 1024 * 1024;
@@ -268,15 +270,15 @@ impl<'a> Check<'a> {
         let own = record.key.folder_name();
         let mv = || better_name(tree.sessions_path(), folder, &own);
         let original = || tree.workspace(&own).ok().and_then(|workspace| workspace.record().ok());
-        let found = match Named::of(folder, record) {
-            Named::Own => return,
-            Named::Nobody(reason) => Finding { remedy: mv(), ..self.finding(Kind::Name, "", reason) },
-            Named::Plain(key) if original().is_some_and(|original| original.uuid == record.uuid) => {
+        let found = match NameMatch::of(folder, record) {
+            NameMatch::Own => return,
+            NameMatch::Nobody(reason) => Finding { remedy: mv(), ..self.finding(Kind::Name, "", reason) },
+            NameMatch::Plain(key) if original().is_some_and(|original| original.uuid == record.uuid) => {
                 let problem =
                     format!("it is a copy of `{}`, and becomes the session `{key}` at its next use", record.key);
                 self.finding(Kind::Adoptable, "", problem)
             }
-            Named::Plain(key) => {
+            NameMatch::Plain(key) => {
                 let problem = format!("it was `{}`, and goes on as `{key}` at its next use", record.key);
                 let free = tree.sessions_path().join(&own).symlink_metadata().is_err();
                 let remedy = mv().filter(|_| free).map(|mv| format!("to go on under the old key: {mv}"));
@@ -322,7 +324,7 @@ impl<'a> Check<'a> {
         let mut broken: Vec<Finding> = Vec::new();
         let read = each_line(file, |line| {
             let Some(bytes) = line.bytes else { return };
-            match serde_json::from_slice::<Line>(bytes) {
+            match serde_json::from_slice::<TranscriptEntry>(bytes) {
                 Ok(parsed) => transcript.take(&parsed),
                 // Its end went with what follows it.
                 Err(_) if cut && !line.whole => {}
@@ -456,7 +458,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn take(&mut self, line: &Line) {
+    fn take(&mut self, line: &TranscriptEntry) {
         if line.turn > self.last + 1 && self.gaps.len() < MANY {
             self.gaps.push((self.last + 1, line.turn - 1));
         }

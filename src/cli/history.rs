@@ -9,7 +9,7 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, RED, RESET, escape};
-use crate::session::{Line, Who};
+use crate::session::{Speaker, TranscriptEntry};
 
 /// Show what was said in a session
 #[derive(Debug, Args)]
@@ -61,16 +61,16 @@ pub(super) fn run(app: &App, args: &HistoryArgs) -> Result<ExitCode, CliError> {
     }
 }
 
-fn show(app: &App, line: &Line) {
+fn show(app: &App, line: &TranscriptEntry) {
     if app.out.json {
         app.out.json(&json!(line));
         return;
     }
     let who = match (line.who, &line.author) {
-        (Who::User, Some(author)) => escape(&author.name),
-        (Who::User, None) => "you".to_owned(),
-        (Who::Agent, _) => line.provider.clone().unwrap_or_else(|| "agent".to_owned()),
-        (Who::Denizen, _) => format!("{RED}failed{RESET}"),
+        (Speaker::User, Some(author)) => escape(&author.name),
+        (Speaker::User, None) => "you".to_owned(),
+        (Speaker::Agent, _) => line.provider.clone().unwrap_or_else(|| "agent".to_owned()),
+        (Speaker::Denizen, _) => format!("{RED}failed{RESET}"),
     };
     let time = line.at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     app.out.data(format_args!("{DIM}{time}{RESET} {BOLD}{who}{RESET}\n{}\n", app.out.foreign(&line.text)));

@@ -12,7 +12,7 @@ use crate::config::{Access, WallsMode};
 use crate::control::SessionStatus;
 use crate::daemon;
 use crate::process::probe;
-use crate::session::{Conversation, Outcome, Usage};
+use crate::session::{Conversation, TurnOutcome, Usage};
 
 /// Show one session in full, or all of them in short
 #[derive(Debug, Args)]
@@ -131,7 +131,7 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     if let Some(fork) = &record.forked_from {
         line("forked from", fork.key.to_string());
     }
-    if let Some(last) = record.last_turn.as_ref().filter(|last| last.outcome == Outcome::Failed) {
+    if let Some(last) = record.last_turn.as_ref().filter(|last| last.outcome == TurnOutcome::Failed) {
         line("last turn", format!("failed: {}", last.reason.as_deref().unwrap_or("no reason was given")));
     }
     if let Some(conversation) = &record.conversation {

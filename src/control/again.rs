@@ -7,7 +7,7 @@ use super::send::{Delivery, Held, SendOptions};
 use super::{Control, ControlError, Wait};
 use crate::key::Key;
 use crate::process;
-use crate::session::{Address, Message, Outcome, PendingState, Queue, SessionError, Who};
+use crate::session::{Address, Message, PendingState, Queue, SessionError, Speaker, TurnOutcome};
 use crate::turn::TurnError;
 
 impl Control {
@@ -58,9 +58,9 @@ impl Control {
                 return Ok(held);
             }
         }
-        let failed = record.last_turn.as_ref().is_some_and(|last| last.outcome == Outcome::Failed);
+        let failed = record.last_turn.as_ref().is_some_and(|last| last.outcome == TurnOutcome::Failed);
         let lines = workspace.last_lines(3)?;
-        let Some(line) = lines.into_iter().rfind(|line| line.who == Who::User).filter(|_| failed) else {
+        let Some(line) = lines.into_iter().rfind(|line| line.who == Speaker::User).filter(|_| failed) else {
             return Err(ControlError::Nothing(format!(
                 "there is nothing to retry in `{key}`: every message was answered"
             )));

@@ -13,7 +13,7 @@ use super::{Control, ControlError, Wait};
 use crate::archive::{self, Checked, Exporter, Finding, Incoming, LeftOut, Severity, Tree};
 use crate::files::{self, Dir, Durability, Lock, is_locked};
 use crate::key::Key;
-use crate::session::{Fork, Grant, Named, Record, SessionError, Trashed, Workspace};
+use crate::session::{Fork, Grant, NameMatch, Record, SessionError, Trashed, Workspace};
 
 /// A session that was exported.
 #[derive(Debug)]
@@ -96,15 +96,15 @@ impl Control {
         let record = open()?.record()?;
         let mut left_out = Vec::new();
         let mut add = |workspace: &Workspace| exporter.add(folder, workspace.dir(), &mut |left| left_out.push(left));
-        let bytes = match Named::of(folder, &record) {
-            Named::Own => match self.lock_if_idle(folder)? {
+        let bytes = match NameMatch::of(folder, &record) {
+            NameMatch::Own => match self.lock_if_idle(folder)? {
                 // Opened again: until now, another could take its name.
                 Some(_lock) => add(&open()?)?,
                 None => add(self.guard(&record.key, wait).await?.workspace())?,
             },
             // A folder that was copied or moved here becomes a session first.
-            Named::Plain(key) => add(self.guard(&key, wait).await?.workspace())?,
-            Named::Nobody(reason) => {
+            NameMatch::Plain(key) => add(self.guard(&key, wait).await?.workspace())?,
+            NameMatch::Nobody(reason) => {
                 let path = self.store.sessions_path().join(folder);
                 return Err(SessionError::Stray { path, reason, remedy: None }.into());
             }
@@ -212,10 +212,10 @@ impl Control {
     ) -> Result<Restored, ControlError> {
         let source = tree.workspace(folder)?;
         let record = source.record()?;
-        let key = match Named::of(folder, &record) {
-            Named::Own => record.key.clone(),
-            Named::Plain(key) => key,
-            Named::Nobody(reason) => {
+        let key = match NameMatch::of(folder, &record) {
+            NameMatch::Own => record.key.clone(),
+            NameMatch::Plain(key) => key,
+            NameMatch::Nobody(reason) => {
                 return Err(SessionError::Stray { path: source.path().to_owned(), reason, remedy: None }.into());
             }
         };

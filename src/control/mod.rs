@@ -26,7 +26,7 @@ pub use undo::{NotUndone, Noted, UndoStep};
 use crate::archive::{ArchiveError, Finding};
 use crate::files::{self, Lock};
 use crate::key::Key;
-use crate::session::{Claim, ClaimError, Opened, SessionError, Store, WorkspaceGuard};
+use crate::session::{Claim, ClaimError, ClaimedFolder, SessionError, Store, WorkspaceGuard};
 use crate::turn::{ChoiceError, Progress, Setup, TurnError};
 
 /// Everything that operations need: where sessions are, and how turns are run.
@@ -129,12 +129,12 @@ impl Control {
             return Err(SessionError::NoSuchSession(key.to_string()).into());
         }
         match self.claim(key, wait).await? {
-            Opened::Session(guard) => Ok(*guard),
-            Opened::Missing(..) => Err(SessionError::NoSuchSession(key.to_string()).into()),
+            ClaimedFolder::Session(guard) => Ok(*guard),
+            ClaimedFolder::Missing(..) => Err(SessionError::NoSuchSession(key.to_string()).into()),
         }
     }
 
-    async fn claim(&self, key: &Key, wait: &mut Wait<'_>) -> Result<Opened, ControlError> {
+    async fn claim(&self, key: &Key, wait: &mut Wait<'_>) -> Result<ClaimedFolder, ControlError> {
         let (lock, claim) = self.claim_place(&key.folder_name(), wait).await?;
         Ok(self.store.open(lock, claim)?)
     }

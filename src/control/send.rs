@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::message::{Inbound, ReplyTo};
 use crate::process;
 use crate::session::{
-    Address, Claim, Grant, Message, More, NewSession, Note, Opened, Queue, Record, SessionError, Settings,
+    Address, Claim, ClaimedFolder, EntryNote, Grant, Message, More, NewSession, Queue, Record, SessionError, Settings,
     WorkspaceGuard,
 };
 use crate::turn::approval::Ask;
@@ -156,7 +156,7 @@ impl Held {
     /// # Errors
     /// Where that cannot be noted; it then goes where it went.
     pub fn answer_to(&mut self, address: Address) -> Result<(), ControlError> {
-        self.queue.note(self.number(), &Note::Reply(address.clone()))?;
+        self.queue.note(self.number(), &EntryNote::Reply(address.clone()))?;
         self.message.reply = Some(address);
         Ok(())
     }
@@ -315,10 +315,12 @@ impl Control {
         // then may be somebody else.
         let named = message.session.filter(|_| message.reply.is_some());
         let (lock, claim) = match self.store.open(lock, claim)? {
-            Opened::Session(guard) if named.is_some_and(|uuid| guard.record().uuid != uuid) => return Err(gone()),
-            Opened::Session(guard) => return Ok(*guard),
-            Opened::Missing(..) if named.is_some() => return Err(gone()),
-            Opened::Missing(lock, claim) => (lock, claim),
+            ClaimedFolder::Session(guard) if named.is_some_and(|uuid| guard.record().uuid != uuid) => {
+                return Err(gone());
+            }
+            ClaimedFolder::Session(guard) => return Ok(*guard),
+            ClaimedFolder::Missing(..) if named.is_some() => return Err(gone()),
+            ClaimedFolder::Missing(lock, claim) => (lock, claim),
         };
         let mut new = self.new_session(&key, &place, message.options.agent.as_deref())?;
         new.title.clone_from(&message.title);

@@ -17,7 +17,7 @@ use super::render;
 use super::session_worker::WorkerState;
 use crate::channel::{ChannelClient, DOUBT, Post, PostedId, SendError};
 use crate::control::Unrecorded;
-use crate::session::{Address, Entry, Note, Queue, SessionError};
+use crate::session::{Address, EntryNote, Queue, QueueEntry, SessionError};
 
 /// The longest time between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -151,7 +151,7 @@ pub(super) fn say(shared: &Shared, to: &Address, text: String, nonce: Option<Str
 /// Everything that a delivery is made from.
 struct Prepared {
     to: Sent,
-    entry: Entry,
+    entry: QueueEntry,
     posts: Vec<Post>,
 }
 
@@ -177,7 +177,7 @@ pub(super) async fn reply(shared: &Shared, state: &Arc<WorkerState>, number: u64
         let shown = entry.shown.clone().filter(|_| at == 0 && piece.files.is_empty()).map(PostedId);
         let since = entry.answered.filter(|_| again && at == entry.posted);
         match post(shared, &to.address, &piece, shown.as_ref(), since).await {
-            Ok(_) => note(shared, state, number, Note::Posted(at + 1)).await,
+            Ok(_) => note(shared, state, number, EntryNote::Posted(at + 1)).await,
             Err(NotPosted::Gone(reason)) => {
                 tracing::warn!(
                     session = state.folder,
@@ -261,7 +261,7 @@ pub(super) async fn told(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, t
 
 /// Notes what became of a message. What cannot be noted is done again after a
 /// crash, which is better than not at all.
-pub(super) async fn note(shared: &Shared, state: &WorkerState, number: u64, note: Note) {
+pub(super) async fn note(shared: &Shared, state: &WorkerState, number: u64, note: EntryNote) {
     let (store, folder) = (shared.control().store.clone(), state.folder.clone());
     let noted = blocking(move || Queue::open(&store, &folder)?.note(number, &note)).await;
     if let Err(error) = noted {

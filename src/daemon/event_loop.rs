@@ -21,7 +21,7 @@ use crate::channel::{
 use crate::config::{Config, ConfigError};
 use crate::control::{Control, Held};
 use crate::key::Key;
-use crate::session::{Asked, People};
+use crate::session::{PairingAnswer, People};
 use crate::turn::Setup;
 
 /// How much waits for the loop.
@@ -225,14 +225,14 @@ impl EventLoop {
             let network = address.network.clone();
             let asked = super::context::blocking(move || people.ask(&network, &author.id, &author.name)).await;
             match asked {
-                Ok(Asked::Code(code)) => {
+                Ok(PairingAnswer::Code(code)) => {
                     let text = format!(
                         "I only talk with people my owner knows. To be let in, ask my owner to run `denizen pairing \
                          approve {code}` within an hour."
                     );
                     deliver::say(&shared, &address, text, None);
                 }
-                Ok(Asked::Silence) => {}
+                Ok(PairingAnswer::Silence) => {}
                 Err(error) => tracing::warn!("a stranger could not be given a code: {error}"),
             }
         });

@@ -13,7 +13,7 @@ use super::session_worker::{Running, Work, WorkerState};
 use super::{approvals, phrases};
 use crate::causes::with_causes;
 use crate::control::{ControlError, Delivery, Held, SendOptions, Unrecorded, Wait};
-use crate::session::{Note, Queue};
+use crate::session::{EntryNote, Queue};
 use crate::turn::{Progress, TurnError};
 
 /// How many questions of an agent wait to be asked.
@@ -65,7 +65,7 @@ async fn turn(shared: &Shared, state: &Arc<WorkerState>, held: Held) {
             let text = format!("⚠ {}", phrases::failed(&error));
             tracing::warn!(session = state.folder, "{error}");
             if deliver::told(shared, state, &to, &text, false).await {
-                deliver::note(shared, state, number, Note::Told(crate::session::now())).await;
+                deliver::note(shared, state, number, EntryNote::Told(crate::session::now())).await;
             }
         }
         Err(error) => {
@@ -147,7 +147,7 @@ async fn tell_interrupted(shared: &Shared, state: &Arc<WorkerState>, number: u64
     let owner = entry.message.session.map_or_else(|| state.key.to_string(), |uuid| uuid.to_string());
     let to = Sent { address, owner, number };
     if deliver::told(shared, state, &to, phrases::INTERRUPTED, true).await {
-        deliver::note(shared, state, number, Note::Told(crate::session::now())).await;
+        deliver::note(shared, state, number, EntryNote::Told(crate::session::now())).await;
         shared.note(&state.folder, "an interrupted turn was reported");
     }
 }

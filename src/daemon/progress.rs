@@ -12,7 +12,7 @@ use super::deliver::{self, Sent};
 use super::session_worker::WorkerState;
 use super::{phrases, render};
 use crate::channel::{Post, PostedId, SendError};
-use crate::session::{Note, Waiting};
+use crate::session::{EntryNote, Waiting};
 use crate::turn::Progress;
 
 /// How much of the end of what was said so far is shown, in bytes.
@@ -120,7 +120,7 @@ pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, m
                 if let (None, Some(lost)) = (&posted, lost)
                     && let Ok(id) = network.post(&to.address, &lost).await
                 {
-                    deliver::note(shared, state, to.number, Note::Shown(id.0)).await;
+                    deliver::note(shared, state, to.number, EntryNote::Shown(id.0)).await;
                 }
                 return;
             }
@@ -151,7 +151,7 @@ pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, m
                     Some(id) => network.edit(&to.address, id, &post).await,
                     None => match network.post(&to.address, &post).await {
                         Ok(id) => {
-                            deliver::note(shared, state, to.number, Note::Shown(id.0.clone())).await;
+                            deliver::note(shared, state, to.number, EntryNote::Shown(id.0.clone())).await;
                             posted = Some(id);
                             Ok(())
                         }

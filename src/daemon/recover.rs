@@ -16,7 +16,7 @@ use crate::control::{Control, ControlError};
 use crate::files::{Durability, make_private_dir};
 use crate::key::Key;
 use crate::process::DELIVER;
-use crate::session::{Note, Queue, Store};
+use crate::session::{EntryNote, Queue, Store};
 
 /// Hears of the sessions of which another process left a reply, until nobody
 /// listens. What was left before is found by [`walk`].
@@ -137,7 +137,7 @@ fn left(shared: &Shared, control: &Control, state: &WorkerState) -> Result<Vec<W
             _ => false,
         };
         if recorded {
-            queue.note(place.number, &Note::Answered(crate::session::now()))?;
+            queue.note(place.number, &EntryNote::Answered(crate::session::now()))?;
         }
         if recorded || entry.answered.is_some() {
             works.push(Work::Deliver(place.number));

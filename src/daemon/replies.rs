@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::phrases::{one_line, state};
 use crate::control::{SessionStatus, Shown};
-use crate::session::{Conversation, Message, Outcome, Pending, Record, Usage};
+use crate::session::{Conversation, Message, Pending, Record, TurnOutcome, Usage};
 
 /// How many sessions or messages are listed.
 const LISTED: usize = 20;
@@ -17,7 +17,7 @@ pub(super) fn status(status: &SessionStatus) -> String {
     lines.push(format!("State: {doing}{archived}"));
     lines.push(settings(status));
     lines.push(format!("Turns: {}, last {}", record.turns, ago(record.last_used_at)));
-    if let Some(last) = record.last_turn.as_ref().filter(|last| last.outcome == Outcome::Failed) {
+    if let Some(last) = record.last_turn.as_ref().filter(|last| last.outcome == TurnOutcome::Failed) {
         let reason = last.reason.as_deref().unwrap_or("no reason was given");
         lines.push(format!("Last turn: failed, {}", one_line(reason, 200)));
     }

@@ -9,9 +9,8 @@
 mod below;
 mod copy;
 mod dir;
-mod line;
+mod file_look;
 mod lock;
-mod look;
 mod make;
 mod remove;
 mod replace;
@@ -20,6 +19,7 @@ mod rights;
 pub mod sqlite;
 mod stamp;
 mod theirs;
+mod tickets;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,13 @@ use std::path::{Path, PathBuf};
 pub use below::{files_below, own_files_below, restore};
 pub use copy::{copy_new, copy_open};
 pub use dir::{Dir, DirLock};
-pub use line::{Line, Place, Ticket};
+pub use file_look::FileLook;
 pub use lock::{Lock, is_locked};
-pub use look::Look;
 pub use remove::remove_whole;
 pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};
 pub use stamp::{SECOND, Stamp, set_second};
 pub use theirs::replace_theirs;
+pub use tickets::{Ticket, TicketLine, TicketPlace};
 
 /// Why a file could not be read, written or locked. Each names the file.
 #[derive(Debug, thiserror::Error)]

@@ -28,7 +28,7 @@ pub fn remove_whole(path: &Path) -> Result<(), Error> {
         Err(errno) => return Err(Error::io("remove", path, errno)),
     }
     let mut removal =
-        Removal { top: open(CWD, path).map_err(|errno| Error::io("remove", path, errno))?, path, moved: 0 };
+        TreeRemoval { top: open(CWD, path).map_err(|errno| Error::io("remove", path, errno))?, path, moved: 0 };
     let emptied = removal.empty_top();
     match rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -37,14 +37,14 @@ pub fn remove_whole(path: &Path) -> Result<(), Error> {
 }
 
 /// A directory that is being removed.
-struct Removal<'a> {
+struct TreeRemoval<'a> {
     top: OwnedFd,
     path: &'a Path,
     /// How many directories were moved up into it.
     moved: u64,
 }
 
-impl Removal<'_> {
+impl TreeRemoval<'_> {
     /// Empties the directory. The first failure is kept, and the rest removed.
     fn empty_top(&mut self) -> Result<(), Error> {
         let mut failed = Ok(());

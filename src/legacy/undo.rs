@@ -12,7 +12,7 @@ use super::receipt::{Receipt, UNDONE, make_room, receipts_path};
 use crate::causes::with_causes;
 use crate::files::{Dir, Stamp};
 use crate::key::Key;
-use crate::session::{Claim, Opened, Store, Workspace};
+use crate::session::{Claim, ClaimedFolder, Store, Workspace};
 
 /// What was taken back, and what was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub async fn undo(store: &Arc<Store>, wanted: &str, step: &mut dyn FnMut()) -> R
             undone.changed.push((key.clone(), "it is in use".to_owned()));
             continue;
         };
-        if let Opened::Session(guard) = store.open(lock, claim)? {
+        if let ClaimedFolder::Session(guard) = store.open(lock, claim)? {
             store.trash(&guard, &store.place_in_trash(guard.folder()))?;
             undone.removed.push(key.clone());
         }

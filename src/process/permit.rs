@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::files::{Durability, Error, Line, Lock, make_private_dir};
+use crate::files::{Durability, Error, Lock, TicketLine, make_private_dir};
 use crate::session::Store;
 
 /// How often the first in line looks for a permit that another process gave back.
@@ -40,7 +40,7 @@ impl Permit {
     /// Where a file of the permits cannot be opened.
     pub async fn take(store: &Store, turns: u64, tell: &mut (dyn FnMut() + Send)) -> Result<Self, Error> {
         let line_path = store.state_path("permits/line");
-        let waiting = match Line::open_existing(&line_path)? {
+        let waiting = match TicketLine::open_existing(&line_path)? {
             Some(line) => !line.is_empty()?,
             None => false,
         };
@@ -54,10 +54,10 @@ impl Permit {
         // One of this process stands in line at a time, the others behind it, in
         // order: each place in line that is waited for takes a thread.
         let _first = store.turnstile().lock().await;
-        let line = Line::open(&line_path, Durability::Process)?;
+        let line = TicketLine::open(&line_path, Durability::Process)?;
         let ticket = line.join()?;
         while let Some(ahead) = line.ahead_of(&ticket)? {
-            let wait = tokio::task::spawn_blocking(move || Line::wait_for(&ahead));
+            let wait = tokio::task::spawn_blocking(move || TicketLine::wait_for(&ahead));
             match wait.await {
                 Ok(waited) => waited?,
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

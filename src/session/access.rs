@@ -30,17 +30,17 @@ const MANY: usize = 200;
 const GRANTED: &str = "directories";
 
 /// The granted directories that were read last, and of which root.
-static READ: Mutex<Option<(PathBuf, Granted)>> = Mutex::new(None);
+static READ: Mutex<Option<(PathBuf, Grants)>> = Mutex::new(None);
 
 /// All granted directories.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Granted {
+struct Grants {
     /// When the directory of grants last changed.
     changed: (u64, i64, i64),
     directories: Vec<PathBuf>,
 }
 
-impl Granted {
+impl Grants {
     fn stamp(found: &std::fs::Metadata) -> (u64, i64, i64) {
         (found.ino(), found.ctime(), found.ctime_nsec())
     }
@@ -111,7 +111,7 @@ impl Grant {
     pub fn directories(store: &Store) -> Vec<PathBuf> {
         let grants = store.access_path();
         let Ok(found) = std::fs::metadata(&grants) else { return Vec::new() };
-        let now = Granted::stamp(&found);
+        let now = Grants::stamp(&found);
         let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, granted)) = &*read
             && *of == grants
@@ -120,13 +120,13 @@ impl Grant {
             return granted.directories.clone();
         }
         let kept = std::fs::read(store.state_path(GRANTED)).ok();
-        let kept = kept.and_then(|text| serde_json::from_slice::<Granted>(&text).ok());
+        let kept = kept.and_then(|text| serde_json::from_slice::<Grants>(&text).ok());
         let kept = kept.filter(|kept| kept.changed == now);
         // A change within the same tick of the clock would not show.
         let is_settled = found.modified().is_ok_and(|then| then.elapsed().is_ok_and(|age| age > SETTLED));
         let granted = kept.unwrap_or_else(|| {
             let (files, directories) = Self::read_directories(&grants);
-            let granted = Granted { changed: now, directories };
+            let granted = Grants { changed: now, directories };
             if is_settled && files >= MANY {
                 // Without it the next program reads them all again.
                 let _kept = granted.keep(store);

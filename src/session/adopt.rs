@@ -36,7 +36,7 @@ pub enum Whose {
 
 /// What the name of a folder says of the record in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum NameMatch {
     /// It belongs to the record's key.
     Own,
     /// It is another key, under which the folder can be adopted.
@@ -45,7 +45,7 @@ pub enum Named {
     Nobody(String),
 }
 
-impl Named {
+impl NameMatch {
     /// What the name of a folder says of the record in it.
     #[must_use]
     pub fn of(folder: &str, record: &Record) -> Self {
@@ -74,7 +74,7 @@ pub fn better_name(sessions: &Path, folder: &str, own: &str) -> Option<String> {
 
 /// What a claimed folder turned out to be.
 #[derive(Debug)]
-pub enum Opened {
+pub enum ClaimedFolder {
     /// A session.
     Session(Box<WorkspaceGuard>),
     /// Nothing: a session can be made there.
@@ -88,10 +88,10 @@ impl Store {
     /// Where the lock of the record's own folder cannot be looked at.
     pub fn whose(&self, folder: &str, record: &Record) -> Result<Whose, SessionError> {
         let own = record.key.folder_name();
-        let key = match Named::of(folder, record) {
-            Named::Own => return Ok(Whose::Own(record.key.clone())),
-            Named::Plain(key) => key,
-            Named::Nobody(reason) => {
+        let key = match NameMatch::of(folder, record) {
+            NameMatch::Own => return Ok(Whose::Own(record.key.clone())),
+            NameMatch::Plain(key) => key,
+            NameMatch::Nobody(reason) => {
                 return Ok(Whose::Nobody { reason, remedy: better_name(&self.sessions_path(), folder, &own) });
             }
         };
@@ -124,15 +124,15 @@ impl Store {
     ///
     /// # Errors
     /// Where the folder cannot be read, or is nobody's.
-    pub fn open(&self, lock: Lock, claim: Claim) -> Result<Opened, SessionError> {
+    pub fn open(&self, lock: Lock, claim: Claim) -> Result<ClaimedFolder, SessionError> {
         let folder = claim.folder().to_owned();
-        let Some(workspace) = self.open_folder(&folder)? else { return Ok(Opened::Missing(lock, claim)) };
+        let Some(workspace) = self.open_folder(&folder)? else { return Ok(ClaimedFolder::Missing(lock, claim)) };
         let (mut record, stamp) = match read_record(workspace.dir()) {
             Err(SessionError::File(error)) if error.is_not_found() && workspace.dir().names()?.is_empty() => {
                 // An empty folder is nobody's work; a session can be made there.
                 let path = self.sessions_path().join(&folder);
                 std::fs::remove_dir(&path).map_err(|source| files::Error::io("remove", &path, source))?;
-                return Ok(Opened::Missing(lock, claim));
+                return Ok(ClaimedFolder::Missing(lock, claim));
             }
             read => read?,
         };
@@ -168,6 +168,6 @@ impl Store {
             guard.save()?;
             Names::of(self).add(&folder, guard.record());
         }
-        Ok(Opened::Session(Box::new(guard)))
+        Ok(ClaimedFolder::Session(Box::new(guard)))
     }
 }

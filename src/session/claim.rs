@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue::{Note, Queue};
+use super::queue::{EntryNote, Queue};
 use super::{Attached, SessionError, Store};
-use crate::files::{self, Line, Lock, Ticket};
+use crate::files::{self, Lock, Ticket, TicketLine};
 
 /// How long a session whose agent is being ended may keep others waiting.
 const ENDING_LIMIT: Duration = Duration::from_secs(15);
@@ -125,7 +125,7 @@ impl Claim {
             if !std::mem::replace(&mut told, true) {
                 tell(Waiting::Line);
             }
-            blocking(deadline, Waiting::Line, move || Line::wait_for(&ahead)).await?;
+            blocking(deadline, Waiting::Line, move || TicketLine::wait_for(&ahead)).await?;
         }
         let path = self.store.lock_path(&self.folder)?;
         let lock = match Lock::try_take(&path)? {
@@ -139,7 +139,7 @@ impl Claim {
         if files::is_locked(&run)? {
             tell(Waiting::Ending);
             let deadline = tokio::time::Instant::now() + ENDING_LIMIT;
-            blocking(Some(deadline), Waiting::Ending, move || Line::wait_for(&run)).await?;
+            blocking(Some(deadline), Waiting::Ending, move || TicketLine::wait_for(&run)).await?;
         }
         Ok(lock)
     }
@@ -196,7 +196,7 @@ impl Claim {
     /// Where the note cannot be written; the next who opens the session writes it.
     pub fn answered(&mut self) -> Result<(), SessionError> {
         if let Some(number) = self.message_entry() {
-            self.queue.note(number, &Note::Answered(super::now()))?;
+            self.queue.note(number, &EntryNote::Answered(super::now()))?;
         }
         Ok(())
     }

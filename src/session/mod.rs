@@ -25,17 +25,19 @@ mod workspace;
 use std::path::PathBuf;
 
 pub use access::Grant;
-pub use adopt::{Named, Opened, Whose, better_name};
+pub use adopt::{ClaimedFolder, NameMatch, Whose, better_name};
 pub use brief::Brief;
 pub use claim::{Claim, ClaimError, Waiting};
 pub use names::Names;
-pub use people::{Asked, Asking, People, Person};
+pub use people::{Asking, PairingAnswer, People, Person};
 pub use plant::{Planted, Planting};
-pub use queue::{Address, Attached, Author, Entry, Message, MessageOptions, More, Note, Pending, PendingState, Queue};
-pub use record::{Conversation, FileMark, Fork, LastTurn, Outcome, ProviderChoice, Record, Usage};
+pub use queue::{
+    Address, Attached, Author, EntryNote, Message, MessageOptions, More, Pending, PendingState, Queue, QueueEntry,
+};
+pub use record::{Conversation, FileMark, Fork, LastTurn, ProviderChoice, Record, TurnOutcome, Usage};
 pub use settings::{PermissionMode, SETTINGS, Settings};
 pub use store::{Listed, NewSession, Store};
-pub use transcript::{Line, Recorded, Transcript, Who};
+pub use transcript::{Recorded, Speaker, Transcript, TranscriptEntry};
 pub use trash::Trashed;
 pub use workspace::{Workspace, WorkspaceGuard};
 

@@ -64,7 +64,7 @@ pub struct Asking {
 
 /// What a stranger's message leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum PairingAnswer {
     /// A code, which is told now.
     Code(String),
     /// Nothing: the stranger has a code already, or too many have one.
@@ -72,7 +72,7 @@ pub enum Asked {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
+struct PeopleFile {
     #[serde(default)]
     paired: Vec<Person>,
     #[serde(default)]
@@ -108,18 +108,18 @@ impl People {
     ///
     /// # Errors
     /// Where the file cannot be read or replaced.
-    pub fn ask(&self, network: &str, id: &str, name: &str) -> Result<Asked, SessionError> {
+    pub fn ask(&self, network: &str, id: &str, name: &str) -> Result<PairingAnswer, SessionError> {
         self.change(|kept, now| {
             let of_network = || kept.asking.iter().filter(|asking| asking.person.network == network);
             if of_network().any(|asking| asking.person.id == id) || of_network().count() >= MOST_ASKING {
-                return Asked::Silence;
+                return PairingAnswer::Silence;
             }
             let code = new_code();
             let name: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
             let (network, id) = (network.to_owned(), id.to_owned());
             let person = Person { network, id, name, at: now, extra: Map::new() };
             kept.asking.push(Asking { code: code.clone(), person });
-            Asked::Code(code)
+            PairingAnswer::Code(code)
         })
     }
 
@@ -161,13 +161,13 @@ impl People {
         self.store.root().join("access")
     }
 
-    fn read(&self) -> Result<Kept, SessionError> {
+    fn read(&self) -> Result<PeopleFile, SessionError> {
         let dir = match Dir::open(&self.path()) {
-            Err(error) if error.is_not_found() => return Ok(Kept::default()),
+            Err(error) if error.is_not_found() => return Ok(PeopleFile::default()),
             opened => opened?,
         };
         match dir.read(Path::new(NAME), MAX_PEOPLE_BYTES) {
-            Err(error) if error.is_not_found() => Ok(Kept::default()),
+            Err(error) if error.is_not_found() => Ok(PeopleFile::default()),
             Err(error) => Err(error.into()),
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| SessionError::json(dir.path().join(NAME), &error))
@@ -176,7 +176,7 @@ impl People {
     }
 
     /// Changes the file, alone: a terminal and the daemon may both want to.
-    fn change<T>(&self, change: impl FnOnce(&mut Kept, Timestamp) -> T) -> Result<T, SessionError> {
+    fn change<T>(&self, change: impl FnOnce(&mut PeopleFile, Timestamp) -> T) -> Result<T, SessionError> {
         files::make_private_dir(&self.path(), self.store.durability())?;
         let locks = self.store.state_path("locks");
         files::make_private_dir(&locks, self.store.durability())?;
@@ -193,7 +193,7 @@ impl People {
     }
 }
 
-impl Kept {
+impl PeopleFile {
     /// Forgets the codes that are no longer good.
     fn forget(&mut self, now: Timestamp) {
         let limit = jiff::SignedDuration::try_from(CODE_LIFE).unwrap_or_default();
@@ -226,9 +226,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Arc::new(Store::at(dir.path(), Durability::Process));
         let people = People::of(store);
-        let Asked::Code(code) = people.ask("net", "7", "Ann\u{7}").expect("kept") else { panic!("a code") };
+        let PairingAnswer::Code(code) = people.ask("net", "7", "Ann\u{7}").expect("kept") else { panic!("a code") };
         assert_eq!(code.len(), 8);
-        assert_eq!(people.ask("net", "7", "Ann").expect("kept"), Asked::Silence);
+        assert_eq!(people.ask("net", "7", "Ann").expect("kept"), PairingAnswer::Silence);
         assert!(!people.knows("net", "7"));
         assert_eq!(people.approve("WRONG").expect("read"), None);
         let person = people.approve(&code.to_lowercase()).expect("kept").expect("a person");
@@ -245,10 +245,10 @@ mod tests {
         let store = Arc::new(Store::at(dir.path(), Durability::Process));
         let people = People::of(store);
         for id in ["1", "2", "3"] {
-            assert!(matches!(people.ask("net", id, ""), Ok(Asked::Code(_))));
+            assert!(matches!(people.ask("net", id, ""), Ok(PairingAnswer::Code(_))));
         }
-        assert_eq!(people.ask("net", "4", "").expect("read"), Asked::Silence);
-        assert!(matches!(people.ask("other", "4", ""), Ok(Asked::Code(_))));
+        assert_eq!(people.ask("net", "4", "").expect("read"), PairingAnswer::Silence);
+        assert!(matches!(people.ask("other", "4", ""), Ok(PairingAnswer::Code(_))));
         let mut kept = people.read().expect("read");
         let later = super::super::now() + Duration::from_secs(3601);
         kept.forget(later);

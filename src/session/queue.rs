@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{SessionError, Store};
-use crate::files::{self, Dir, Durability, Line, Ticket};
+use crate::files::{self, Dir, Durability, Ticket, TicketLine};
 
 /// The longest entry that is read, in bytes. A message is at most 10 MB, and
 /// JSON may need six bytes for one.
@@ -102,7 +102,7 @@ pub struct More {
 /// What is noted in an entry of what became of its message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Note {
+pub enum EntryNote {
     /// Its turn began.
     Started(Timestamp),
     /// Its author wrote more, which is answered together with it.
@@ -119,7 +119,7 @@ pub enum Note {
     Told(Timestamp),
 }
 
-impl Note {
+impl EntryNote {
     /// The note as it is written, with its newline.
     fn to_json(&self) -> Vec<u8> {
         // Serialising plain data into memory cannot fail.
@@ -131,7 +131,7 @@ impl Note {
 
 /// A message in the queue, with what became of it so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct QueueEntry {
     /// The message, with what was added to it.
     pub message: Message,
     /// The network's ids of everything that is in it.
@@ -148,28 +148,28 @@ pub struct Entry {
     pub told: bool,
 }
 
-impl Entry {
+impl QueueEntry {
     fn of(message: Message) -> Self {
         let ids = message.id.iter().cloned().collect();
         Self { message, ids, started: false, answered: None, posted: 0, shown: None, told: false }
     }
 
-    fn note(&mut self, note: Note) {
+    fn note(&mut self, note: EntryNote) {
         match note {
             // One that is sent again begins again.
-            Note::Started(_) => {
+            EntryNote::Started(_) => {
                 self.started = true;
                 (self.answered, self.posted, self.shown, self.told) = (None, 0, None, false);
             }
-            Note::More(more) => {
+            EntryNote::More(more) => {
                 self.ids.extend(more.id.clone());
                 self.message.add(more);
             }
-            Note::Reply(address) => self.message.reply = Some(address),
-            Note::Shown(id) => self.shown = Some(id),
-            Note::Answered(at) => self.answered = Some(at),
-            Note::Posted(count) => self.posted = count,
-            Note::Told(_) => self.told = true,
+            EntryNote::Reply(address) => self.message.reply = Some(address),
+            EntryNote::Shown(id) => self.shown = Some(id),
+            EntryNote::Answered(at) => self.answered = Some(at),
+            EntryNote::Posted(count) => self.posted = count,
+            EntryNote::Told(_) => self.told = true,
         }
     }
 }
@@ -259,7 +259,7 @@ impl PendingState {
 /// The queue of one session, and the line of all who want it.
 #[derive(Debug)]
 pub struct Queue {
-    line: Line,
+    line: TicketLine,
     durability: Durability,
 }
 
@@ -269,13 +269,13 @@ impl Queue {
     /// # Errors
     /// Where the directory cannot be made or opened.
     pub fn open(store: &Store, folder: &str) -> Result<Self, SessionError> {
-        let line = Line::open(&store.queue_path(folder), store.durability())?;
+        let line = TicketLine::open(&store.queue_path(folder), store.durability())?;
         Ok(Self { line, durability: store.durability() })
     }
 
     /// The line itself.
     #[must_use]
-    pub fn line(&self) -> &Line {
+    pub fn line(&self) -> &TicketLine {
         &self.line
     }
 
@@ -306,7 +306,7 @@ impl Queue {
     /// # Errors
     /// Where the note cannot be written; nothing is then added.
     pub fn add(&self, ticket: &mut Ticket, message: &mut Message, more: More) -> Result<(), SessionError> {
-        ticket.note(&Note::More(more.clone()).to_json(), Durability::Process)?;
+        ticket.note(&EntryNote::More(more.clone()).to_json(), Durability::Process)?;
         message.add(more);
         Ok(())
     }
@@ -325,7 +325,7 @@ impl Queue {
     ///
     /// # Errors
     /// Where the note cannot be written.
-    pub fn note(&self, number: u64, note: &Note) -> Result<bool, SessionError> {
+    pub fn note(&self, number: u64, note: &EntryNote) -> Result<bool, SessionError> {
         Ok(self.line.note(number, &note.to_json(), self.durability)?)
     }
 
@@ -386,7 +386,7 @@ impl Queue {
     ///
     /// # Errors
     /// Where the entry is gone or cannot be read.
-    pub fn entry(&self, number: u64) -> Result<Entry, SessionError> {
+    pub fn entry(&self, number: u64) -> Result<QueueEntry, SessionError> {
         self.read(Path::new(&format!("{number:016}.entry")))
     }
 
@@ -430,7 +430,7 @@ impl Queue {
         match self.entry(number) {
             Ok(entry) if entry.answered.is_some() => Ok(()),
             Ok(entry) if entry.message.reply.is_some() => {
-                self.note(number, &Note::Answered(super::now()))?;
+                self.note(number, &EntryNote::Answered(super::now()))?;
                 Ok(())
             }
             _ => self.discard(number),
@@ -464,13 +464,13 @@ impl Queue {
             .collect())
     }
 
-    fn read(&self, name: &Path) -> Result<Entry, SessionError> {
+    fn read(&self, name: &Path) -> Result<QueueEntry, SessionError> {
         let bytes = self.line.dir().read(name, MAX_ENTRY_BYTES)?;
         let mut lines = bytes.split(|byte| *byte == b'\n');
         let first = lines.next().unwrap_or_default();
         let message = serde_json::from_slice(first)
             .map_err(|error| SessionError::json(self.line.dir().path().join(name), &error))?;
-        let mut entry = Entry::of(message);
+        let mut entry = QueueEntry::of(message);
         for line in lines {
             match serde_json::from_slice(line) {
                 Ok(note) => entry.note(note),
@@ -484,7 +484,7 @@ impl Queue {
 
 /// The note that a turn began.
 fn begun() -> Vec<u8> {
-    Note::Started(super::now()).to_json()
+    EntryNote::Started(super::now()).to_json()
 }
 
 fn json_line(message: &Message) -> Vec<u8> {

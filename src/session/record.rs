@@ -155,7 +155,7 @@ pub struct LastTurn {
     /// When it ended.
     pub at: Timestamp,
     /// How.
-    pub outcome: Outcome,
+    pub outcome: TurnOutcome,
     /// The reason, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -164,7 +164,7 @@ pub struct LastTurn {
 /// The ends that a turn can come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum TurnOutcome {
     /// The provider answered.
     Answered,
     /// The provider did not answer.

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::record::{Conversation, LastTurn, Outcome};
-use super::transcript::Who;
+use super::record::{Conversation, LastTurn, TurnOutcome};
+use super::transcript::Speaker;
 use super::workspace::{SETTINGS, TRANSCRIPT};
 use super::{SessionError, Settings, Workspace, WorkspaceGuard};
 use crate::files;
@@ -80,10 +80,10 @@ impl WorkspaceGuard {
         let record = self.record_mut();
         record.turns = line.turn;
         record.last_used_at = line.at;
-        let answered = line.who == Who::Agent;
+        let answered = line.who == Speaker::Agent;
         record.last_turn = Some(LastTurn {
             at: line.at,
-            outcome: if answered { Outcome::Answered } else { Outcome::Failed },
+            outcome: if answered { TurnOutcome::Answered } else { TurnOutcome::Failed },
             reason: (!answered).then(|| line.text.clone()),
         });
         if let Some(usage) = line.usage {

@@ -18,7 +18,7 @@ use super::record::Usage;
 /// Who said a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Who {
+pub enum Speaker {
     /// A person, or a program that speaks for one.
     User,
     /// The agent.
@@ -29,11 +29,11 @@ pub enum Who {
 
 /// One line of a transcript.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct TranscriptEntry {
     /// When it was said.
     pub at: Timestamp,
     /// Who said it.
-    pub who: Who,
+    pub who: Speaker,
     /// What was said.
     pub text: String,
     /// The session's number of the turn, from 1.
@@ -80,24 +80,24 @@ pub struct Recorded {
 impl Recorded {
     /// What some lines say of the turn of a queue entry. `None` where they do
     /// not hold both its message and what came of it.
-    pub(super) fn of<'a>(lines: impl Iterator<Item = &'a Line>, entry: u64) -> Option<Self> {
+    pub(super) fn of<'a>(lines: impl Iterator<Item = &'a TranscriptEntry>, entry: u64) -> Option<Self> {
         let mut recorded = Self::default();
         let (mut asked, mut ended) = (false, false);
         for line in lines.filter(|line| line.entry == Some(entry)) {
             recorded.turn = line.turn;
             match line.who {
                 // One that is sent again begins again.
-                Who::User => (recorded, asked, ended) = (Self { turn: line.turn, ..Self::default() }, true, false),
-                Who::Agent => {
+                Speaker::User => (recorded, asked, ended) = (Self { turn: line.turn, ..Self::default() }, true, false),
+                Speaker::Agent => {
                     recorded.text.clone_from(&line.text);
                     ended = true;
                 }
-                Who::Denizen => {
+                Speaker::Denizen => {
                     recorded.failed = Some(line.text.clone());
                     ended = true;
                 }
             }
-            if line.who != Who::User {
+            if line.who != Speaker::User {
                 recorded.notices.extend(line.notices.iter().cloned());
                 recorded.files.extend(line.files.iter().cloned());
             }
@@ -106,7 +106,7 @@ impl Recorded {
     }
 }
 
-impl Line {
+impl TranscriptEntry {
     /// The line as it is written, with its newline.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
@@ -138,7 +138,7 @@ impl Transcript {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn last(&mut self, count: usize) -> io::Result<Vec<Line>> {
+    pub fn last(&mut self, count: usize) -> io::Result<Vec<TranscriptEntry>> {
         let size = self.file.metadata()?.len();
         let mut length = BLOCK;
         loop {
@@ -149,7 +149,7 @@ impl Transcript {
             // The first line of a part of the file is a part of a line.
             let whole = length_now == size;
             let start = if whole { 0 } else { tail.iter().position(|b| *b == b'\n').map_or(tail.len(), |at| at + 1) };
-            let mut lines: Vec<Line> = parse_lines(tail.get(start..).unwrap_or_default());
+            let mut lines: Vec<TranscriptEntry> = parse_lines(tail.get(start..).unwrap_or_default());
             if whole || lines.len() >= count || length >= MAX_TAIL {
                 return Ok(lines.split_off(lines.len().saturating_sub(count)));
             }
@@ -161,7 +161,7 @@ impl Transcript {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn from(&mut self, place: u64) -> io::Result<Vec<Line>> {
+    pub fn from(&mut self, place: u64) -> io::Result<Vec<TranscriptEntry>> {
         let mut tail = Vec::new();
         self.file.seek(SeekFrom::Start(place))?;
         self.file.by_ref().take(MAX_TAIL).read_to_end(&mut tail)?;
@@ -172,7 +172,7 @@ impl Transcript {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn for_each(&mut self, mut take: impl FnMut(Line)) -> io::Result<()> {
+    pub fn for_each(&mut self, mut take: impl FnMut(TranscriptEntry)) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::new(&self.file);
         let mut bytes = Vec::new();
@@ -186,7 +186,7 @@ impl Transcript {
     }
 }
 
-fn parse_lines(bytes: &[u8]) -> Vec<Line> {
+fn parse_lines(bytes: &[u8]) -> Vec<TranscriptEntry> {
     bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
@@ -200,9 +200,9 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         for turn in 1..=500 {
             let text = "x".repeat(turn);
-            let line = Line {
+            let line = TranscriptEntry {
                 at: Timestamp::UNIX_EPOCH,
-                who: Who::User,
+                who: Speaker::User,
                 text,
                 turn: turn as u64,
                 author: None,

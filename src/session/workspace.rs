@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::claim::Claim;
 use super::record::Record;
 use super::settings::Settings;
-use super::transcript::{Line, Recorded, Transcript, Who};
+use super::transcript::{Recorded, Speaker, Transcript, TranscriptEntry};
 use super::{Brief, SessionError, Store};
 use crate::files::{self, Dir, Lock, Stamp};
 
@@ -131,7 +131,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Where the file is unreadable.
-    pub fn last_lines(&self, count: usize) -> Result<Vec<Line>, SessionError> {
+    pub fn last_lines(&self, count: usize) -> Result<Vec<TranscriptEntry>, SessionError> {
         let Some(mut transcript) = self.transcript()? else { return Ok(Vec::new()) };
         Ok(transcript.last(count).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
     }
@@ -165,11 +165,12 @@ impl Workspace {
 
     /// The line that ended the last turn, where its message is there too: of a
     /// turn that was being written when the power failed, any part may be lost.
-    pub(super) fn last_turn(&self) -> Option<Line> {
+    pub(super) fn last_turn(&self) -> Option<TranscriptEntry> {
         // A transcript that cannot be read does not keep the session from going on.
         let mut lines = self.last_lines(3).ok()?;
-        let last = lines.pop().filter(|line| line.who != Who::User)?;
-        let is_message = |line: &Line| line.who == Who::User && line.turn == last.turn && line.entry == last.entry;
+        let last = lines.pop().filter(|line| line.who != Speaker::User)?;
+        let is_message =
+            |line: &TranscriptEntry| line.who == Speaker::User && line.turn == last.turn && line.entry == last.entry;
         lines.iter().any(is_message).then_some(last)
     }
 
@@ -177,7 +178,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Where the file is unreadable.
-    pub fn lines_from(&self, place: u64) -> Result<Vec<Line>, SessionError> {
+    pub fn lines_from(&self, place: u64) -> Result<Vec<TranscriptEntry>, SessionError> {
         let Some(mut transcript) = self.transcript()? else { return Ok(Vec::new()) };
         Ok(transcript.from(place).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
     }
@@ -366,8 +367,8 @@ impl WorkspaceGuard {
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn append(&mut self, lines: &[Line]) -> Result<(), SessionError> {
-        let bytes: Vec<u8> = lines.iter().flat_map(Line::to_json).collect();
+    pub fn append(&mut self, lines: &[TranscriptEntry]) -> Result<(), SessionError> {
+        let bytes: Vec<u8> = lines.iter().flat_map(TranscriptEntry::to_json).collect();
         let name = Path::new(TRANSCRIPT);
         let durability = self.claim.store().durability();
         self.cut_torn_end()?;

@@ -33,8 +33,8 @@ use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn};
 use crate::rehome::{self, RehomeError};
 use crate::session::{
-    Conversation, Grant, LastTurn, Line, Message, Outcome as TurnOutcome, PermissionMode, SessionError, Usage, Waiting,
-    Who, WorkspaceGuard,
+    Conversation, Grant, LastTurn, Message, PermissionMode, SessionError, Speaker, TranscriptEntry, TurnOutcome, Usage,
+    Waiting, WorkspaceGuard,
 };
 
 /// What is asked of a session.
@@ -376,7 +376,7 @@ fn write_down(
     let turn = guard.record().turns.saturating_add(1);
     let conversation = guard.record().conversation.as_ref().map(|current| current.id.clone());
     let entry = guard.claim().message_entry();
-    let line = |at, who, text: String| Line {
+    let line = |at, who, text: String| TranscriptEntry {
         at,
         who,
         text,
@@ -391,13 +391,16 @@ fn write_down(
     };
     let (notices, path) = (heard.notices.clone(), guard.path());
     let files = files.iter().filter_map(|file| file.strip_prefix(path).ok().map(Path::to_owned)).collect();
-    let mut lines = vec![Line { author: message.author.clone(), ..line(message.at, Who::User, message.text.clone()) }];
+    let mut lines = vec![TranscriptEntry {
+        author: message.author.clone(),
+        ..line(message.at, Speaker::User, message.text.clone())
+    }];
     let text = heard.text();
     if failed.is_none() || !text.is_empty() {
-        lines.push(Line { usage: heard.usage, ..line(now, Who::Agent, text) });
+        lines.push(TranscriptEntry { usage: heard.usage, ..line(now, Speaker::Agent, text) });
     }
     if let Some(error) = failed {
-        lines.push(line(now, Who::Denizen, error.to_string()));
+        lines.push(line(now, Speaker::Denizen, error.to_string()));
     }
     if let Some(last) = lines.last_mut() {
         (last.notices, last.files) = (notices, files);

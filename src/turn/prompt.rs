@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::files;
-use crate::session::{Author, Message, SessionError, Who, WorkspaceGuard};
+use crate::session::{Author, Message, SessionError, Speaker, WorkspaceGuard};
 
 /// How much of the transcript is replayed, in lines and in bytes.
 const REPLAY_LINES: usize = 40;
@@ -66,9 +66,9 @@ pub(super) fn with_replay(guard: &WorkspaceGuard, prompt: &str, replay: bool) ->
     let mut length = 0;
     for line in lines.iter().rev() {
         let who = match line.who {
-            Who::User => "user",
-            Who::Agent => "you",
-            Who::Denizen => continue,
+            Speaker::User => "user",
+            Speaker::Agent => "you",
+            Speaker::Denizen => continue,
         };
         let said = format!("{who}: {}\n", line.text);
         length += said.len();

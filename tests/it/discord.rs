@@ -531,7 +531,8 @@ fn direct_messages_of_strangers_lead_to_pairing() {
     scene.discord.say(direct, stranger, "hello");
     let heard = bot.stranger();
     assert_eq!((heard.author.id, heard.address.channel), (stranger.to_string(), direct.to_string()));
-    let denizen::session::Asked::Code(code) = bot.people.ask("discord", &stranger.to_string(), "Sam").expect("kept")
+    let denizen::session::PairingAnswer::Code(code) =
+        bot.people.ask("discord", &stranger.to_string(), "Sam").expect("kept")
     else {
         panic!("a code")
     };

@@ -14,7 +14,7 @@ use super::{Dir, Error};
 
 /// What stands at a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct FileLook {
     /// A file, a directory, a link …
     pub kind: FileType,
     /// The number of the device that it lies on.
@@ -32,7 +32,7 @@ impl Dir {
     ///
     /// # Errors
     /// If the name leads through a link, or cannot be looked at.
-    pub fn look(&self, name: &Path) -> Result<Option<Look>, Error> {
+    pub fn look(&self, name: &Path) -> Result<Option<FileLook>, Error> {
         let fd = match self.open_entry(name) {
             Err(error)
                 if matches!(error.os_error().map(Errno::from_raw_os_error), Some(Errno::NOENT | Errno::NOTDIR)) =>
@@ -42,7 +42,7 @@ impl Dir {
             opened => opened?,
         };
         let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("look at", &self.path().join(name), errno))?;
-        Ok(Some(Look {
+        Ok(Some(FileLook {
             kind: FileType::from_raw_mode(stat.st_mode),
             device: stat.st_dev,
             inode: stat.st_ino,

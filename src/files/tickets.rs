@@ -15,13 +15,13 @@ use super::{Dir, Durability, Error, make_private_dir};
 
 /// A directory in which processes stand in line.
 #[derive(Debug)]
-pub struct Line {
+pub struct TicketLine {
     dir: Dir,
 }
 
 /// A place in a line, as seen by anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct TicketPlace {
     /// Its number; lower ones go first. Microseconds since 1970, or one more
     /// than the highest number present.
     pub number: u64,
@@ -53,7 +53,7 @@ const HOLD: &str = "hold";
 /// The ending of files that hold something, which stays until it is removed.
 const ENTRY: &str = "entry";
 
-impl Line {
+impl TicketLine {
     /// Opens a line; its directory is made where it is missing.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ impl Line {
     ///
     /// # Errors
     /// Where the directory cannot be read.
-    pub fn places(&self) -> Result<Vec<Place>, Error> {
+    pub fn places(&self) -> Result<Vec<TicketPlace>, Error> {
         let _lock = self.dir.lock()?;
         self.places_locked()
     }
@@ -215,26 +215,26 @@ impl Line {
         }
     }
 
-    fn places_locked(&self) -> Result<Vec<Place>, Error> {
+    fn places_locked(&self) -> Result<Vec<TicketPlace>, Error> {
         let mut places = Vec::new();
         for name in self.dir.names()? {
             let Some(number) = number_of(&name) else { continue };
             let alive = super::is_locked(&self.dir.path().join(&name))?;
-            places.push(Place { number, name: name.into(), alive });
+            places.push(TicketPlace { number, name: name.into(), alive });
         }
         places.sort_by_key(|place| place.number);
         Ok(places)
     }
 
     /// Removes what those left behind who died with nothing in hand.
-    fn sweep(&self, places: &[Place]) -> Result<(), Error> {
+    fn sweep(&self, places: &[TicketPlace]) -> Result<(), Error> {
         places
             .iter()
             .filter(|place| !place.alive && is_hold(&place.name))
             .try_for_each(|place| self.dir.remove_file(&place.name))
     }
 
-    fn add(&self, places: &[Place], ending: &str) -> Result<Ticket, Error> {
+    fn add(&self, places: &[TicketPlace], ending: &str) -> Result<Ticket, Error> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let number = places.last().map_or(now, |last| now.max(last.number + 1));
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn the_line_keeps_the_order_of_arrival() {
         let dir = tempfile::tempdir().expect("a directory");
-        let line = Line::open(&dir.path().join("line"), Durability::Process).expect("a line");
+        let line = TicketLine::open(&dir.path().join("line"), Durability::Process).expect("a line");
         let first = line.join().expect("a ticket");
         let second = line.join_with(b"hello\n", b"", 9, Durability::Process).expect("written").expect("room");
         let third = line.join().expect("a ticket");
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn an_entry_outlives_its_owner_and_can_be_taken_over() {
         let dir = tempfile::tempdir().expect("a directory");
-        let line = Line::open(dir.path(), Durability::Process).expect("a line");
+        let line = TicketLine::open(dir.path(), Durability::Process).expect("a line");
         let ticket = line.join_with(b"hello\n", b"", 1, Durability::Process).expect("written").expect("room");
         let number = ticket.number();
         assert!(line.take_over(number).expect("read").is_none(), "its owner lives");
