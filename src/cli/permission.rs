@@ -10,7 +10,7 @@ use rustix::termios::QueueSelector;
 use tokio::sync::mpsc;
 
 use super::output::{BOLD, Output, RESET, escape};
-use crate::turn::approval::{Ask, Decision};
+use crate::turn::approval::{Decision, PermissionAsk};
 
 /// How often it is looked whether a question still stands, in nanoseconds.
 const LOOK: i64 = 100_000_000;
@@ -24,7 +24,7 @@ pub(super) fn can_ask(out: Output) -> bool {
 }
 
 /// Asks what comes, one after the other, for as long as it is polled.
-pub(super) async fn ask_all(out: Output, mut asks: mpsc::Receiver<Ask>) -> Infallible {
+pub(super) async fn ask_all(out: Output, mut asks: mpsc::Receiver<PermissionAsk>) -> Infallible {
     while let Some(ask) = asks.recv().await {
         // A thread that is left behind ends when its question does.
         let _asked = tokio::task::spawn_blocking(move || put(out, ask)).await;
@@ -33,7 +33,7 @@ pub(super) async fn ask_all(out: Output, mut asks: mpsc::Receiver<Ask>) -> Infal
 }
 
 /// Puts one question and waits for its answer; anything but yes is no.
-fn put(out: Output, ask: Ask) {
+fn put(out: Output, ask: PermissionAsk) {
     if ask.decide.is_closed() {
         return;
     }

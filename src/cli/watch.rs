@@ -19,7 +19,7 @@ use crate::control::{ControlError, Delivery, SendOptions, Wait};
 use crate::daemon;
 use crate::key::Key;
 use crate::session::Waiting;
-use crate::turn::{Progress, Reply, TurnError};
+use crate::turn::{TurnError, TurnEvent, TurnReply};
 
 /// Within this time several signals are one: `timeout` and many supervisors
 /// signal a process and then its whole group.
@@ -49,9 +49,9 @@ pub(super) fn with_wait<T>(
 ) -> Result<T, CliError> {
     let out = app.out;
     let mut watcher = Watcher::new(out, false);
-    let mut tell = |progress: Progress<'_>| match progress {
+    let mut tell = |progress: TurnEvent<'_>| match progress {
         // No reply carries it.
-        Progress::Notice(text) => out.note(format_args!("{YELLOW}note:{RESET} {}", escape(text))),
+        TurnEvent::Notice(text) => out.note(format_args!("{YELLOW}note:{RESET} {}", escape(text))),
         progress => watcher.show(progress),
     };
     app.wait_for(async {
@@ -71,7 +71,7 @@ pub(super) fn with_turn<T>(
     let out = app.out;
     let streaming = stream && !out.json;
     let mut watcher = Watcher::new(out, streaming);
-    let mut tell = move |progress: Progress<'_>| watcher.show(progress);
+    let mut tell = move |progress: TurnEvent<'_>| watcher.show(progress);
     app.wait_for(async {
         let mut interrupts = Interrupts::listen()
             .map_err(|error| CliError::failed(format!("could not listen for interrupts: {error}")))?;
@@ -138,29 +138,29 @@ impl Watcher {
         Self { out, streaming, parts: false, texts: 0 }
     }
 
-    fn show(&mut self, progress: Progress<'_>) {
+    fn show(&mut self, progress: TurnEvent<'_>) {
         let out = self.out;
         match progress {
-            Progress::Waiting(Waiting::Line) => out.activity("waiting: another turn or terminal has this session"),
-            Progress::Waiting(Waiting::Lock) => out.activity("waiting: another process holds this session"),
-            Progress::Waiting(Waiting::Ending) => out.activity("waiting: the last turn's processes are still ending"),
-            Progress::WaitingForPermit => out.activity("waiting: as many turns as `limits.turns` allows are running"),
-            Progress::WaitingForLogin => out.activity("waiting: another turn may be renewing the login"),
-            Progress::Started { provider, program } => out.detail(format_args!("{provider}: {}", program.display())),
-            Progress::Delta(text) if self.streaming => {
+            TurnEvent::Waiting(Waiting::Line) => out.activity("waiting: another turn or terminal has this session"),
+            TurnEvent::Waiting(Waiting::Lock) => out.activity("waiting: another process holds this session"),
+            TurnEvent::Waiting(Waiting::Ending) => out.activity("waiting: the last turn's processes are still ending"),
+            TurnEvent::WaitingForPermit => out.activity("waiting: as many turns as `limits.turns` allows are running"),
+            TurnEvent::WaitingForLogin => out.activity("waiting: another turn may be renewing the login"),
+            TurnEvent::Started { provider, program } => out.detail(format_args!("{provider}: {}", program.display())),
+            TurnEvent::Delta(text) if self.streaming => {
                 self.begin();
                 self.parts = true;
                 out.part(out.foreign(text));
             }
             // Its parts were printed already, where it came in parts.
-            Progress::Text(_) if self.streaming && self.parts => self.parts = false,
-            Progress::Text(text) if self.streaming => {
+            TurnEvent::Text(_) if self.streaming && self.parts => self.parts = false,
+            TurnEvent::Text(text) if self.streaming => {
                 self.begin();
                 out.part(out.foreign(text));
             }
-            Progress::Activity(text) => out.activity(format_args!("· {}", one_line(text, 100))),
+            TurnEvent::Activity(text) => out.activity(format_args!("· {}", one_line(text, 100))),
             // The reply carries them.
-            Progress::Delta(_) | Progress::Text(_) | Progress::Notice(_) => {}
+            TurnEvent::Delta(_) | TurnEvent::Text(_) | TurnEvent::Notice(_) => {}
         }
     }
 
@@ -211,7 +211,7 @@ pub(super) fn deliver(app: &App, key: &Key, mut delivery: Delivery, streamed: bo
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn print_reply(out: Output, key: &str, reply: &Reply, streamed: bool) {
+pub(super) fn print_reply(out: Output, key: &str, reply: &TurnReply, streamed: bool) {
     if out.json {
         out.json(&json!({
             "session": key,

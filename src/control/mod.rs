@@ -27,7 +27,7 @@ use crate::archive::{ArchiveError, Finding};
 use crate::files::{self, Lock};
 use crate::key::Key;
 use crate::session::{Claim, ClaimError, ClaimedFolder, SessionError, Store, WorkspaceGuard};
-use crate::turn::{ChoiceError, Progress, Setup, TurnError};
+use crate::turn::{ChoiceError, Setup, TurnError, TurnEvent};
 
 /// Everything that operations need: where sessions are, and how turns are run.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Wait<'a> {
     /// How long; `None` is for ever.
     pub limit: Option<Duration>,
     /// Hears what is waited for.
-    pub tell: &'a mut (dyn FnMut(Progress<'_>) + Send),
+    pub tell: &'a mut (dyn FnMut(TurnEvent<'_>) + Send),
 }
 
 /// Why an operation was not done.
@@ -142,7 +142,7 @@ impl Control {
     /// Stands in line for a folder, whatever is there, and takes its lock.
     async fn claim_place(&self, folder: &str, wait: &mut Wait<'_>) -> Result<(Lock, Claim), ControlError> {
         let mut claim = Claim::hold(self.store.clone(), folder)?;
-        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(Progress::Waiting(waiting))).await?;
+        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(TurnEvent::Waiting(waiting))).await?;
         Ok((lock, claim))
     }
 }

@@ -17,8 +17,8 @@ use crate::session::{
     Address, Claim, ClaimedFolder, EntryNote, Grant, Message, More, NewSession, Queue, Record, SessionError, Settings,
     WorkspaceGuard,
 };
-use crate::turn::approval::Ask;
-use crate::turn::{self, Progress, Reply, Request, TurnError, agent_of, provider_of};
+use crate::turn::approval::PermissionAsk;
+use crate::turn::{self, TurnError, TurnEvent, TurnReply, TurnRequest, agent_of, provider_of};
 
 /// The longest message, in bytes: what the strictest of the CLIs reads.
 const MAX_MESSAGE_BYTES: usize = 10 * 1000 * 1000;
@@ -34,7 +34,7 @@ pub struct SendOptions<'a> {
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
     /// Where the agent's requests for permission go. `None` where nobody can be asked.
-    pub approvals: Option<&'a mpsc::Sender<Ask>>,
+    pub approvals: Option<&'a mpsc::Sender<PermissionAsk>>,
 }
 
 /// What became of a message. The reply is delivered first; then the message is
@@ -43,7 +43,7 @@ pub struct SendOptions<'a> {
 pub struct Delivery {
     guard: WorkspaceGuard,
     /// The reply, or why there is none.
-    pub result: Result<Reply, TurnError>,
+    pub result: Result<TurnReply, TurnError>,
     /// The chat network that the message came from.
     pub network: Option<String>,
     /// How many other messages of this session wait for somebody to send them again.
@@ -67,7 +67,7 @@ impl Delivery {
     ///
     /// # Errors
     /// With why there was no reply.
-    pub fn delivered(mut self) -> Result<Reply, TurnError> {
+    pub fn delivered(mut self) -> Result<TurnReply, TurnError> {
         self.guard.claim_mut().finish();
         self.result
     }
@@ -75,7 +75,7 @@ impl Delivery {
     /// Leaves the message in the queue, so that its reply is delivered to the chat
     /// that it came from too. The first part says whether it will be; what is not
     /// recorded is let go.
-    pub fn handed_over(mut self) -> (bool, Result<Reply, TurnError>) {
+    pub fn handed_over(mut self) -> (bool, Result<TurnReply, TurnError>) {
         let is_recorded = self.result.as_ref().err().is_none_or(TurnError::is_history);
         match is_recorded && self.guard.claim_mut().answered().is_ok() {
             true => (true, self.result),
@@ -225,7 +225,7 @@ impl Control {
         key: &Key,
         options: SendOptions<'_>,
         wait: &mut Wait<'_>,
-    ) -> Result<Reply, ControlError> {
+    ) -> Result<TurnReply, ControlError> {
         let guard = self.guard(key, wait).await?;
         let Some(current) = &guard.record().conversation else {
             return Err(ControlError::Nothing(format!("there is no conversation to compact in `{key}`")));
@@ -234,7 +234,7 @@ impl Control {
         let prompt = provider.compact_prompt().ok_or_else(|| ControlError::CannotCompact(current.provider.clone()))?;
         let message = Message::plain(Some(guard.record().uuid), prompt);
         let SendOptions { stream, interrupt, approvals } = options;
-        let request = Request { message: &message, raw: true, stream, interrupt, approvals };
+        let request = TurnRequest { message: &message, raw: true, stream, interrupt, approvals };
         let (_guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
         Ok(result?)
     }
@@ -289,7 +289,7 @@ impl Control {
             }
         };
         let SendOptions { stream, interrupt, approvals } = options;
-        let request = Request { message: &message, raw: false, stream, interrupt, approvals };
+        let request = TurnRequest { message: &message, raw: false, stream, interrupt, approvals };
         let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
         let left = guard.claim().left().unwrap_or_default();
         Ok(Delivery { guard, result, network: message.reply.map(|reply| reply.network), left })
@@ -306,7 +306,7 @@ impl Control {
         let attached = message.attached.clone();
         let gone = || ControlError::Gone(key.clone());
         let mut claim = Claim::with_message(self.store.clone(), &key.folder_name(), queue, ticket, attached);
-        let mut tell = |waiting| (wait.tell)(Progress::Waiting(waiting));
+        let mut tell = |waiting| (wait.tell)(TurnEvent::Waiting(waiting));
         let lock = tokio::select! {
             waited = claim.wait(wait.limit, &mut tell) => waited?,
             () = options.interrupt.notified() => return Err(TurnError::Stopped.into()),

@@ -15,7 +15,7 @@ use crate::channel::{Button, ButtonStyle, ChannelClient, Post, PostedId, Pressed
 use crate::config::value::written_span;
 use crate::key::Key;
 use crate::session::Address;
-use crate::turn::approval::{Ask, Decision};
+use crate::turn::approval::{Decision, PermissionAsk};
 
 /// How much of a question is shown, in characters. What is longer is denied:
 /// nobody can allow what they have not seen.
@@ -90,7 +90,12 @@ impl Drop for QuestionGuard<'_> {
 }
 
 /// Asks what a turn wants to know, until the turn is over.
-pub(super) async fn attend(shared: &Shared, state: &Arc<WorkerState>, to: &Address, mut asks: mpsc::Receiver<Ask>) {
+pub(super) async fn attend(
+    shared: &Shared,
+    state: &Arc<WorkerState>,
+    to: &Address,
+    mut asks: mpsc::Receiver<PermissionAsk>,
+) {
     let mut open = JoinSet::new();
     while let Some(ask) = asks.recv().await {
         open.spawn(one(shared.clone(), state.clone(), to.clone(), ask));
@@ -100,8 +105,8 @@ pub(super) async fn attend(shared: &Shared, state: &Arc<WorkerState>, to: &Addre
     while open.join_next().await.is_some() {}
 }
 
-async fn one(shared: Shared, state: Arc<WorkerState>, to: Address, ask: Ask) {
-    let Ask { request, mut decide } = ask;
+async fn one(shared: Shared, state: Arc<WorkerState>, to: Address, ask: PermissionAsk) {
+    let PermissionAsk { request, mut decide } = ask;
     let Some(ChannelHandle { network, approval_timeout, .. }) = shared.network(&to.network) else { return };
     let shown = network.verbatim(&request.detail);
     let tool = phrases::one_line(&request.tool, 80);

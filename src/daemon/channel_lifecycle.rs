@@ -14,7 +14,7 @@ use crate::control::{Control, ControlError, Wait};
 use crate::files::{self, Dir, make_private_dir};
 use crate::key::Key;
 use crate::session::SessionError;
-use crate::turn::Progress;
+use crate::turn::TurnEvent;
 
 /// The longest note that is read, in bytes.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
@@ -70,7 +70,7 @@ pub(super) fn fitting_title(title: &str) -> String {
 }
 
 async fn with_wait<T>(act: impl AsyncFnOnce(&mut Wait<'_>) -> T) -> T {
-    let mut tell = |_: Progress<'_>| {};
+    let mut tell = |_: TurnEvent<'_>| {};
     act(&mut Wait { limit: None, tell: &mut tell }).await
 }
 

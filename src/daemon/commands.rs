@@ -17,7 +17,7 @@ use crate::control::commands::{CommandSpec, Who, find, help};
 use crate::control::{Control, ControlError, SendOptions, Wait};
 use crate::key::Key;
 use crate::session::Address;
-use crate::turn::Progress;
+use crate::turn::TurnEvent;
 
 /// How long a command waits for its session. Networks take an answer for a
 /// quarter of an hour.
@@ -135,7 +135,7 @@ impl Given {
     /// The commands that change the session under its lock.
     async fn change(&self, spec: &CommandSpec, control: &Control) -> Result<String, ControlError> {
         let key = &self.invoked.key;
-        let mut tell = |_: Progress<'_>| {};
+        let mut tell = |_: TurnEvent<'_>| {};
         let wait = &mut Wait { limit: Some(PATIENCE), tell: &mut tell };
         let asked = |name: &str| self.asked(name);
         let changed = match (spec.name, asked(spec.args.first().map_or("", |arg| arg.name))) {
@@ -182,7 +182,7 @@ impl Given {
     }
 
     async fn compact(&self, control: &Control) -> Result<String, ControlError> {
-        let mut tell = |_: Progress<'_>| {};
+        let mut tell = |_: TurnEvent<'_>| {};
         let mut wait = Wait { limit: Some(PATIENCE), tell: &mut tell };
         let interrupt = Notify::new();
         let options = SendOptions { stream: false, interrupt: &interrupt, approvals: None };
@@ -229,7 +229,7 @@ impl Again<'_> {
         if self.state.is_some_and(WorkerState::has_turns) {
             return Err(bad("something is running here already".to_owned()));
         }
-        let mut tell = |_: Progress<'_>| {};
+        let mut tell = |_: TurnEvent<'_>| {};
         let mut wait = Wait { limit: Some(PATIENCE), tell: &mut tell };
         let interrupt = Notify::new();
         let control = self.shared.control();

@@ -14,7 +14,7 @@ use super::{approvals, phrases};
 use crate::causes::with_causes;
 use crate::control::{ControlError, Delivery, Held, SendOptions, Unrecorded, Wait};
 use crate::session::{EntryNote, Queue};
-use crate::turn::{Progress, TurnError};
+use crate::turn::{TurnError, TurnEvent};
 
 /// How many questions of an agent wait to be asked.
 const QUESTIONS: usize = 4;
@@ -92,8 +92,8 @@ async fn answer(
         // Dropped at the end, so that whoever watches knows that the turn is over.
         let (draft, asks) = (draft, asks);
         let begun = AtomicBool::new(false);
-        let mut tell = |progress: Progress<'_>| {
-            if matches!(progress, Progress::Started { .. }) {
+        let mut tell = |progress: TurnEvent<'_>| {
+            if matches!(progress, TurnEvent::Started { .. }) {
                 begun.store(true, Ordering::Release);
             }
             draft.send_modify(|draft| draft.hear(progress));

@@ -13,7 +13,7 @@ use super::session_worker::WorkerState;
 use super::{phrases, render};
 use crate::channel::{Post, PostedId, SendError};
 use crate::session::{EntryNote, Waiting};
-use crate::turn::Progress;
+use crate::turn::TurnEvent;
 
 /// How much of the end of what was said so far is shown, in bytes.
 const SHOWN: usize = 6000;
@@ -32,31 +32,31 @@ pub(super) struct ReplyDraft {
 
 impl ReplyDraft {
     /// Takes note of what happens.
-    pub(super) fn hear(&mut self, progress: Progress<'_>) {
+    pub(super) fn hear(&mut self, progress: TurnEvent<'_>) {
         match progress {
-            Progress::Waiting(Waiting::Line | Waiting::Lock) => {
+            TurnEvent::Waiting(Waiting::Line | Waiting::Lock) => {
                 self.doing = Some("waiting: a terminal has this session".to_owned());
             }
-            Progress::Waiting(Waiting::Ending) => self.doing = Some("waiting: the last turn still ends".to_owned()),
-            Progress::WaitingForPermit => self.doing = Some("waiting: many turns are running".to_owned()),
-            Progress::WaitingForLogin => {
+            TurnEvent::Waiting(Waiting::Ending) => self.doing = Some("waiting: the last turn still ends".to_owned()),
+            TurnEvent::WaitingForPermit => self.doing = Some("waiting: many turns are running".to_owned()),
+            TurnEvent::WaitingForLogin => {
                 self.doing = Some("waiting: another turn may be renewing the login".to_owned())
             }
-            Progress::Started { .. } => self.doing = None,
-            Progress::Delta(text) => {
+            TurnEvent::Started { .. } => self.doing = None,
+            TurnEvent::Delta(text) => {
                 self.begin();
                 self.parts = true;
                 self.push(text);
             }
             // Its parts came already.
-            Progress::Text(_) if self.parts => self.parts = false,
-            Progress::Text(text) => {
+            TurnEvent::Text(_) if self.parts => self.parts = false,
+            TurnEvent::Text(text) => {
                 self.begin();
                 self.push(text);
             }
-            Progress::Activity(text) => self.doing = Some(phrases::one_line(text, 150)),
+            TurnEvent::Activity(text) => self.doing = Some(phrases::one_line(text, 150)),
             // The reply carries them.
-            Progress::Notice(_) => {}
+            TurnEvent::Notice(_) => {}
         }
     }
 
@@ -194,14 +194,14 @@ mod tests {
     #[test]
     fn a_draft_shows_texts_and_what_is_done() {
         let mut draft = ReplyDraft::default();
-        draft.hear(Progress::Activity("Bash: ls\n-l"));
+        draft.hear(TurnEvent::Activity("Bash: ls\n-l"));
         assert_eq!(body(&draft), "… Bash: ls -l");
-        draft.hear(Progress::Delta("He"));
-        draft.hear(Progress::Delta("llo"));
-        draft.hear(Progress::Text("Hello"));
-        draft.hear(Progress::Text("World"));
+        draft.hear(TurnEvent::Delta("He"));
+        draft.hear(TurnEvent::Delta("llo"));
+        draft.hear(TurnEvent::Text("Hello"));
+        draft.hear(TurnEvent::Text("World"));
         assert_eq!(body(&draft), "Hello\n\nWorld …");
-        draft.hear(Progress::Activity("Read: x"));
+        draft.hear(TurnEvent::Activity("Read: x"));
         assert_eq!(body(&draft), "Hello\n\nWorld\n\n… Read: x");
     }
 
@@ -209,7 +209,7 @@ mod tests {
     fn a_flood_stays_small() {
         let mut draft = ReplyDraft::default();
         for _ in 0..10_000 {
-            draft.hear(Progress::Delta("überlang "));
+            draft.hear(TurnEvent::Delta("überlang "));
         }
         assert!(draft.text.len() <= 2 * SHOWN + 10);
     }

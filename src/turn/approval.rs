@@ -14,7 +14,7 @@ const MAX_OPEN: usize = 16;
 
 /// One request that waits for a decision. It counts for this one use.
 #[derive(Debug)]
-pub struct Ask {
+pub struct PermissionAsk {
     /// What the agent wants to do.
     pub request: PermissionRequest,
     /// Where the decision goes. Dropped, the request is denied. It is closed
@@ -26,15 +26,15 @@ pub struct Ask {
 /// The requests of one attempt that wait for a decision. When it is dropped,
 /// so are they.
 #[derive(Debug)]
-pub(super) struct Questions<'a> {
-    approvals: Option<&'a mpsc::Sender<Ask>>,
+pub(super) struct PendingApprovals<'a> {
+    approvals: Option<&'a mpsc::Sender<PermissionAsk>>,
     open: JoinSet<(String, Decision)>,
     handles: HashMap<String, AbortHandle>,
     closed: bool,
 }
 
-impl<'a> Questions<'a> {
-    pub(super) fn new(approvals: Option<&'a mpsc::Sender<Ask>>) -> Self {
+impl<'a> PendingApprovals<'a> {
+    pub(super) fn new(approvals: Option<&'a mpsc::Sender<PermissionAsk>>) -> Self {
         Self { approvals, open: JoinSet::new(), handles: HashMap::new(), closed: false }
     }
 
@@ -55,7 +55,7 @@ impl<'a> Questions<'a> {
         let approvals = approvals.clone();
         let number = id.clone();
         let handle = self.open.spawn(async move {
-            let asked = approvals.send(Ask { request, decide }).await;
+            let asked = approvals.send(PermissionAsk { request, decide }).await;
             let decision = if asked.is_ok() { decided.await.ok() } else { None };
             (number, decision.unwrap_or_else(no_answer))
         });

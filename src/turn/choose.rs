@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Setup;
-use super::run::Heard;
+use super::attempt::TurnProgress;
 use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
 use crate::confine::Ground;
@@ -352,7 +352,7 @@ pub(crate) fn kept_in(provider: &dyn Provider, conversations: &Path, id: &str) -
 }
 
 /// Says so where the provider answered and kept nothing.
-pub(super) fn check_kept(chosen: &Chosen, place: &Place, heard: &mut Heard) {
+pub(super) fn check_kept(chosen: &Chosen, place: &Place, heard: &mut TurnProgress) {
     if let Some(id) = &heard.conversation
         && !is_kept(chosen, place, id)
     {

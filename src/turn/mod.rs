@@ -5,11 +5,11 @@
 //! is decided once, under that lock, and carried to the end.
 
 pub mod approval;
+mod attempt;
 mod choose;
+mod finalise;
 mod login;
 mod prompt;
-mod run;
-mod settle;
 mod setup;
 mod terminal;
 mod walls;
@@ -39,7 +39,7 @@ use crate::session::{
 
 /// What is asked of a session.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct TurnRequest<'a> {
     /// The message.
     pub message: &'a Message,
     /// Whether the text is a command to the provider itself.
@@ -50,12 +50,12 @@ pub struct Request<'a> {
     pub interrupt: &'a Notify,
     /// Where the agent's requests for permission go. `None` where nobody can be
     /// asked: what the agent may not do unasked, it then may not do.
-    pub approvals: Option<&'a mpsc::Sender<approval::Ask>>,
+    pub approvals: Option<&'a mpsc::Sender<approval::PermissionAsk>>,
 }
 
 /// What happens during a turn, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Progress<'a> {
+pub enum TurnEvent<'a> {
     /// The session is busy.
     Waiting(Waiting),
     /// As many turns as may run are running.
@@ -81,7 +81,7 @@ pub enum Progress<'a> {
 
 /// A turn that was answered.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
+pub struct TurnReply {
     /// What the agent said: all its texts, with an empty line between two.
     pub text: String,
     /// The number of the turn.
@@ -143,7 +143,7 @@ pub enum TurnError {
     #[error("the reply could not be recorded: {source}")]
     NotRecorded {
         /// The reply, which is not lost.
-        reply: Box<Reply>,
+        reply: Box<TurnReply>,
         /// Why.
         source: SessionError,
     },
@@ -170,10 +170,10 @@ impl TurnError {
 pub async fn take(
     setup: &Setup,
     mut guard: WorkspaceGuard,
-    request: Request<'_>,
-    tell: &mut (dyn FnMut(Progress<'_>) + Send),
-) -> (WorkspaceGuard, Result<Reply, TurnError>) {
-    let mut heard = run::Heard::default();
+    request: TurnRequest<'_>,
+    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
+) -> (WorkspaceGuard, Result<TurnReply, TurnError>) {
+    let mut heard = attempt::TurnProgress::default();
     let result = ask(setup, &mut guard, request, tell, &mut heard).await;
     guard.settle_granted();
     let result = match result {
@@ -187,9 +187,9 @@ pub async fn take(
 async fn ask(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
-    request: Request<'_>,
-    tell: &mut (dyn FnMut(Progress<'_>) + Send),
-    heard: &mut run::Heard,
+    request: TurnRequest<'_>,
+    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
+    heard: &mut attempt::TurnProgress,
 ) -> Result<(), TurnError> {
     let store = guard.store().clone();
     let settings = guard.workspace().settings()?;
@@ -215,7 +215,7 @@ async fn ask(
     }
     // All that was looked at so far is under the session's lock, so it is done while
     // others run; nothing that counts was changed, should it be stopped here.
-    let mut wait_told = || tell(Progress::WaitingForPermit);
+    let mut wait_told = || tell(TurnEvent::WaitingForPermit);
     let _permit = tokio::select! {
         permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
         () = request.interrupt.notified() => return Err(TurnError::Stopped),
@@ -238,7 +238,7 @@ async fn ask(
     let ground = setup.ground(&store);
     let text = prompt::compose(guard, request.message)?;
     guard.claim_mut().start()?;
-    tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
+    tell(TurnEvent::Started { provider: &chosen.name, program: &chosen.program });
     let mut new_id = Uuid::new_v4();
     let mut flipped = false;
     loop {
@@ -264,7 +264,7 @@ async fn ask(
             walled,
             asks,
         };
-        let run = run::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
+        let run = attempt::Run { setup, chosen: &chosen, grant: &grant, turn: &turn, launch: &launch, request };
         let Some(failure) = run.attempt(guard, heard, tell).await? else {
             heard.told = Some(brief.hash());
             choose::check_kept(&chosen, &place, heard);
@@ -310,7 +310,7 @@ async fn ask(
                 "{} no longer knows this conversation ({}), so a fresh one was started with the last turns as context",
                 chosen.name, failure.message
             );
-            tell(Progress::Notice(&notice));
+            tell(TurnEvent::Notice(&notice));
             heard.notices.push(notice);
         }
         heard.begin_again();
@@ -320,10 +320,10 @@ async fn ask(
 /// Writes down what became of the turn: the transcript, then the record.
 async fn record(
     guard: WorkspaceGuard,
-    request: Request<'_>,
-    heard: run::Heard,
+    request: TurnRequest<'_>,
+    heard: attempt::TurnProgress,
     result: Result<(), TurnError>,
-) -> (WorkspaceGuard, Result<Reply, TurnError>) {
+) -> (WorkspaceGuard, Result<TurnReply, TurnError>) {
     let message = request.message.clone();
     let durability = guard.store().durability();
     let write = move |mut guard: WorkspaceGuard| {
@@ -338,7 +338,7 @@ async fn record(
         if result.is_ok() {
             heard.notices.extend(guard.take_notices());
         }
-        let reply = Reply {
+        let reply = TurnReply {
             text: heard.text(),
             turn: guard.record().turns,
             provider: heard.provider,
@@ -368,7 +368,7 @@ async fn record(
 fn write_down(
     guard: &mut WorkspaceGuard,
     message: &Message,
-    heard: &run::Heard,
+    heard: &attempt::TurnProgress,
     files: &[PathBuf],
     failed: Option<&TurnError>,
 ) -> Result<(), SessionError> {

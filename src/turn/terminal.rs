@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Chosen, Progress, Setup, Subject, TurnError, choose, settle, walls};
+use super::{Chosen, Setup, Subject, TurnError, TurnEvent, choose, finalise, walls};
 use crate::config::Environment;
 use crate::confine::Confinement;
 use crate::login;
@@ -23,7 +23,7 @@ use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
 pub async fn attach(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
-    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
 ) -> Result<Outcome, TurnError> {
     let settings = guard.workspace().settings()?;
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
@@ -32,11 +32,11 @@ pub async fn attach(
     let (brief, _) = guard.workspace().brief(&settings, &place.working_dir)?;
     let (continuation, lost) = choose::continuation(guard, &chosen, &place, false)?;
     if let Some(notice) = lost {
-        tell(Progress::Notice(&notice));
+        tell(TurnEvent::Notice(&notice));
     }
     let (confinement, open) = walls::confinement(setup, Subject::of(guard, &place.working_dir), &chosen, false)?;
     if let Some(notice) = open {
-        tell(Progress::Notice(&notice));
+        tell(TurnEvent::Notice(&notice));
     }
     let brief = brief.with(confinement.told_of(&place.working_dir));
     let store = guard.store().clone();
@@ -64,12 +64,12 @@ pub async fn attach(
     let launch = launch(setup, confinement, environment);
     let steps = chosen.provider.prepare_terminal(&turn);
     for notice in login::settle_own(guard.store(), guard.folder()).await? {
-        tell(Progress::Notice(&notice));
+        tell(TurnEvent::Notice(&notice));
     }
     rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
-    let before = settle::Before::look(&place, true);
-    let mut login = chosen.login(guard, &turn, &mut || tell(Progress::WaitingForLogin)).await?;
-    tell(Progress::Started { provider: &chosen.name, program: &chosen.program });
+    let before = finalise::BeforeTurn::look(&place, true);
+    let mut login = chosen.login(guard, &turn, &mut || tell(TurnEvent::WaitingForLogin)).await?;
+    tell(TurnEvent::Started { provider: &chosen.name, program: &chosen.program });
     let launch = Launch { login: login.as_ref(), ..launch };
     let proven = Notify::new();
     let outcome = match process::spawn_in_terminal(guard, &grant, &invocation, &launch) {
@@ -81,10 +81,10 @@ pub async fn attach(
     };
     settle_granted(guard, tell);
     for notice in login::end(login).await {
-        tell(Progress::Notice(&notice));
+        tell(TurnEvent::Notice(&notice));
     }
     let outcome = outcome?;
-    let look = before.settle(guard, &place)?;
+    let look = before.finalise(guard, &place)?;
     // Which conversation it was: the one that was asked for, else the one whose
     // file is new.
     let id = match &continuation {
@@ -102,7 +102,7 @@ pub async fn attach(
     }
     let record = guard.record_mut();
     if let Some(current) = &mut record.conversation {
-        current.file = settle::mark(chosen.provider, &current.id, &look);
+        current.file = finalise::mark(chosen.provider, &current.id, &look);
         current.copy_of = None;
     }
     record.last_used_at = crate::session::now();
@@ -120,7 +120,7 @@ pub async fn exec(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
     command: &[OsString],
-    tell: &mut (dyn FnMut(Progress<'_>) + Send),
+    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
 ) -> Result<Outcome, TurnError> {
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
     let settings = guard.workspace().settings()?;
@@ -150,7 +150,7 @@ pub async fn exec(
     };
     let (confinement, open) = walls::confinement(setup, Subject::of(guard, &working_dir), &chosen, false)?;
     if let Some(notice) = open {
-        tell(Progress::Notice(&notice));
+        tell(TurnEvent::Notice(&notice));
     }
     let memory = guard.own_told_files(&settings)?;
     let mut invocation = Invocation::of(&chosen.program);
@@ -163,10 +163,10 @@ pub async fn exec(
 }
 
 /// Looks at what is granted to the session, and tells the person at once.
-fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(Progress<'_>) + Send)) {
+fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(TurnEvent<'_>) + Send)) {
     guard.settle_granted();
     for notice in guard.take_notices() {
-        tell(Progress::Notice(&notice));
+        tell(TurnEvent::Notice(&notice));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use denizen::turn::approval::{Ask, Decision, PermissionRequest};
+use denizen::turn::approval::{Decision, PermissionAsk, PermissionRequest};
 
 use crate::support::asked::{Sent, send};
 use crate::support::clis::did_not_run;
@@ -46,12 +46,12 @@ fn heard(root: &Root) -> Vec<String> {
     text.lines().map(answer).collect()
 }
 
-fn allow(ask: Ask) {
+fn allow(ask: PermissionAsk) {
     ask.decide.send(Decision::Allow).expect("it waits");
 }
 
 /// Decides by what is asked for.
-fn decide(ask: Ask) {
+fn decide(ask: PermissionAsk) {
     match ask.request.detail.as_str() {
         "yes" => allow(ask),
         "no" => ask.decide.send(Decision::Deny("rather not".to_owned())).expect("it waits"),
@@ -140,7 +140,7 @@ fn a_request_that_is_taken_back_is_not_asked_any_longer() {
         until("question", || watched.lock().expect("the question").is_some().then_some(()).ok_or_else(String::new));
         fake.release(1);
         until("end of the question", || match &*watched.lock().expect("the question") {
-            Some(Ask { decide, .. }) if decide.is_closed() => Ok(()),
+            Some(PermissionAsk { decide, .. }) if decide.is_closed() => Ok(()),
             other => Err(format!("{other:?}")),
         });
         fake.release(1);
@@ -211,7 +211,7 @@ answer done"#;
 }
 
 /// The turn may end in the moment of the decision.
-fn allow_if_open(ask: Ask) {
+fn allow_if_open(ask: PermissionAsk) {
     let _heard = ask.decide.send(Decision::Allow);
 }
 

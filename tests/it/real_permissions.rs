@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use denizen::turn::approval::{Ask, Decision};
+use denizen::turn::approval::{Decision, PermissionAsk};
 use serde_json::{Value, json};
 
 use crate::support::asked::{Sent, send};
@@ -141,7 +141,12 @@ impl Asking {
 
     /// Asks for a word in a session; gives what became of it, and everything
     /// that the model was sent.
-    fn send(&self, key: &str, word: &str, decide: impl FnMut(Ask, &tokio::sync::Notify)) -> (Sent, Vec<Request>) {
+    fn send(
+        &self,
+        key: &str,
+        word: &str,
+        decide: impl FnMut(PermissionAsk, &tokio::sync::Notify),
+    ) -> (Sent, Vec<Request>) {
         self.model.during(|| send(&self.root, key, &please(word), decide))
     }
 
@@ -175,11 +180,11 @@ fn did(word: &str) -> String {
     format!("did-{word}")
 }
 
-fn allow(ask: Ask) {
+fn allow(ask: PermissionAsk) {
     ask.decide.send(Decision::Allow).expect("it waits");
 }
 
-fn deny(ask: Ask) {
+fn deny(ask: PermissionAsk) {
     ask.decide.send(Decision::Deny("rather not".to_owned())).expect("it waits");
 }
 

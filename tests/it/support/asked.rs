@@ -7,8 +7,8 @@ use denizen::config::{Config, Environment, Inputs};
 use denizen::control::{Control, ControlError, SendOptions, Wait};
 use denizen::message::Inbound;
 use denizen::session::Store;
-use denizen::turn::approval::{Ask, PermissionRequest};
-use denizen::turn::{Reply, Setup};
+use denizen::turn::approval::{PermissionAsk, PermissionRequest};
+use denizen::turn::{Setup, TurnReply};
 use tokio::sync::{Notify, mpsc};
 
 use super::root::Root;
@@ -16,7 +16,7 @@ use super::root::Root;
 /// What became of a message, and what was asked for meanwhile.
 pub(crate) struct Sent {
     /// The reply, or why there was none.
-    pub(crate) result: Result<Reply, String>,
+    pub(crate) result: Result<TurnReply, String>,
     /// Everything that was asked for, as it was shown.
     pub(crate) asked: Vec<PermissionRequest>,
 }
@@ -35,7 +35,7 @@ impl Sent {
 
 /// Sends a message, and decides about each request as `decide` does, which may
 /// also stop the turn.
-pub(crate) fn send(root: &Root, key: &str, text: &str, mut decide: impl FnMut(Ask, &Notify)) -> Sent {
+pub(crate) fn send(root: &Root, key: &str, text: &str, mut decide: impl FnMut(PermissionAsk, &Notify)) -> Sent {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let control = control(root);
     let interrupt = Notify::new();

@@ -4,9 +4,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::process::ChildStdin;
 use tokio::sync::{Notify, mpsc};
 
-use super::approval::Questions;
+use super::approval::PendingApprovals;
 use super::choose::Chosen;
-use super::{Progress, Request, Setup, TurnError, settle};
+use super::{Setup, TurnError, TurnEvent, TurnRequest, finalise};
 use crate::config::value::written_span;
 use crate::login;
 use crate::process::{self, Launch, Outcome, Stopper};
@@ -25,7 +25,7 @@ const STDERR_BYTES: usize = 64 * 1024;
 
 /// What was heard from the provider, over all attempts of a turn.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct TurnProgress {
     pub(super) provider: String,
     /// Where the provider's things are, once that is known.
     pub(super) place: Option<Place>,
@@ -46,7 +46,7 @@ pub(super) struct Heard {
     pub(super) gave_up: bool,
 }
 
-impl Heard {
+impl TurnProgress {
     /// The reply so far.
     pub(super) fn text(&self) -> String {
         let texts: Vec<&str> = self.texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
@@ -70,7 +70,7 @@ pub(super) struct Run<'a> {
     pub(super) grant: &'a Grant,
     pub(super) turn: &'a Turn<'a>,
     pub(super) launch: &'a Launch<'a>,
-    pub(super) request: Request<'a>,
+    pub(super) request: TurnRequest<'a>,
 }
 
 impl Run<'_> {
@@ -79,17 +79,17 @@ impl Run<'_> {
     pub(super) async fn attempt(
         &self,
         guard: &mut WorkspaceGuard,
-        heard: &mut Heard,
-        tell: &mut (dyn FnMut(Progress<'_>) + Send),
+        heard: &mut TurnProgress,
+        tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
     ) -> Result<Option<Failure>, TurnError> {
         let (chosen, turn) = (self.chosen, self.turn);
         heard.notices.extend(login::settle_own(guard.store(), guard.folder()).await?);
         rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
         let keeps_files = chosen.provider.keeps_files();
-        let before = settle::Before::look(turn.place, keeps_files);
+        let before = finalise::BeforeTurn::look(turn.place, keeps_files);
         let invocation = chosen.provider.invocation(turn)?;
         let environment = child_environment(&self.setup.environment, chosen.provider, &chosen.options, &invocation);
-        let mut waiting = || tell(Progress::WaitingForLogin);
+        let mut waiting = || tell(TurnEvent::WaitingForLogin);
         let mut login = tokio::select! {
             login = chosen.login(guard, turn, &mut waiting) => login?,
             () = self.request.interrupt.notified() => return Err(TurnError::Stopped),
@@ -112,7 +112,7 @@ impl Run<'_> {
             parser: chosen.provider.parser(turn),
             stopper: child.stopper(),
             turn,
-            questions: Questions::new(self.request.approvals.filter(|_| turn.asks)),
+            questions: PendingApprovals::new(self.request.approvals.filter(|_| turn.asks)),
             to_say: Some(to_say),
             reported_before,
             guard,
@@ -150,10 +150,10 @@ impl Run<'_> {
         let stderr = String::from_utf8_lossy(&tail).into_owned();
         let result = listener.finish(&outcome, &stderr, self.setup.config.limits.turn_timeout);
         heard.notices.extend(login::end(login).await);
-        match before.settle(guard, turn.place) {
+        match before.finalise(guard, turn.place) {
             Ok(look) => {
                 let id = guard.record().conversation.as_ref().map(|current| current.id.as_str());
-                heard.file = id.and_then(|id| settle::mark(chosen.provider, id, &look));
+                heard.file = id.and_then(|id| finalise::mark(chosen.provider, id, &look));
             }
             // The reply is there all the same; only a power cut could take it.
             Err(error) => {
@@ -169,15 +169,15 @@ struct Listener<'a> {
     parser: Box<dyn Parser>,
     stopper: Stopper,
     turn: &'a Turn<'a>,
-    questions: Questions<'a>,
+    questions: PendingApprovals<'a>,
     /// What the child is to read. `None` once it has read enough.
     to_say: Option<mpsc::UnboundedSender<Vec<u8>>>,
     /// What the conversation that is continued had used, as it last said. A
     /// copy starts with its original's total.
     reported_before: Usage,
     guard: &'a mut WorkspaceGuard,
-    heard: &'a mut Heard,
-    tell: &'a mut (dyn FnMut(Progress<'_>) + Send),
+    heard: &'a mut TurnProgress,
+    tell: &'a mut (dyn FnMut(TurnEvent<'_>) + Send),
     done: bool,
     failure: Option<Failure>,
     error: Option<TurnError>,
@@ -270,9 +270,9 @@ impl Listener<'_> {
                     self.heard.conversation = Some(id);
                 }
             }
-            Event::Delta(text) => (self.tell)(Progress::Delta(&text)),
+            Event::Delta(text) => (self.tell)(TurnEvent::Delta(&text)),
             Event::Text(text) => {
-                (self.tell)(Progress::Text(&text));
+                (self.tell)(TurnEvent::Text(&text));
                 self.heard.text_bytes += text.len();
                 self.heard.texts.push(text);
                 if self.heard.text_bytes > MAX_REPLY_BYTES {
@@ -280,9 +280,9 @@ impl Listener<'_> {
                     self.refuse(format!("its reply is longer than {MAX_REPLY_BYTES} bytes"));
                 }
             }
-            Event::Activity(text) | Event::Retry(text) => (self.tell)(Progress::Activity(&text)),
+            Event::Activity(text) | Event::Retry(text) => (self.tell)(TurnEvent::Activity(&text)),
             Event::Notice(text) => {
-                (self.tell)(Progress::Notice(&text));
+                (self.tell)(TurnEvent::Notice(&text));
                 self.heard.notices.push(text);
             }
             Event::MemoryDirectory(found) => {

@@ -10,26 +10,26 @@ use crate::session::{FileMark, WorkspaceGuard};
 use jiff::Timestamp;
 
 /// The files of a directory, with their stamps.
-pub(super) type Look = BTreeMap<PathBuf, Stamp>;
+pub(super) type StampedFiles = BTreeMap<PathBuf, Stamp>;
 
 /// Looks at all regular files below a directory.
-fn look(dir: &Path) -> Look {
+fn look(dir: &Path) -> StampedFiles {
     own_files_below(dir).into_iter().map(|(file, metadata)| (file, Stamp::from(&metadata))).collect()
 }
 
 /// What a child may change of a session, as it was before: the files of its
 /// conversations, and the memory.
 #[derive(Debug)]
-pub(super) struct Before {
-    pub(super) conversations: Look,
+pub(super) struct BeforeTurn {
+    pub(super) conversations: StampedFiles,
     keeps_files: bool,
-    memory: Look,
+    memory: StampedFiles,
 }
 
-impl Before {
+impl BeforeTurn {
     /// Looks at both. A provider that keeps no files has nothing but the memory.
     pub(super) fn look(place: &Place, keeps_files: bool) -> Self {
-        let conversations = if keeps_files { look(&place.conversations) } else { Look::new() };
+        let conversations = if keeps_files { look(&place.conversations) } else { StampedFiles::new() };
         Self { conversations, keeps_files, memory: look(&place.memory) }
     }
 
@@ -38,7 +38,7 @@ impl Before {
     ///
     /// # Errors
     /// Where a file that is still there cannot be synced.
-    pub(super) fn settle(&self, guard: &WorkspaceGuard, place: &Place) -> Result<Look, files::Error> {
+    pub(super) fn finalise(&self, guard: &WorkspaceGuard, place: &Place) -> Result<StampedFiles, files::Error> {
         let conversations = if self.keeps_files {
             let mut after = look(&place.conversations);
             if fold_logs(guard, &place.conversations, &self.conversations, &after) {
@@ -46,7 +46,7 @@ impl Before {
             }
             settle(guard, &place.conversations, &self.conversations, after)
         } else {
-            Ok(Look::new())
+            Ok(StampedFiles::new())
         };
         let memory = settle(guard, &place.memory, &self.memory, look(&place.memory))?;
         let first_noted = self.memory.is_empty() && !memory.is_empty();
@@ -62,7 +62,12 @@ impl Before {
 /// second that it never had: rsync compares size and whole seconds, and may
 /// have copied the file before the turn or in the middle of it. Returns what is
 /// there then.
-fn settle(guard: &WorkspaceGuard, below: &Path, before: &Look, mut after: Look) -> Result<Look, files::Error> {
+fn settle(
+    guard: &WorkspaceGuard,
+    below: &Path,
+    before: &StampedFiles,
+    mut after: StampedFiles,
+) -> Result<StampedFiles, files::Error> {
     let changed: Vec<_> = after.iter_mut().filter(|(path, stamp)| before.get(*path) != Some(stamp)).collect();
     if changed.is_empty() {
         return Ok(after);
@@ -74,9 +79,9 @@ fn settle(guard: &WorkspaceGuard, below: &Path, before: &Look, mut after: Look) 
     let dir = match opened {
         // The child may have put a link or a file in the place of any directory
         // of its folder. What was found there is not the session's own.
-        Err(files::Error::Link { .. }) => return Ok(Look::new()),
+        Err(files::Error::Link { .. }) => return Ok(StampedFiles::new()),
         Err(files::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotADirectory => {
-            return Ok(Look::new());
+            return Ok(StampedFiles::new());
         }
         opened => opened?,
     };
@@ -109,7 +114,7 @@ fn settle(guard: &WorkspaceGuard, below: &Path, before: &Look, mut after: Look) 
 
 /// What the file that makes a conversation resumable is like, where it is one
 /// that only grows. Of several, the largest is the conversation.
-pub(super) fn mark(provider: &dyn Provider, id: &str, look: &Look) -> Option<FileMark> {
+pub(super) fn mark(provider: &dyn Provider, id: &str, look: &StampedFiles) -> Option<FileMark> {
     let held = look.iter().filter(|(file, _)| provider.holds(id, file) && provider.format(file) == Format::JsonLines);
     let (_, stamp) = held.max_by_key(|(_, stamp)| stamp.size)?;
     Some(FileMark { bytes: stamp.size, modified: Timestamp::from_nanosecond(stamp.modified).ok()? })
@@ -119,7 +124,7 @@ pub(super) fn mark(provider: &dyn Provider, id: &str, look: &Look) -> Option<Fil
 /// that finds the two at different moments would be malformed. Nobody has them
 /// open, since the launcher ended all that the turn had started. Returns whether
 /// there was one.
-fn fold_logs(guard: &WorkspaceGuard, conversations: &Path, before: &Look, after: &Look) -> bool {
+fn fold_logs(guard: &WorkspaceGuard, conversations: &Path, before: &StampedFiles, after: &StampedFiles) -> bool {
     let changed = after.iter().filter(|(path, stamp)| before.get(*path) != Some(stamp));
     let databases = changed.filter_map(|(path, _)| sqlite::database_of(path));
     let mut folded = false;
