@@ -13,7 +13,7 @@ pub struct CommandSpec {
     /// What may be said with it, in order.
     pub args: &'static [ArgSpec],
     /// Who may give it.
-    pub who: Who,
+    pub who: MayGive,
     /// Whether only the person who gave it sees the answer, where the network
     /// can do that.
     pub ephemeral: bool,
@@ -34,7 +34,7 @@ pub struct ArgSpec {
 
 /// Who may give a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum MayGive {
     /// Everybody who may talk to the session.
     Talkers,
     /// Owners only: it looks at or reaches other sessions, directories, modes or models.
@@ -46,11 +46,11 @@ const fn arg(name: &'static str, help: &'static str, required: bool) -> ArgSpec 
 }
 
 const fn for_all(name: &'static str, help: &'static str) -> CommandSpec {
-    CommandSpec { name, help, args: &[], who: Who::Talkers, ephemeral: false }
+    CommandSpec { name, help, args: &[], who: MayGive::Talkers, ephemeral: false }
 }
 
 const fn for_owners(name: &'static str, help: &'static str, args: &'static [ArgSpec]) -> CommandSpec {
-    CommandSpec { name, help, args, who: Who::Owners, ephemeral: true }
+    CommandSpec { name, help, args, who: MayGive::Owners, ephemeral: true }
 }
 
 /// Every command. Each acts on the session of the channel it is given in.
@@ -124,7 +124,7 @@ pub fn find(name: &str) -> Option<&'static CommandSpec> {
 /// The help text: the commands that `owner` may give, one per line.
 #[must_use]
 pub fn help(owner: bool) -> String {
-    let allowed = COMMANDS.iter().filter(|command| owner || command.who == Who::Talkers);
+    let allowed = COMMANDS.iter().filter(|command| owner || command.who == MayGive::Talkers);
     let lines = allowed.map(|command| {
         let args = command
             .args

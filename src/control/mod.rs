@@ -3,25 +3,25 @@
 //! Each takes a key, claims that session and no other, and does its work under
 //! the guard. What a person is shown is decided by the caller.
 
-mod again;
-mod change;
+mod backups;
+mod cleanup;
+mod cleanup_receipt;
 pub mod commands;
-mod keep;
-mod look;
+mod edits;
+mod queries;
+mod retry;
 mod send;
-mod tidy;
-mod undo;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use change::{Changed, Removed};
-pub use keep::{Exported, ImportStep, Imported, RestoreOptions, Restored, Restoring};
-pub use look::{Overview, SessionStatus, Shown};
+pub use backups::{Exported, ImportStep, Imported, RestoreOptions, Restored, Restoring};
+pub use cleanup::{CleanupPlan, CleanupStep};
+pub use cleanup_receipt::{NotUndone, Noted, UndoStep};
+pub use edits::{ChangedSession, RemovedSession};
+pub use queries::{Overview, SessionStatus, Shown};
 pub use send::{Delivery, Held, SendOptions, Unrecorded};
-pub use tidy::{CleanupPlan, CleanupStep};
-pub use undo::{NotUndone, Noted, UndoStep};
 
 use crate::archive::{ArchiveError, Finding};
 use crate::files::{self, Lock};

@@ -13,7 +13,7 @@ use super::event::LoopEvent;
 use super::session_worker::WorkerState;
 use super::{phrases, render, replies};
 use crate::channel::{AccessRole, Answer, Invoked, Pressed};
-use crate::control::commands::{CommandSpec, Who, find, help};
+use crate::control::commands::{CommandSpec, MayGive, find, help};
 use crate::control::{Control, ControlError, SendOptions, Wait};
 use crate::key::Key;
 use crate::session::Address;
@@ -39,7 +39,7 @@ pub(super) async fn command(given: Given) {
         return reply(&*answer, &format!("There is no command `/{}`.", phrases::one_line(&invoked.name, 40)), true)
             .await;
     };
-    if spec.who == Who::Owners && invoked.standing != AccessRole::Owner {
+    if spec.who == MayGive::Owners && invoked.standing != AccessRole::Owner {
         return reply(&*answer, phrases::NOT_ALLOWED, true).await;
     }
     if let Err(error) = answer.defer(spec.ephemeral).await {

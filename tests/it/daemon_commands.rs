@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use denizen::control::commands::{COMMANDS, Who};
+use denizen::control::commands::{COMMANDS, MayGive};
 
 use super::support::fake::{Fake, until};
 use super::support::net::{Net, end, until_answered};
@@ -159,12 +159,12 @@ fn what_is_the_owners_is_refused_to_others_and_answered_to_one_person_only() {
     for command in COMMANDS {
         let before = files(&root, "net-a");
         let line = format!("/{} something", command.name);
-        if command.who == Who::Owners {
+        if command.who == MayGive::Owners {
             let answer = net.command("a", "ann", &line);
             assert_eq!((answer.text.as_str(), answer.ephemeral), ("Only an owner can do this.", true), "{line}");
             assert_eq!(files(&root, "net-a"), before, "{line}");
         }
-        if command.ephemeral && command.who == Who::Owners && command.name != "fork" {
+        if command.ephemeral && command.who == MayGive::Owners && command.name != "fork" {
             let id = net.give("a", "owner", &format!("/{}", command.name));
             let answer = net.answer(&id);
             assert!(answer.ephemeral, "{line}");

@@ -11,7 +11,7 @@ use crate::turn::provider_of;
 
 /// A session after a change.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Changed {
+pub struct ChangedSession {
     /// Its record.
     pub record: Record,
     /// What the person should know.
@@ -20,7 +20,7 @@ pub struct Changed {
 
 /// A session that was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedSession {
     /// The session.
     pub key: Key,
     /// Where it is in the trash; `None` where it was deleted for good.
@@ -32,7 +32,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the session stays busy or cannot be saved.
-    pub async fn new_conversation(&self, key: &Key, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
+    pub async fn new_conversation(&self, key: &Key, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let mut guard = self.guard(key, wait).await?;
         let mut grant = Grant::read(&self.store, guard.folder(), guard.record().uuid)?;
         if guard.record().conversation.is_some() {
@@ -44,7 +44,7 @@ impl Control {
             grant.save(&self.store, guard.folder())?;
             notices.push("from now on the session works in its own folder".to_owned());
         }
-        Ok(Changed { record: guard.record().clone(), notices })
+        Ok(ChangedSession { record: guard.record().clone(), notices })
     }
 
     /// Makes an earlier conversation the current one: by the start of its id,
@@ -52,7 +52,7 @@ impl Control {
     ///
     /// # Errors
     /// Where none or several fit.
-    pub async fn resume(&self, key: &Key, wanted: &str, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
+    pub async fn resume(&self, key: &Key, wanted: &str, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let owned = wanted.to_owned();
         self.change(key, wait, move |record| {
             let at = find_conversation(record, &owned)?;
@@ -69,7 +69,7 @@ impl Control {
     ///
     /// # Errors
     /// Where the new key has a session already.
-    pub async fn fork(&self, key: &Key, new_key: &Key, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
+    pub async fn fork(&self, key: &Key, new_key: &Key, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let taken = self.store.find(new_key)?.map(|workspace| workspace.dir().names()).transpose()?;
         if taken.is_some_and(|names| !names.is_empty()) {
             return Err(SessionError::Exists(new_key.clone()).into());
@@ -86,14 +86,14 @@ impl Control {
             }
         };
         let guard = self.store.install(lock, claim, &built, record)?;
-        Ok(Changed { record: guard.record().clone(), notices: Vec::new() })
+        Ok(ChangedSession { record: guard.record().clone(), notices: Vec::new() })
     }
 
     /// Gives a session a title; an empty one takes it away.
     ///
     /// # Errors
     /// Where the title has control characters or is longer than 200 bytes.
-    pub async fn rename(&self, key: &Key, title: &str, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
+    pub async fn rename(&self, key: &Key, title: &str, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let title = title.trim();
         if title.len() > 200 || title.chars().any(char::is_control) {
             return Err(ControlError::Message("a title has at most 200 bytes, and no control characters".to_owned()));
@@ -106,14 +106,19 @@ impl Control {
         let saved = guard.save();
         names.add(guard.folder(), if saved.is_ok() { guard.record() } else { &before });
         saved?;
-        Ok(Changed { record: guard.record().clone(), notices: Vec::new() })
+        Ok(ChangedSession { record: guard.record().clone(), notices: Vec::new() })
     }
 
     /// Archives a session, or takes it out of the archive.
     ///
     /// # Errors
     /// Where the session stays busy or cannot be saved.
-    pub async fn archive(&self, key: &Key, archived: bool, wait: &mut Wait<'_>) -> Result<Changed, ControlError> {
+    pub async fn archive(
+        &self,
+        key: &Key,
+        archived: bool,
+        wait: &mut Wait<'_>,
+    ) -> Result<ChangedSession, ControlError> {
         self.change(key, wait, |record| {
             record.archived_at = match (archived, record.archived_at) {
                 (true, None) => Some(crate::session::now()),
@@ -135,7 +140,7 @@ impl Control {
         name: &str,
         value: Option<&str>,
         wait: &mut Wait<'_>,
-    ) -> Result<Changed, ControlError> {
+    ) -> Result<ChangedSession, ControlError> {
         check_setting(name)?;
         if let ("provider", Some(provider)) = (name, value) {
             provider_of(&self.setup.config, provider)?;
@@ -161,7 +166,7 @@ impl Control {
                 }
             }
         }
-        Ok(Changed { record: guard.record().clone(), notices })
+        Ok(ChangedSession { record: guard.record().clone(), notices })
     }
 
     /// The directory that a session works in.
@@ -184,7 +189,7 @@ impl Control {
         key: &Key,
         dir: Option<&Path>,
         wait: &mut Wait<'_>,
-    ) -> Result<Changed, ControlError> {
+    ) -> Result<ChangedSession, ControlError> {
         let real = dir.map(|dir| self.allowed(dir)).transpose()?;
         let guard = self.guard(key, wait).await?;
         let mut grant = Grant::read(&self.store, guard.folder(), guard.record().uuid)?;
@@ -198,23 +203,23 @@ impl Control {
                 notices.push(format!("this directory is also used by {}", others.join(", ")));
             }
         }
-        Ok(Changed { record: guard.record().clone(), notices })
+        Ok(ChangedSession { record: guard.record().clone(), notices })
     }
 
     /// Moves a session to the trash, or deletes it for good.
     ///
     /// # Errors
     /// Where it stays busy or cannot be moved.
-    pub async fn remove(&self, key: &Key, purge: bool, wait: &mut Wait<'_>) -> Result<Removed, ControlError> {
+    pub async fn remove(&self, key: &Key, purge: bool, wait: &mut Wait<'_>) -> Result<RemovedSession, ControlError> {
         let guard = self.guard(key, wait).await?;
         login::settle_own(&self.store, guard.folder()).await?;
         let trashed = self.store.place_in_trash(guard.folder());
         self.store.trash(&guard, &trashed)?;
         if !purge {
-            return Ok(Removed { key: key.clone(), trashed: Some(trashed) });
+            return Ok(RemovedSession { key: key.clone(), trashed: Some(trashed) });
         }
         self.store.purge_one(&trashed)?;
-        Ok(Removed { key: key.clone(), trashed: None })
+        Ok(RemovedSession { key: key.clone(), trashed: None })
     }
 
     async fn change(
@@ -222,14 +227,14 @@ impl Control {
         key: &Key,
         wait: &mut Wait<'_>,
         change: impl FnOnce(&mut Record) -> Result<(), ControlError>,
-    ) -> Result<Changed, ControlError> {
+    ) -> Result<ChangedSession, ControlError> {
         let mut guard = self.guard(key, wait).await?;
         let before = guard.record().clone();
         change(guard.record_mut())?;
         if *guard.record() != before {
             guard.save()?;
         }
-        Ok(Changed { record: guard.record().clone(), notices: Vec::new() })
+        Ok(ChangedSession { record: guard.record().clone(), notices: Vec::new() })
     }
 
     fn allowed(&self, dir: &Path) -> Result<PathBuf, ControlError> {

@@ -88,13 +88,13 @@ impl From<SessionError> for NotUndone {
 /// The receipt that a cleanup writes. The file is made with its first line,
 /// and then takes the place of the one before.
 #[derive(Debug)]
-pub(super) struct Receipt<'a> {
+pub(super) struct CleanupReceipt<'a> {
     store: &'a Store,
     open: Option<(Dir, PathBuf)>,
     _alone: Lock,
 }
 
-impl<'a> Receipt<'a> {
+impl<'a> CleanupReceipt<'a> {
     /// Begins a receipt. Only one cleanup runs at a time.
     pub(super) fn begin(store: &'a Store) -> Result<Self, ControlError> {
         Ok(Self { store, open: None, _alone: alone(store)? })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::undo::{Noted, Receipt};
+use super::cleanup_receipt::{CleanupReceipt, Noted};
 use super::{Control, ControlError, Wait};
 use crate::config::Retention;
 use crate::key::Key;
@@ -27,19 +27,19 @@ pub enum CleanupStep {
 /// What a cleanup would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CleanupPlan {
-    rules: Rules,
+    rules: CleanupRules,
     /// Its steps, in order.
     pub steps: Vec<CleanupStep>,
 }
 
 /// What is old enough, at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rules {
+struct CleanupRules {
     now: Timestamp,
     retention: Retention,
 }
 
-impl Rules {
+impl CleanupRules {
     /// What is to be done with a session, as far as its record says.
     fn step(&self, record: &Record) -> Option<CleanupStep> {
         let (since, age) = match record.archived_at {
@@ -76,7 +76,7 @@ impl Control {
     pub fn plan_cleanup(&self, idle: Option<Duration>) -> Result<CleanupPlan, ControlError> {
         let mut retention = self.setup.config.retention;
         retention.idle = idle.or(retention.idle);
-        let rules = Rules { now: Timestamp::now(), retention };
+        let rules = CleanupRules { now: Timestamp::now(), retention };
         let (mut archive, mut trash) = (Vec::new(), Vec::new());
         if retention.idle.is_some() || retention.archived.is_some() {
             let running = self.running()?;
@@ -118,7 +118,7 @@ impl Control {
         if plan.steps.is_empty() {
             return Ok(());
         }
-        let mut receipt = Receipt::begin(&self.store)?;
+        let mut receipt = CleanupReceipt::begin(&self.store)?;
         for step in &plan.steps {
             match self.clean(plan.rules, step, &mut receipt, wait).await {
                 Ok(false) => {}
@@ -132,9 +132,9 @@ impl Control {
     /// Does one step. `false` where there is no reason for it any more.
     async fn clean(
         &self,
-        rules: Rules,
+        rules: CleanupRules,
         step: &CleanupStep,
-        receipt: &mut Receipt<'_>,
+        receipt: &mut CleanupReceipt<'_>,
         wait: &mut Wait<'_>,
     ) -> Result<bool, ControlError> {
         let key = match step {
