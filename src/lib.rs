@@ -37,7 +37,7 @@ pub mod confine;
 pub mod process;
 
 /// Performing a provider's steps, so that its conversation is found where the session is.
-pub mod rehome;
+pub mod provider_home;
 
 /// Sessions in a backup or a file: verified, packed, unpacked, copied.
 pub mod archive;

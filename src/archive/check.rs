@@ -379,7 +379,7 @@ impl<'a> Check<'a> {
         let below = self.path(&at);
         let turns = conversation.turns;
         let what = if current { "the current conversation" } else { "an earlier conversation" };
-        let held = files_below(&below).filter(|(file, _)| provider.holds(&conversation.id, file));
+        let held = files_below(&below).filter(|(file, _)| provider.is_conversation_file(&conversation.id, file));
         let Some((file, metadata)) = held.max_by_key(|(_, metadata)| metadata.len()) else {
             let name = at.join(&conversation.id);
             let began = conversation.started_at.as_nanosecond();
@@ -390,7 +390,8 @@ impl<'a> Check<'a> {
             }
             let known = |file: &Path| {
                 let below = file.strip_prefix(&at);
-                let earlier = |file| record.earlier.iter().any(|earlier| provider.holds(&earlier.id, file));
+                let earlier =
+                    |file| record.earlier.iter().any(|earlier| provider.is_conversation_file(&earlier.id, file));
                 below.map_or_else(|_| is_own(file), earlier)
             };
             let path = self.workspace.path();

@@ -16,7 +16,7 @@ use crate::key::KeyError;
 use crate::legacy::LegacyError;
 use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
-use crate::rehome::RehomeError;
+use crate::provider_home::RehomeError;
 use crate::service::{ServiceError, Source};
 use crate::session::{ClaimError, SessionError, Waiting};
 use crate::turn::{ChoiceError, TurnError};

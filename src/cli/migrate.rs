@@ -10,7 +10,7 @@ use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, escape};
 use crate::legacy::{self, Became, Migration, Outcome, Place, Plan, Receipt, Report, Search, Wanted};
-use crate::provider::User;
+use crate::provider::LoginUser;
 
 /// Move in from claudeclaw, claude-telegram-bot or tinyclaw
 ///
@@ -67,7 +67,7 @@ pub(super) fn run(app: &App, args: &MigrateArgs, here: &Path) -> Result<ExitCode
     let migration = Migration {
         store: &app.control.store,
         search,
-        user: User { environment: &setup.environment, home, files: &ground },
+        user: LoginUser { environment: &setup.environment, home, files: &ground },
         config_file: &app.config_file,
         force: args.force,
         again: true,

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Access, Config, Environment, NetworkMode, WallsMode};
 use crate::key::Key;
-use crate::provider::{Options, Provider, User};
+use crate::provider::{LoginUser, Options, Provider};
 use crate::repository::{Granted, Protect};
 use crate::session::{PermissionMode, Store};
 
@@ -41,7 +41,7 @@ pub struct Inputs<'a> {
     /// Where sessions are.
     pub store: &'a Store,
     /// The user whose login is used.
-    pub user: &'a User<'a>,
+    pub user: &'a LoginUser<'a>,
     /// The session's key, for what is shared.
     pub key: &'a Key,
     /// The name of its folder.

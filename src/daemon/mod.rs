@@ -274,13 +274,13 @@ fn raise_file_limit() {
 /// What earlier systems left moves in, as far as it was not dealt with before.
 fn move_in(control: &Control, source: &ConfigSource) {
     use crate::legacy::{Migration, Search};
-    use crate::provider::User;
+    use crate::provider::LoginUser;
     let (setup, store) = (&control.setup, &control.store);
     let ground = Ground::of(&setup.config.shares, store);
     let migration = Migration {
         store,
         search: Search::near(store.root(), &source.here, &setup.config.legacy),
-        user: User { environment: &setup.environment, home: setup.home.as_deref(), files: &ground },
+        user: LoginUser { environment: &setup.environment, home: setup.home.as_deref(), files: &ground },
         config_file: &source.file,
         force: false,
         again: false,

@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use super::plan::{Entry, Place, Plan, Wanted};
 use crate::causes::with_causes;
 use crate::files::Dir;
-use crate::provider::{Layout, PROVIDERS, Provider, User, UsersOwn};
+use crate::provider::{ExternalConversations, Layout, LoginUser, PROVIDERS, Provider};
 
 /// How much of a conversation's first line is read, in bytes.
 const MAX_FIRST_LINE: u64 = 4 * 1024 * 1024;
 
 /// Looks for every conversation of a plan: where its directory says, else
 /// anywhere. `step` is called after each.
-pub(super) fn locate(plan: &mut Plan, user: &User<'_>, step: &mut dyn FnMut()) {
+pub(super) fn locate(plan: &mut Plan, user: &LoginUser<'_>, step: &mut dyn FnMut()) {
     let mut finders: Vec<Finder> = PROVIDERS.iter().filter_map(|provider| Finder::new(*provider, user)).collect();
     for entry in plan.sessions.iter_mut().flat_map(|planned| &mut planned.entries) {
         let fits = |finder: &&mut Finder| entry.provider.is_none_or(|provider| provider == finder.provider.name());
@@ -65,7 +65,7 @@ pub(super) fn locate(plan: &mut Plan, user: &User<'_>, step: &mut dyn FnMut()) {
 /// Finds the conversations of one provider.
 struct Finder {
     provider: &'static dyn Provider,
-    own: UsersOwn,
+    own: ExternalConversations,
     dir: Dir,
     /// The names that directories have below `dir`.
     names: HashMap<PathBuf, Vec<String>>,
@@ -74,8 +74,8 @@ struct Finder {
 }
 
 impl Finder {
-    fn new(provider: &'static dyn Provider, user: &User<'_>) -> Option<Self> {
-        let own = provider.users_own(user)?;
+    fn new(provider: &'static dyn Provider, user: &LoginUser<'_>) -> Option<Self> {
+        let own = provider.external_conversations(user)?;
         // The directory itself may well be a link of its owner's.
         let dir = Dir::open(&std::fs::canonicalize(&own.dir).ok()?).ok()?;
         Some(Self { provider, own, dir, names: HashMap::new(), refused: HashMap::new() })
@@ -99,7 +99,7 @@ impl Finder {
     /// The conversation, in a directory that its entry names.
     fn by_directory(&mut self, id: &str, entry: &Entry) -> Option<Place> {
         let file = PathBuf::from(format!("{id}.jsonl"));
-        if !self.provider.holds(id, &file) {
+        if !self.provider.is_conversation_file(id, &file) {
             return None;
         }
         for dir in entry.dirs.iter() {
@@ -166,7 +166,7 @@ impl Finder {
                 let Ok(names) = self.dir.open_dir(Path::new(&project)).and_then(|dir| dir.names()) else { continue };
                 for name in names {
                     let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".jsonl")) else { continue };
-                    if self.provider.holds(id, Path::new(&name)) {
+                    if self.provider.is_conversation_file(id, Path::new(&name)) {
                         let place = self.place(Path::new(&project), id);
                         take(&self.dir, id.to_owned(), &Path::new(&project).join(&name), place);
                     }

@@ -34,7 +34,7 @@ pub use undo::{Undone, undo};
 
 use crate::config::{Environment, Legacy};
 use crate::files::{self, Lock, Stamp};
-use crate::provider::User;
+use crate::provider::LoginUser;
 use crate::session::{SessionError, Store};
 
 /// The systems that are known.
@@ -152,7 +152,7 @@ pub struct Migration<'a> {
     /// Where to look.
     pub search: Search,
     /// The user whose conversations are taken along.
-    pub user: User<'a>,
+    pub user: LoginUser<'a>,
     /// The configuration file, which gets the proposals.
     pub config_file: &'a Path,
     /// Whether files are taken that a program still writes.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::note::Copied;
 use crate::causes::with_causes;
 use crate::files::{self, Dir, Durability, Staging, make_private_dir, open_linkless};
-use crate::provider::{LoginRules, Verdict};
+use crate::provider::{CopyVerdict, LoginRules};
 use crate::session::{SessionError, Store};
 
 /// The longest login that is read, in bytes.
@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// What a copy says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found {
+pub(super) enum CopyState {
     /// What it said before.
     Same,
     /// A renewed login, with which the original is to be replaced, and its hash.
@@ -106,29 +106,29 @@ fn place(home: &Dir, copy: &Path) -> Result<(Dir, PathBuf), files::Error> {
 
 /// Looks at a copy. Whatever the agent made of it, this neither waits nor
 /// follows a link.
-pub(super) fn look(home: &Dir, copied: &Copied, rules: &LoginRules) -> Result<Found, files::Error> {
+pub(super) fn look(home: &Dir, copied: &Copied, rules: &LoginRules) -> Result<CopyState, files::Error> {
     let bytes = match home.read(&copied.copy, MAX_BYTES) {
         Ok(bytes) => bytes,
         // Whoever logs out inside is not logged out outside.
-        Err(error) if error.is_not_found() => return Ok(Found::Same),
-        Err(error) => return Ok(Found::Refused(with_causes(&error))),
+        Err(error) if error.is_not_found() => return Ok(CopyState::Same),
+        Err(error) => return Ok(CopyState::Refused(with_causes(&error))),
     };
     let copy_hash = hash(&bytes);
     if copy_hash == copied.same {
-        return Ok(Found::Same);
+        return Ok(CopyState::Same);
     }
     let Some(original) = read_original(&copied.original)? else {
         let reason = if copied.same.is_empty() { "there was no login before" } else { "the login is gone" };
-        return Ok(Found::Refused(reason.to_owned()));
+        return Ok(CopyState::Refused(reason.to_owned()));
     };
     let [before, after] = [&original, &bytes].map(|bytes| serde_json::from_slice::<Value>(bytes).ok());
     let (Some(before), Some(after)) = (before, after) else {
-        return Ok(Found::Refused("it cannot be read".to_owned()));
+        return Ok(CopyState::Refused("it cannot be read".to_owned()));
     };
     Ok(match rules.compare(&before, &after, Timestamp::now()) {
-        Verdict::Nothing => Found::Same,
-        Verdict::Refused(reason) => Found::Refused(reason),
-        Verdict::Renewed(login) => Found::Renewed(written_like(&login, &bytes), copy_hash),
+        CopyVerdict::Nothing => CopyState::Same,
+        CopyVerdict::Refused(reason) => CopyState::Refused(reason),
+        CopyVerdict::Renewed(login) => CopyState::Renewed(written_like(&login, &bytes), copy_hash),
     })
 }
 

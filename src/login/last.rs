@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::copy::{self, Found};
-use super::note::Note;
+use super::copy::{self, CopyState};
+use super::note::CopyNote;
 use super::renewal;
 use crate::files::{Durability, Lock};
 use crate::session::Store;
@@ -64,9 +64,9 @@ impl Charge {
 
     fn is_renewed(&self) -> bool {
         let store = self.store();
-        let Some(note) = Note::read(&store, &self.folder) else { return true };
+        let Some(note) = CopyNote::read(&store, &self.folder) else { return true };
         let Ok(home) = note.open_home(&store, &self.folder) else { return true };
-        matches!(copy::look(&home, &note.login, note.rules()), Ok(Found::Renewed(..)))
+        matches!(copy::look(&home, &note.login, note.rules()), Ok(CopyState::Renewed(..)))
     }
 
     /// Brings home what the child has renewed, and removes the copies; for a
@@ -89,9 +89,9 @@ impl Charge {
                 std::thread::sleep(PAUSE);
             }
         }
-        let Some(note) = Note::read(&store, &self.folder) else { return };
+        let Some(note) = CopyNote::read(&store, &self.folder) else { return };
         let Ok(home) = note.open_home(&store, &self.folder) else { return };
-        if let Ok(Found::Same | Found::Renewed(..)) = copy::look(&home, &note.login, note.rules()) {
+        if let Ok(CopyState::Same | CopyState::Renewed(..)) = copy::look(&home, &note.login, note.rules()) {
             // What fails here, the next that needs the login does.
             let _settled = super::settle(&store, &self.folder, &note);
         }

@@ -27,10 +27,10 @@ use uuid::Uuid;
 pub use last::Charge;
 
 use crate::files::{self, Dir, Durability, Stamp, replace_theirs};
-use crate::provider::{Ends, Provider, User};
+use crate::provider::{Ends, LoginUser, Provider};
 use crate::session::{SessionError, Store};
-use copy::Found;
-use note::{Copied, Note};
+use copy::CopyState;
+use note::{Copied, CopyNote};
 use renewal::Renewal;
 
 /// A login that ends so soon may be renewed by the next that uses it: CLIs do it
@@ -46,24 +46,24 @@ const LATER_LOOK: Duration = Duration::from_secs(1);
 pub struct Login {
     store: Arc<Store>,
     folder: String,
-    note: Note,
+    note: CopyNote,
     /// What stands in the lock's file while this child may renew.
     holder: String,
     renewal: Option<Renewal>,
     /// When it ends, as far as that is known.
     ends: Ends,
     /// What the copy and the original were like when they were looked at last.
-    seen: Option<Seen>,
+    seen: Option<LoginStamps>,
     notices: Vec<String>,
     /// Whether a renewed login could not be brought home.
     stuck: bool,
 }
 
-type Seen = (Option<Stamp>, Option<Stamp>);
+type LoginStamps = (Option<Stamp>, Option<Stamp>);
 
 /// Whose login a child gets, and for which session.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct LoginRequest<'a> {
     /// Where sessions are.
     pub store: &'a Arc<Store>,
     /// The session's folder.
@@ -73,7 +73,7 @@ pub struct Wanted<'a> {
     /// The provider.
     pub provider: &'static dyn Provider,
     /// The user whose login it is.
-    pub user: &'a User<'a>,
+    pub user: &'a LoginUser<'a>,
 }
 
 impl Login {
@@ -83,14 +83,17 @@ impl Login {
     ///
     /// # Errors
     /// Where the login cannot be read, or a copy not be made.
-    pub async fn begin(wanted: Wanted<'_>, tell: &mut (dyn FnMut() + Send)) -> Result<Option<Self>, SessionError> {
-        let Wanted { store, folder, home, provider, user } = wanted;
+    pub async fn begin(
+        wanted: LoginRequest<'_>,
+        tell: &mut (dyn FnMut() + Send),
+    ) -> Result<Option<Self>, SessionError> {
+        let LoginRequest { store, folder, home, provider, user } = wanted;
         let mut files = provider.login(user).into_iter().filter_map(|file| Some((file.path, file.copy?)));
         let Some((path, copy)) = files.next() else { return Ok(None) };
         let original = place(user, path)?;
         let more = files.map(|(path, copy)| Ok((place(user, path)?, copy)));
         let more: Vec<(PathBuf, PathBuf)> = more.collect::<Result<_, SessionError>>()?;
-        let note = Note {
+        let note = CopyNote {
             provider: provider.name().to_owned(),
             home: home.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             login: Copied { original: original.clone(), copy, same: String::new() },
@@ -160,7 +163,7 @@ impl Login {
         self.note.write(&self.store, &self.folder, durability)
     }
 
-    fn stamps(&self, home: &Dir) -> Seen {
+    fn stamps(&self, home: &Dir) -> LoginStamps {
         let Copied { original, copy, .. } = &self.note.login;
         let original = std::fs::symlink_metadata(original).ok().as_ref().map(Stamp::from);
         (home.stamp(copy).ok().flatten(), original)
@@ -207,17 +210,17 @@ impl Login {
             return;
         }
         match copy::look(&home, &self.note.login, self.note.rules()) {
-            Ok(Found::Renewed(login, hash)) => {
+            Ok(CopyState::Renewed(login, hash)) => {
                 if !self.take_back(&login, hash) {
                     return;
                 }
             }
-            Ok(Found::Same) if self.seen.is_some_and(|seen| seen.1 != now.1) => {
+            Ok(CopyState::Same) if self.seen.is_some_and(|seen| seen.1 != now.1) => {
                 // The child finds out itself where it is not so.
                 let _brought = self.bring_up(&home);
             }
             // It is looked at again when it changes, and when the child has ended.
-            Ok(Found::Same | Found::Refused(_)) | Err(_) => {}
+            Ok(CopyState::Same | CopyState::Refused(_)) | Err(_) => {}
         }
         self.seen = Some(self.stamps(&home));
     }
@@ -292,7 +295,7 @@ impl Login {
 
     fn is_changed(&self) -> bool {
         let Ok(home) = self.home() else { return false };
-        !matches!(copy::look(&home, &self.note.login, self.note.rules()), Ok(Found::Same))
+        !matches!(copy::look(&home, &self.note.login, self.note.rules()), Ok(CopyState::Same))
     }
 }
 
@@ -340,13 +343,13 @@ fn unsettled_notice(error: &SessionError) -> String {
 /// # Errors
 /// Where the login's lock cannot be taken.
 pub async fn settle_own(store: &Store, folder: &str) -> Result<Vec<String>, SessionError> {
-    let Some(note) = Note::read(store, folder) else { return Ok(Vec::new()) };
+    let Some(note) = CopyNote::read(store, folder) else { return Ok(Vec::new()) };
     let Some(provider) = note.provider() else { return Ok(Vec::new()) };
     let _alone = Renewal::take(store, &note.login.original, provider, &mut || ()).await?;
     // Another may have done it meanwhile.
-    let Some(note) = Note::read(store, folder) else { return Ok(Vec::new()) };
+    let Some(note) = CopyNote::read(store, folder) else { return Ok(Vec::new()) };
     let mut notices = settle(store, folder, &note).unwrap_or_else(|error| vec![unsettled_notice(&error)]);
-    if Note::read(store, folder).is_some()
+    if CopyNote::read(store, folder).is_some()
         && let Ok(home) = note.open_home(store, folder)
         && let Ok(kept) = copy::set_aside(store, folder, &home, &note.login.copy)
     {
@@ -358,17 +361,17 @@ pub async fn settle_own(store: &Store, folder: &str) -> Result<Vec<String>, Sess
 
 /// Whether somebody died who had a copy of this login.
 fn has_dead(store: &Store, original: &Path) -> bool {
-    Note::folders(store).iter().any(|folder| is_dead(store, folder, original).is_some())
+    CopyNote::folders(store).iter().any(|folder| is_dead(store, folder, original).is_some())
 }
 
-fn is_dead(store: &Store, folder: &str, original: &Path) -> Option<Note> {
-    Note::read(store, folder).filter(|note| note.login.original == original && note::is_dead(store, folder))
+fn is_dead(store: &Store, folder: &str, original: &Path) -> Option<CopyNote> {
+    CopyNote::read(store, folder).filter(|note| note.login.original == original && note::is_dead(store, folder))
 }
 
 /// Brings home what they renewed; the login's lock is held. What fails stays for
 /// the next, and what is set aside is told to nobody: it was another session's.
 fn settle_dead(store: &Store, original: &Path) {
-    for folder in Note::folders(store) {
+    for folder in CopyNote::folders(store) {
         if let Some(note) = is_dead(store, &folder, original) {
             let _settled = settle(store, &folder, &note);
         }
@@ -377,25 +380,25 @@ fn settle_dead(store: &Store, original: &Path) {
 
 /// Brings home what was renewed, sets aside what is something else, and removes
 /// the copies and their note. Nothing of the child is left.
-fn settle(store: &Store, folder: &str, note: &Note) -> Result<Vec<String>, SessionError> {
+fn settle(store: &Store, folder: &str, note: &CopyNote) -> Result<Vec<String>, SessionError> {
     let mut notices = Vec::new();
     let home = match note.open_home(store, folder) {
         // It was thrown away, or the agent put something else in its place.
         Err(error) if is_gone(&error) => {
-            Note::remove(store, folder)?;
+            CopyNote::remove(store, folder)?;
             return Ok(notices);
         }
         home => home?,
     };
     let Copied { original, copy, .. } = &note.login;
     match copy::look(&home, &note.login, note.rules())? {
-        Found::Same => {}
-        Found::Renewed(login, _) => {
+        CopyState::Same => {}
+        CopyState::Renewed(login, _) => {
             if let Err(error) = replace_theirs(original, &login) {
                 return Ok(vec![stuck_notice(original, &error)]);
             }
         }
-        Found::Refused(reason) => {
+        CopyState::Refused(reason) => {
             let kept = copy::set_aside(store, folder, &home, copy)?;
             notices.push(format!(
                 "the agent's copy of the login `{}` was changed by more than a renewal ({reason}): it counts for \
@@ -409,7 +412,7 @@ fn settle(store: &Store, folder: &str, note: &Note) -> Result<Vec<String>, Sessi
         copy::remove(store, folder, &home, copy)?;
     }
     copy::remove_litter(&home);
-    Note::remove(store, folder)?;
+    CopyNote::remove(store, folder)?;
     Ok(notices)
 }
 
@@ -419,7 +422,7 @@ fn is_gone(error: &files::Error) -> bool {
 }
 
 /// Where a file of the login really lies, or would lie if there were one.
-fn place(user: &User<'_>, path: PathBuf) -> Result<PathBuf, SessionError> {
+fn place(user: &LoginUser<'_>, path: PathBuf) -> Result<PathBuf, SessionError> {
     match user.files.find(&path) {
         Some(real) => Ok(real),
         None if !path.exists() => Ok(path),
@@ -439,7 +442,7 @@ fn place(user: &User<'_>, path: PathBuf) -> Result<PathBuf, SessionError> {
 pub fn hold(
     store: &Store,
     provider: &dyn Provider,
-    user: &User<'_>,
+    user: &LoginUser<'_>,
     tell: impl FnOnce(),
 ) -> Result<Option<files::Lock>, SessionError> {
     let Some(file) = provider.login(user).into_iter().find(|file| file.copy.is_some()) else { return Ok(None) };
@@ -457,8 +460,8 @@ pub fn hold(
 /// # Errors
 /// Where a login's lock cannot be looked at.
 pub fn settle_all(store: &Store) -> Result<(), SessionError> {
-    for folder in Note::folders(store) {
-        let Some(note) = Note::read(store, &folder) else { continue };
+    for folder in CopyNote::folders(store) {
+        let Some(note) = CopyNote::read(store, &folder) else { continue };
         if let Some(_alone) = renewal::try_lock(store, &note.login.original)? {
             settle_dead(store, &note.login.original);
         }

@@ -26,7 +26,7 @@ pub(super) struct Copied {
 
 /// The copies of one child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct CopyNote {
     /// The built-in provider, whose rules hold.
     pub(super) provider: String,
     /// The name of its home.
@@ -37,7 +37,7 @@ pub(super) struct Note {
     pub(super) more: Vec<PathBuf>,
 }
 
-impl Note {
+impl CopyNote {
     /// The note of a folder, where there is one.
     pub(super) fn read(store: &Store, folder: &str) -> Option<Self> {
         let bytes = Dir::open(&store.state_path("logins")).ok()?.read(Path::new(folder), MAX_NOTE_BYTES).ok()?;

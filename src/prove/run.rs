@@ -15,7 +15,7 @@ use crate::confine::{Confinement, Ground, Rule};
 use crate::files;
 use crate::process::{self, Launch, Outcome, SpawnError};
 use crate::provider::{Invocation, Options, built_in, child_environment};
-use crate::rehome::{self, RehomeError};
+use crate::provider_home::{self, RehomeError};
 use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
 use crate::turn::{self, ChoiceError, Chosen, Setup, Subject, TurnError, find_program, provider_of};
 
@@ -318,7 +318,7 @@ fn go_on(stage: &mut Stage) -> Result<(), ProofError> {
     guard.settle_granted();
     let settings = guard.workspace().settings()?;
     let grant = Grant::none(guard.record().uuid);
-    let place = rehome::place(guard, &grant, "claude", &settings)?;
+    let place = provider_home::place(guard, &grant, "claude", &settings)?;
     guard.workspace().brief(&settings, &place.working_dir)?;
     guard.save()?;
     Ok(())

@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Continuation, Decision, End, Event, Failure, FailureKind, Input, Invocation, Layout, LoginFile, LoginRules, Parser,
-    Provider, ProviderError, Step, Turn, User, UsersOwn, plain_prompt,
+    Continuation, Decision, ExternalConversations, Failure, FailureKind, Input, Invocation, Layout, LoginFile,
+    LoginRules, LoginUser, Parser, ProcessEnd, Provider, ProviderError, ProviderEvent, Step, Turn, plain_prompt,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -75,7 +75,7 @@ impl Provider for Claude {
         &[".claude/.credentials.json", ".claude.json"]
     }
 
-    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+    fn login(&self, user: &LoginUser<'_>) -> Vec<LoginFile> {
         login::file(user).into_iter().collect()
     }
 
@@ -87,7 +87,7 @@ impl Provider for Claude {
         login::locks(directory)
     }
 
-    fn holds(&self, id: &str, file: &Path) -> bool {
+    fn is_conversation_file(&self, id: &str, file: &Path) -> bool {
         id.parse::<Uuid>().is_ok() && file == Path::new(&format!("{id}.jsonl"))
     }
 
@@ -143,10 +143,14 @@ impl Provider for Claude {
         vec![Step::Write { at: ".claude.json".into(), content: state.to_string().into_bytes() }]
     }
 
-    fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
+    fn external_conversations(&self, user: &LoginUser<'_>) -> Option<ExternalConversations> {
         let home = user.directory("CLAUDE_CONFIG_DIR", ".claude")?;
         let more = vec![(home.join("tasks"), "tasks")];
-        Some(UsersOwn { dir: home.join("projects"), layout: Layout::ByWorkingDirectory(project_name), more })
+        Some(ExternalConversations {
+            dir: home.join("projects"),
+            layout: Layout::ByWorkingDirectory(project_name),
+            more,
+        })
     }
 
     fn compact_prompt(&self) -> Option<&'static str> {
@@ -226,13 +230,13 @@ fn walled_key(turn: &Turn<'_>) -> Option<String> {
 }
 
 /// The `apiKeyHelper` of the user's own settings.
-fn own_helper(user: &User<'_>) -> Option<String> {
+fn own_helper(user: &LoginUser<'_>) -> Option<String> {
     let settings = read_json(user, &user.directory("CLAUDE_CONFIG_DIR", ".claude")?.join("settings.json"))?;
     Some(settings.get("apiKeyHelper")?.as_str()?.to_owned())
 }
 
 /// The key that a Console login leaves in `.claude.json`, and that file.
-fn console_key(user: &User<'_>) -> Option<(PathBuf, String)> {
+fn console_key(user: &LoginUser<'_>) -> Option<(PathBuf, String)> {
     let state = match user.environment.get("CLAUDE_CONFIG_DIR") {
         Some(directory) => Path::new(directory).join(".claude.json"),
         None => user.at_home(".claude.json")?,
@@ -241,7 +245,7 @@ fn console_key(user: &User<'_>) -> Option<(PathBuf, String)> {
     Some((state, key))
 }
 
-fn read_json(user: &User<'_>, path: &Path) -> Option<Value> {
+fn read_json(user: &LoginUser<'_>, path: &Path) -> Option<Value> {
     serde_json::from_slice(&user.files.read(path)?).ok()
 }
 
@@ -252,25 +256,25 @@ struct ClaudeParser {
     finished: bool,
     /// Until when the account has to wait, where the CLI said so.
     limited_until: Option<Timestamp>,
-    requests: control::Requests,
+    requests: control::ControlRequests,
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct ClaudeLine {
     #[serde(rename = "type")]
     kind: String,
     subtype: Option<String>,
     session_id: Option<String>,
     parent_tool_use_id: Option<String>,
     memory_paths: Option<MemoryPaths>,
-    message: Option<Message>,
+    message: Option<ClaudeMessage>,
     event: Option<Value>,
     #[serde(default)]
     is_error: bool,
     api_error_status: Option<Value>,
     result: Option<String>,
     errors: Option<Vec<Value>>,
-    usage: Option<Tokens>,
+    usage: Option<ClaudeTokens>,
     total_cost_usd: Option<f64>,
     permission_denials: Option<Vec<Value>>,
     rate_limit_info: Option<RateLimit>,
@@ -313,13 +317,13 @@ struct MemoryPaths {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct ClaudeMessage {
     #[serde(default)]
     content: Value,
 }
 
 #[derive(Deserialize)]
-struct Tokens {
+struct ClaudeTokens {
     #[serde(default)]
     input_tokens: u64,
     #[serde(default)]
@@ -331,16 +335,16 @@ struct Tokens {
 }
 
 impl Parser for ClaudeParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
-        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
+        let Ok(line) = serde_json::from_str::<ClaudeLine>(line) else { return };
         match (line.kind.as_str(), line.subtype.as_deref()) {
             ("system", Some("init")) => {
-                events.extend(line.session_id.map(Event::Conversation));
+                events.extend(line.session_id.map(ProviderEvent::Conversation));
                 if let Some(directory) = line.memory_paths.and_then(|paths| paths.auto) {
-                    events.push(Event::MemoryDirectory(directory.into()));
+                    events.push(ProviderEvent::MemoryDirectory(directory.into()));
                 }
             }
-            ("system", Some("api_retry")) => events.push(Event::Retry(line.retry.describe())),
+            ("system", Some("api_retry")) => events.push(ProviderEvent::Retry(line.retry.describe())),
             ("rate_limit_event", _) => {
                 if let Some(limit) = line.rate_limit_info.filter(|limit| limit.status == "rejected") {
                     self.limited_until = limit.resets_at.and_then(|second| Timestamp::from_second(second).ok());
@@ -355,7 +359,7 @@ impl Parser for ClaudeParser {
             }
             ("stream_event", _) if line.parent_tool_use_id.is_none() => {
                 let text = line.event.as_ref().and_then(|event| event.pointer("/delta/text")).and_then(Value::as_str);
-                events.extend(text.map(|text| Event::Delta(text.to_owned())));
+                events.extend(text.map(|text| ProviderEvent::Delta(text.to_owned())));
             }
             ("control_request", _) => {
                 if let (Some(id), Some(request)) = (line.request_id, line.request) {
@@ -372,26 +376,26 @@ impl Parser for ClaudeParser {
         }
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         if !self.finished {
             let mut failure = end.failure();
             failure.kind = kind_of(end.stderr);
-            events.push(Event::Failed(failure));
+            events.push(ProviderEvent::Failed(failure));
         }
     }
 
-    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<Event>) {
+    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<ProviderEvent>) {
         self.requests.answer(id, decision, events);
     }
 }
 
 impl ClaudeParser {
-    fn block(&mut self, block: &Value, events: &mut Vec<Event>) {
+    fn block(&mut self, block: &Value, events: &mut Vec<ProviderEvent>) {
         match block.get("type").and_then(Value::as_str) {
             Some("text") => {
                 let text = block.get("text").and_then(Value::as_str).unwrap_or_default();
                 self.texts += 1;
-                events.push(Event::Text(text.to_owned()));
+                events.push(ProviderEvent::Text(text.to_owned()));
             }
             Some("tool_use") => {
                 let name = block.get("name").and_then(Value::as_str).unwrap_or("tool");
@@ -399,7 +403,7 @@ impl ClaudeParser {
                 let detail = ["command", "file_path", "pattern", "url", "query", "description"]
                     .into_iter()
                     .find_map(|field| input.get(field)?.as_str());
-                events.push(Event::Activity(
+                events.push(ProviderEvent::Activity(
                     detail.map_or_else(|| name.to_owned(), |detail| format!("{name}: {detail}")),
                 ));
             }
@@ -407,18 +411,18 @@ impl ClaudeParser {
         }
     }
 
-    fn result(&mut self, line: Line, events: &mut Vec<Event>) {
+    fn result(&mut self, line: ClaudeLine, events: &mut Vec<ProviderEvent>) {
         self.finished = true;
-        events.extend(line.session_id.filter(|_| !line.is_error).map(Event::Conversation));
+        events.extend(line.session_id.filter(|_| !line.is_error).map(ProviderEvent::Conversation));
         for denial in line.permission_denials.iter().flatten() {
             if self.requests.was_asked(denial.get("tool_use_id").and_then(Value::as_str)) {
                 continue;
             }
             let tool = denial.get("tool_name").and_then(Value::as_str).unwrap_or("a tool");
-            events.push(Event::Notice(format!("the agent was not allowed to use {tool}")));
+            events.push(ProviderEvent::Notice(format!("the agent was not allowed to use {tool}")));
         }
         if let Some(tokens) = line.usage {
-            events.push(Event::Usage(Usage {
+            events.push(ProviderEvent::Usage(Usage {
                 input_tokens: tokens
                     .input_tokens
                     .saturating_add(tokens.cache_creation_input_tokens)
@@ -444,14 +448,14 @@ impl ClaudeParser {
             if let (FailureKind::RateLimited, Some(until)) = (kind, self.limited_until) {
                 message.push_str(&format!(" (until {until})"));
             }
-            events.push(Event::Failed(Failure::new(kind, message)));
+            events.push(ProviderEvent::Failed(Failure::new(kind, message)));
             return;
         }
         // A command of the CLI itself answers in the result only.
         if let (0, Some(text)) = (self.texts, line.result) {
-            events.push(Event::Text(text));
+            events.push(ProviderEvent::Text(text));
         }
-        events.push(Event::Done);
+        events.push(ProviderEvent::Done);
     }
 }
 
@@ -545,9 +549,9 @@ mod tests {
         let result = r#"{"type":"result","subtype":"success","is_error":false,"result":"done","session_id":"u","permission_denials":[{"tool_name":"Bash","tool_use_id":"asked"},{"tool_name":"Write","tool_use_id":"other"}]}"#;
         let cancel = r#"{"type":"control_cancel_request","request_id":"r"}"#;
         let events = testing::events(&mut ClaudeParser::default(), &[request, cancel, result], Some(0), "");
-        let notices = events.iter().filter(|event| matches!(event, Event::Notice(_))).collect::<Vec<_>>();
-        assert_eq!(notices, [&Event::Notice("the agent was not allowed to use Write".into())]);
-        assert!(events.contains(&Event::Withdrawn("r".into())), "{events:?}");
+        let notices = events.iter().filter(|event| matches!(event, ProviderEvent::Notice(_))).collect::<Vec<_>>();
+        assert_eq!(notices, [&ProviderEvent::Notice("the agent was not allowed to use Write".into())]);
+        assert!(events.contains(&ProviderEvent::Withdrawn("r".into())), "{events:?}");
     }
 
     #[test]
@@ -597,14 +601,14 @@ mod tests {
         assert_eq!(
             events,
             [
-                Event::Conversation("u".into()),
-                Event::MemoryDirectory("/m".into()),
-                Event::Text("one".into()),
-                Event::Activity("Bash: ls".into()),
-                Event::Text("two".into()),
-                Event::Conversation("u".into()),
-                Event::Usage(usage),
-                Event::Done,
+                ProviderEvent::Conversation("u".into()),
+                ProviderEvent::MemoryDirectory("/m".into()),
+                ProviderEvent::Text("one".into()),
+                ProviderEvent::Activity("Bash: ls".into()),
+                ProviderEvent::Text("two".into()),
+                ProviderEvent::Conversation("u".into()),
+                ProviderEvent::Usage(usage),
+                ProviderEvent::Done,
             ]
         );
     }
@@ -619,7 +623,7 @@ mod tests {
         )
         .pop()
         {
-            Some(Event::Failed(failure)) => failure.kind,
+            Some(ProviderEvent::Failed(failure)) => failure.kind,
             other => panic!("{other:?}"),
         };
         assert_eq!(
@@ -633,7 +637,7 @@ mod tests {
         ];
         let events = testing::events(&mut ClaudeParser::default(), &limited, Some(1), "");
         let message = "slow down (until 2027-01-15T08:00:00Z)";
-        assert_eq!(events, [Event::Failed(Failure::new(FailureKind::RateLimited, message))]);
+        assert_eq!(events, [ProviderEvent::Failed(Failure::new(FailureKind::RateLimited, message))]);
         let login =
             r#"{"type":"result","subtype":"success","is_error":true,"result":"Not logged in · Please run /login"}"#;
         assert_eq!(failed(&[login], Some(1), ""), FailureKind::NotLoggedIn);

@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use super::login::token_ends;
 use super::{
-    Continuation, End, Ends, Event, Failure, FailureKind, Field, Input, Invocation, Layout, LoginFile, LoginRules,
-    Parser, Provider, ProviderError, Step, Turn, User, UsersOwn,
+    Continuation, Ends, ExternalConversations, Failure, FailureKind, Field, Input, Invocation, Layout, LoginFile,
+    LoginRules, LoginUser, Parser, ProcessEnd, Provider, ProviderError, ProviderEvent, Step, Turn,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -77,7 +77,7 @@ impl Provider for Codex {
     }
 
     /// `<year>/<month>/<day>/rollout-<time>-<id>.jsonl`.
-    fn holds(&self, id: &str, file: &Path) -> bool {
+    fn is_conversation_file(&self, id: &str, file: &Path) -> bool {
         let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return false };
         is_id(id)
             && file.components().count() == 4
@@ -89,10 +89,10 @@ impl Provider for Codex {
     fn id_in(&self, file: &Path) -> Option<String> {
         let stem = file.file_name()?.to_str()?.strip_suffix(".jsonl")?;
         let id = stem.get(stem.len().checked_sub(36)?..)?;
-        self.holds(id, file).then(|| id.to_owned())
+        self.is_conversation_file(id, file).then(|| id.to_owned())
     }
 
-    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+    fn login(&self, user: &LoginUser<'_>) -> Vec<LoginFile> {
         let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Vec::new() };
         vec![LoginFile::copied(directory.join(LOGIN_FILE), LOGIN_FILE), LoginFile::read(directory.join(CONFIG))]
     }
@@ -105,9 +105,9 @@ impl Provider for Codex {
         own_sandbox(mode) == "read-only" && !(asks && mode == PermissionMode::Default)
     }
 
-    fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
+    fn external_conversations(&self, user: &LoginUser<'_>) -> Option<ExternalConversations> {
         let dir = user.directory("CODEX_HOME", ".codex")?.join("sessions");
-        Some(UsersOwn { dir, layout: Layout::AsKept, more: Vec::new() })
+        Some(ExternalConversations { dir, layout: Layout::AsKept, more: Vec::new() })
     }
 
     fn prepare(&self, turn: &Turn<'_>) -> Vec<Step> {
@@ -251,7 +251,7 @@ fn table_in<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::
 }
 
 /// The user's own `config.toml`; an empty table where there is none.
-fn configuration(user: &User<'_>) -> Result<toml::Table, ProviderError> {
+fn configuration(user: &LoginUser<'_>) -> Result<toml::Table, ProviderError> {
     let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Ok(toml::Table::new()) };
     let path = directory.join("config.toml");
     toml::from_slice(&user.files.read(&path).unwrap_or_default()).map_err(|error: toml::de::Error| {
@@ -261,7 +261,7 @@ fn configuration(user: &User<'_>) -> Result<toml::Table, ProviderError> {
 
 /// The variables that the user's `config.toml` names for the keys and headers of
 /// model providers.
-fn configured_variables(user: &User<'_>) -> Vec<String> {
+fn configured_variables(user: &LoginUser<'_>) -> Vec<String> {
     let table = configuration(user).unwrap_or_default();
     let providers = table.get("model_providers").and_then(toml::Value::as_table);
     let mut names = Vec::new();
@@ -288,23 +288,23 @@ struct CodexParser {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct CodexLine {
     #[serde(rename = "type")]
     kind: String,
     thread_id: Option<String>,
     item: Option<Value>,
-    usage: Option<Tokens>,
+    usage: Option<CodexTokens>,
     message: Option<String>,
-    error: Option<Message>,
+    error: Option<CodexMessage>,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct CodexMessage {
     message: String,
 }
 
 #[derive(Deserialize)]
-struct Tokens {
+struct CodexTokens {
     #[serde(default)]
     input_tokens: u64,
     #[serde(default)]
@@ -314,8 +314,8 @@ struct Tokens {
 }
 
 impl Parser for CodexParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
-        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
+        let Ok(line) = serde_json::from_str::<CodexLine>(line) else { return };
         match line.kind.as_str() {
             "thread.started" => events.extend(line.thread_id.map(|id| self.conversation(id))),
             "item.started" | "item.completed" => {
@@ -328,35 +328,37 @@ impl Parser for CodexParser {
                 self.finished = true;
                 // Over all turns of the conversation.
                 events.extend(line.usage.map(|tokens| {
-                    Event::TotalUsage(Usage {
+                    ProviderEvent::TotalUsage(Usage {
                         input_tokens: tokens.input_tokens,
                         cached_tokens: tokens.cached_input_tokens,
                         output_tokens: tokens.output_tokens,
                         cost_usd: None,
                     })
                 }));
-                events.push(Event::Done);
+                events.push(ProviderEvent::Done);
             }
             "turn.failed" => {
                 self.finished = true;
                 let words = line.error.map(|error| error.message).or(self.error.take());
-                events.push(Event::Failed(failure(&words.unwrap_or_else(|| "an error without words".to_owned()))));
+                events.push(ProviderEvent::Failed(failure(
+                    &words.unwrap_or_else(|| "an error without words".to_owned()),
+                )));
             }
             // The reason of a failure that follows, or a connection that is
             // tried again, five times and then for as long as the turn may last.
             "error" => {
                 self.error = line.message.or(self.error.take());
                 let retried = self.error.clone().filter(|words| words.starts_with("Reconnecting"));
-                events.extend(retried.map(Event::Retry));
+                events.extend(retried.map(ProviderEvent::Retry));
             }
             _ => {}
         }
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         if !self.finished {
             let words = self.error.take().unwrap_or_else(|| end.failure().message);
-            events.push(Event::Failed(failure(&words)));
+            events.push(ProviderEvent::Failed(failure(&words)));
         }
     }
 }
@@ -367,25 +369,25 @@ impl CodexParser {
     }
 
     /// The CLI starts a new conversation where it does not understand the id.
-    fn conversation(&self, id: String) -> Event {
+    fn conversation(&self, id: String) -> ProviderEvent {
         let right = match &self.continuation {
             Continuation::Fresh => true,
             Continuation::Resume(asked) => *asked == id,
             Continuation::Fork(source) => *source != id,
         };
         if right {
-            return Event::Conversation(id);
+            return ProviderEvent::Conversation(id);
         }
         let asked = self.continuation.id().unwrap_or_default();
         let words = format!("codex was asked to continue the conversation {asked} and went on with {id}");
-        Event::Failed(Failure::new(FailureKind::ConversationOther, words))
+        ProviderEvent::Failed(Failure::new(FailureKind::ConversationOther, words))
     }
 
-    fn item(&mut self, kind: &str, item: &Value, completed: bool, events: &mut Vec<Event>) {
+    fn item(&mut self, kind: &str, item: &Value, completed: bool, events: &mut Vec<ProviderEvent>) {
         let text = |field: &str| item.get(field).and_then(Value::as_str).unwrap_or_default();
         let activity = match kind {
-            "agent_message" if completed => return events.push(Event::Text(text("text").to_owned())),
-            "error" if completed => return events.push(Event::Notice(text("message").to_owned())),
+            "agent_message" if completed => return events.push(ProviderEvent::Text(text("text").to_owned())),
+            "error" if completed => return events.push(ProviderEvent::Notice(text("message").to_owned())),
             "command_execution" => text("command").to_owned(),
             "mcp_tool_call" => format!("{}: {}", text("server"), text("tool")),
             "web_search" => format!("search: {}", text("query")),
@@ -399,7 +401,7 @@ impl CodexParser {
         };
         // An item is told when it starts, or when it ends if its start was not.
         if self.started.insert(text("id").to_owned()) {
-            events.push(Event::Activity(activity));
+            events.push(ProviderEvent::Activity(activity));
         }
     }
 }
@@ -559,7 +561,7 @@ mod tests {
 
     #[test]
     fn only_a_rollout_of_that_id_holds_it() {
-        let holds = |id: &str, file: &str| Codex.holds(id, Path::new(file));
+        let holds = |id: &str, file: &str| Codex.is_conversation_file(id, Path::new(file));
         assert!(holds(ID, &format!("2026/11/21/rollout-2026-11-21T15-03-45-{ID}.jsonl")));
         assert!(!holds(ID, &format!("2026/11/21/rollout-2026-11-21T15-03-45-{OTHER}.jsonl")));
         assert!(!holds(ID, &format!("rollout-2026-11-21T15-03-45-{ID}.jsonl")));
@@ -567,7 +569,7 @@ mod tests {
         assert!(!holds("", "2026/11/21/rollout-2026-11-21T15-03-45-.jsonl"));
     }
 
-    fn events(continuation: &Continuation, lines: &[&str], code: i32, stderr: &str) -> Vec<Event> {
+    fn events(continuation: &Continuation, lines: &[&str], code: i32, stderr: &str) -> Vec<ProviderEvent> {
         testing::events(&mut CodexParser::new(continuation), lines, Some(code), stderr)
     }
 
@@ -588,15 +590,20 @@ mod tests {
         assert_eq!(
             events(&Continuation::Resume(ID.into()), &lines, 0, ""),
             [
-                Event::Conversation(ID.into()),
-                Event::Notice("Model metadata not found.".into()),
-                Event::Retry("Reconnecting... 2/5 (stream disconnected)".into()),
-                Event::Text("I look.".into()),
-                Event::Activity("ls".into()),
-                Event::Activity("edit: a, b".into()),
-                Event::Text("Done.".into()),
-                Event::TotalUsage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
-                Event::Done,
+                ProviderEvent::Conversation(ID.into()),
+                ProviderEvent::Notice("Model metadata not found.".into()),
+                ProviderEvent::Retry("Reconnecting... 2/5 (stream disconnected)".into()),
+                ProviderEvent::Text("I look.".into()),
+                ProviderEvent::Activity("ls".into()),
+                ProviderEvent::Activity("edit: a, b".into()),
+                ProviderEvent::Text("Done.".into()),
+                ProviderEvent::TotalUsage(Usage {
+                    input_tokens: 5,
+                    cached_tokens: 2,
+                    output_tokens: 3,
+                    cost_usd: None
+                }),
+                ProviderEvent::Done,
             ]
         );
     }
@@ -607,7 +614,7 @@ mod tests {
             let line = format!(r#"{{"type":"thread.started","thread_id":"{id}"}}"#);
             events(&continuation, &[&line, r#"{"type":"turn.completed"}"#], 0, "").into_iter().find_map(|event| {
                 match event {
-                    Event::Failed(failure) => Some(failure.kind),
+                    ProviderEvent::Failed(failure) => Some(failure.kind),
                     _ => None,
                 }
             })
@@ -622,7 +629,7 @@ mod tests {
     #[test]
     fn failures_have_their_kind() {
         let failed = |lines: &[&str], stderr: &str| match events(&Continuation::Fresh, lines, 1, stderr).pop() {
-            Some(Event::Failed(failure)) => (failure.kind, failure.message),
+            Some(ProviderEvent::Failed(failure)) => (failure.kind, failure.message),
             other => panic!("{other:?}"),
         };
         let turn = |message: &str| {

@@ -12,14 +12,14 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Parser, Provider, ProviderError, Step, Turn,
-    briefed_prompt,
+    Continuation, Failure, FailureKind, Input, Invocation, Parser, ProcessEnd, Provider, ProviderError, ProviderEvent,
+    Step, Turn, briefed_prompt,
 };
 use crate::config::keys::{KeySpec, Kind};
 
 /// The provider.
 #[derive(Debug)]
-pub(super) struct Command;
+pub(super) struct CommandProvider;
 
 const KEYS: &[KeySpec] = &[KeySpec {
     name: "args",
@@ -28,7 +28,7 @@ const KEYS: &[KeySpec] = &[KeySpec {
     help: "The program's arguments. `{conversation}`, `{session}`, `{memory}` and `{model}` are filled in.",
 }];
 
-impl Provider for Command {
+impl Provider for CommandProvider {
     fn name(&self) -> &'static str {
         "command"
     }
@@ -51,7 +51,7 @@ impl Provider for Command {
 
     /// What the program keeps is its own affair, so an id that Denizen made is
     /// as good as a file.
-    fn holds(&self, id: &str, _file: &Path) -> bool {
+    fn is_conversation_file(&self, id: &str, _file: &Path) -> bool {
         id.parse::<Uuid>().is_ok()
     }
 
@@ -94,22 +94,22 @@ struct CommandParser {
 }
 
 impl Parser for CommandParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
         let line = format!("{line}\n");
         self.text.push_str(&line);
-        events.push(Event::Delta(line));
+        events.push(ProviderEvent::Delta(line));
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         let text = self.text.trim_end();
         if end.code != Some(0) {
-            events.push(Event::Failed(end.failure()));
+            events.push(ProviderEvent::Failed(end.failure()));
         } else if text.is_empty() {
-            events.push(Event::Failed(Failure::new(FailureKind::Other, "it ended without printing a reply")));
+            events.push(ProviderEvent::Failed(Failure::new(FailureKind::Other, "it ended without printing a reply")));
         } else {
-            events.push(Event::Conversation(self.conversation.clone()));
-            events.push(Event::Text(text.to_owned()));
-            events.push(Event::Done);
+            events.push(ProviderEvent::Conversation(self.conversation.clone()));
+            events.push(ProviderEvent::Text(text.to_owned()));
+            events.push(ProviderEvent::Done);
         }
     }
 }
@@ -126,11 +126,11 @@ mod tests {
         let resume = Continuation::Resume("id-1".into());
         let mut turn = fixture.turn(&resume, "hello");
         turn.told = true;
-        let invocation = Command.invocation(&turn).expect("an invocation");
+        let invocation = CommandProvider.invocation(&turn).expect("an invocation");
         assert_eq!(testing::args(&invocation), ["--session", "id-1", "in /r/sessions/a"]);
         assert_eq!(invocation.stdin.bytes(), b"hello");
         turn.told = false;
-        let invocation = Command.invocation(&turn).expect("an invocation");
+        let invocation = CommandProvider.invocation(&turn).expect("an invocation");
         assert!(String::from_utf8_lossy(invocation.stdin.bytes()).starts_with("<brief>\nBe kind.\n\n# Memory\n"));
     }
 
@@ -138,10 +138,16 @@ mod tests {
     fn silence_is_a_failure() {
         let parser = || CommandParser { conversation: "c".into(), text: String::new() };
         let silent = testing::events(&mut parser(), &["", " "], Some(0), "");
-        assert!(matches!(silent.last(), Some(Event::Failed(_))), "{silent:?}");
+        assert!(matches!(silent.last(), Some(ProviderEvent::Failed(_))), "{silent:?}");
         let failed = testing::events(&mut parser(), &["half"], Some(3), "oh no\n");
-        assert!(matches!(failed.last(), Some(Event::Failed(failure)) if failure.message == "oh no"), "{failed:?}");
+        assert!(
+            matches!(failed.last(), Some(ProviderEvent::Failed(failure)) if failure.message == "oh no"),
+            "{failed:?}"
+        );
         let good = testing::events(&mut parser(), &["a", "b"], Some(0), "");
-        assert_eq!(good[2..], [Event::Conversation("c".into()), Event::Text("a\nb".into()), Event::Done]);
+        assert_eq!(
+            good[2..],
+            [ProviderEvent::Conversation("c".into()), ProviderEvent::Text("a\nb".into()), ProviderEvent::Done]
+        );
     }
 }

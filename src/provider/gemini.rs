@@ -21,8 +21,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Ends, Event, Failure, FailureKind, Field, Input, Invocation, LoginFile, LoginRules, Parser,
-    Provider, ProviderError, Step, Turn, User, plain_prompt,
+    Continuation, Ends, Failure, FailureKind, Field, Input, Invocation, LoginFile, LoginRules, LoginUser, Parser,
+    ProcessEnd, Provider, ProviderError, ProviderEvent, Step, Turn, plain_prompt,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -90,7 +90,7 @@ impl Provider for Gemini {
     }
 
     /// `chats/session-<minute>-<first 8 of the id>.jsonl`.
-    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+    fn login(&self, user: &LoginUser<'_>) -> Vec<LoginFile> {
         let copied = |name: &&str| Some(LoginFile::copied(user_file(user, name)?, Path::new(".gemini").join(name)));
         LOGIN_FILES.iter().filter_map(copied).collect()
     }
@@ -99,7 +99,7 @@ impl Provider for Gemini {
         &LOGIN
     }
 
-    fn holds(&self, id: &str, file: &Path) -> bool {
+    fn is_conversation_file(&self, id: &str, file: &Path) -> bool {
         let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return false };
         is_id(id)
             && file.parent() == Some(Path::new("chats"))
@@ -240,12 +240,12 @@ fn merge(below: &mut Value, above: Value) {
 }
 
 /// A file of the user's own Gemini home.
-fn user_file(user: &User<'_>, name: &str) -> Option<PathBuf> {
+fn user_file(user: &LoginUser<'_>, name: &str) -> Option<PathBuf> {
     Some(user.directory("GEMINI_CLI_HOME", "")?.join(".gemini").join(name))
 }
 
 /// The user's own settings; an empty object where he has none.
-fn user_settings(user: &User<'_>) -> Result<Value, ProviderError> {
+fn user_settings(user: &LoginUser<'_>) -> Result<Value, ProviderError> {
     let Some(path) = user_file(user, "settings.json") else { return Ok(json!({})) };
     let Some(bytes) = user.files.read(&path) else { return Ok(json!({})) };
     let unreadable = |reason: String| ProviderError::Missing(format!("`{}` cannot be read: {reason}", path.display()));
@@ -310,7 +310,7 @@ struct GeminiParser {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct GeminiLine {
     #[serde(rename = "type")]
     kind: String,
     session_id: Option<String>,
@@ -321,19 +321,19 @@ struct Line {
     severity: Option<String>,
     message: Option<String>,
     status: Option<String>,
-    error: Option<Message>,
-    stats: Option<Tokens>,
+    error: Option<GeminiMessage>,
+    stats: Option<GeminiTokens>,
 }
 
 /// Of a tool it has the same shape, with nothing that matters here.
 #[derive(Deserialize)]
-struct Message {
+struct GeminiMessage {
     #[serde(default)]
     message: String,
 }
 
 #[derive(Deserialize)]
-struct Tokens {
+struct GeminiTokens {
     #[serde(default)]
     input_tokens: u64,
     #[serde(default)]
@@ -343,14 +343,14 @@ struct Tokens {
 }
 
 impl Parser for GeminiParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
-        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
+        let Ok(line) = serde_json::from_str::<GeminiLine>(line) else { return };
         match line.kind.as_str() {
             "init" => events.extend(line.session_id.map(|id| self.conversation(id))),
             "message" if line.role.as_deref() == Some("assistant") => {
                 let part = line.content.unwrap_or_default();
                 self.text.push_str(&part);
-                events.push(Event::Delta(part));
+                events.push(ProviderEvent::Delta(part));
             }
             "tool_use" => {
                 self.flush(events);
@@ -360,11 +360,11 @@ impl Parser for GeminiParser {
                     .into_iter()
                     .find_map(|field| parameters.get(field)?.as_str());
                 let words = detail.map_or_else(|| name.clone(), |detail| format!("{name}: {detail}"));
-                events.push(Event::Activity(words));
+                events.push(ProviderEvent::Activity(words));
             }
             "error" => {
                 if line.severity.as_deref() == Some("warning") {
-                    events.extend(line.message.map(Event::Notice));
+                    events.extend(line.message.map(ProviderEvent::Notice));
                 } else {
                     self.error = line.message;
                 }
@@ -373,7 +373,7 @@ impl Parser for GeminiParser {
                 self.finished = true;
                 self.flush(events);
                 events.extend(line.stats.map(|tokens| {
-                    Event::Usage(Usage {
+                    ProviderEvent::Usage(Usage {
                         input_tokens: tokens.input_tokens,
                         cached_tokens: tokens.cached,
                         output_tokens: tokens.output_tokens,
@@ -382,18 +382,20 @@ impl Parser for GeminiParser {
                 }));
                 if line.status.as_deref() == Some("success") {
                     // Such as "Maximum session turns exceeded".
-                    events.extend(self.error.take().map(Event::Notice));
-                    events.push(Event::Done);
+                    events.extend(self.error.take().map(ProviderEvent::Notice));
+                    events.push(ProviderEvent::Done);
                 } else {
                     let words = line.error.map(|error| error.message).or(self.error.take());
-                    events.push(Event::Failed(failure(&words.unwrap_or_else(|| "an error without words".to_owned()))));
+                    events.push(ProviderEvent::Failed(failure(
+                        &words.unwrap_or_else(|| "an error without words".to_owned()),
+                    )));
                 }
             }
             _ => {}
         }
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         if self.finished {
             return;
         }
@@ -403,28 +405,28 @@ impl Parser for GeminiParser {
         let noise = ["at ", "Warning: 256-color", "Ripgrep is not available", "YOLO mode is enabled"];
         let lines = end.stderr.lines().filter(|line| !noise.iter().any(|noise| line.trim_start().starts_with(noise)));
         let stderr = lines.collect::<Vec<_>>().join("\n");
-        let mut failure = failure(&End { code: end.code, stderr: &stderr }.failure().message);
+        let mut failure = failure(&ProcessEnd { code: end.code, stderr: &stderr }.failure().message);
         if end.code == Some(41) {
             failure.kind = FailureKind::NotLoggedIn;
         }
-        events.push(Event::Failed(failure));
+        events.push(ProviderEvent::Failed(failure));
     }
 }
 
 impl GeminiParser {
-    fn conversation(&self, id: String) -> Event {
+    fn conversation(&self, id: String) -> ProviderEvent {
         match &self.asked {
             Some(asked) if *asked != id => {
                 let words = format!("gemini was asked to continue the conversation {asked} and went on with {id}");
-                Event::Failed(Failure::new(FailureKind::ConversationOther, words))
+                ProviderEvent::Failed(Failure::new(FailureKind::ConversationOther, words))
             }
-            _ => Event::Conversation(id),
+            _ => ProviderEvent::Conversation(id),
         }
     }
 
-    fn flush(&mut self, events: &mut Vec<Event>) {
+    fn flush(&mut self, events: &mut Vec<ProviderEvent>) {
         if !self.text.is_empty() {
-            events.push(Event::Text(std::mem::take(&mut self.text)));
+            events.push(ProviderEvent::Text(std::mem::take(&mut self.text)));
         }
     }
 }
@@ -606,7 +608,7 @@ mod tests {
 
     #[test]
     fn only_a_chat_of_that_id_holds_it() {
-        let holds = |id: &str, file: &str| Gemini.holds(id, Path::new(file));
+        let holds = |id: &str, file: &str| Gemini.is_conversation_file(id, Path::new(file));
         assert!(holds(ID, "chats/session-2026-11-21T15-10-efa51add.jsonl"));
         assert!(!holds(ID, "chats/session-2026-11-21T15-10-708dd17f.jsonl"));
         assert!(!holds(ID, "session-2026-11-21T15-10-efa51add.jsonl"));
@@ -616,7 +618,7 @@ mod tests {
         assert!(!holds("ä-ä-ä-ä-ä", "chats/session-x-ä-ä-ä-ä-ä.jsonl"));
     }
 
-    fn events(lines: &[&str], code: i32, stderr: &str) -> Vec<Event> {
+    fn events(lines: &[&str], code: i32, stderr: &str) -> Vec<ProviderEvent> {
         let mut parser = GeminiParser { asked: Some(ID.into()), ..GeminiParser::default() };
         testing::events(&mut parser, lines, Some(code), stderr)
     }
@@ -637,16 +639,16 @@ mod tests {
         assert_eq!(
             events(&lines, 0, ""),
             [
-                Event::Conversation(ID.into()),
-                Event::Delta("I ".into()),
-                Event::Delta("look.".into()),
-                Event::Text("I look.".into()),
-                Event::Activity("run_shell_command: ls".into()),
-                Event::Notice("Loop detected, stopping execution".into()),
-                Event::Delta("Done.".into()),
-                Event::Text("Done.".into()),
-                Event::Usage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
-                Event::Done,
+                ProviderEvent::Conversation(ID.into()),
+                ProviderEvent::Delta("I ".into()),
+                ProviderEvent::Delta("look.".into()),
+                ProviderEvent::Text("I look.".into()),
+                ProviderEvent::Activity("run_shell_command: ls".into()),
+                ProviderEvent::Notice("Loop detected, stopping execution".into()),
+                ProviderEvent::Delta("Done.".into()),
+                ProviderEvent::Text("Done.".into()),
+                ProviderEvent::Usage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
+                ProviderEvent::Done,
             ]
         );
     }
@@ -655,14 +657,14 @@ mod tests {
     fn a_stopped_turn_is_not_done() {
         let half = r#"{"type":"message","role":"assistant","content":"half","delta":true}"#;
         let events = events(&[half], 0, "");
-        assert_eq!(events[1], Event::Text("half".into()));
-        assert!(matches!(events[2], Event::Failed(_)), "{events:?}");
+        assert_eq!(events[1], ProviderEvent::Text("half".into()));
+        assert!(matches!(events[2], ProviderEvent::Failed(_)), "{events:?}");
     }
 
     #[test]
     fn failures_have_their_kind() {
         let failed = |lines: &[&str], code, stderr: &str| match events(lines, code, stderr).pop() {
-            Some(Event::Failed(failure)) => (failure.kind, failure.message),
+            Some(ProviderEvent::Failed(failure)) => (failure.kind, failure.message),
             other => panic!("{other:?}"),
         };
         let result = |message: &str| {
@@ -692,6 +694,6 @@ mod tests {
         assert_eq!(failed(&[empty, line], 1, ""), (FailureKind::Other, "The model returned nothing.".into()));
         let other = r#"{"type":"init","session_id":"other"}"#;
         let events = events(&[other], 0, "");
-        assert!(matches!(&events[0], Event::Failed(failure) if failure.kind == FailureKind::ConversationOther));
+        assert!(matches!(&events[0], ProviderEvent::Failed(failure) if failure.kind == FailureKind::ConversationOther));
     }
 }

@@ -104,7 +104,7 @@ impl Ends {
 
 /// What became of a copy.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum CopyVerdict {
     /// It says what the original says, or less.
     Nothing,
     /// The login was renewed: what the original is to say now.
@@ -116,15 +116,15 @@ pub enum Verdict {
 impl LoginRules {
     /// Compares a copy with its original.
     #[must_use]
-    pub fn compare(&self, original: &Value, copy: &Value, now: Timestamp) -> Verdict {
+    pub fn compare(&self, original: &Value, copy: &Value, now: Timestamp) -> CopyVerdict {
         let mut comparison = Comparison { rules: self, now, renewed: false, later: false, emptied: false };
         match comparison.value(&mut Vec::new(), original, copy) {
             // What a CLI leaves of a login that its server refused.
-            _ if comparison.emptied => Verdict::Nothing,
-            Ok(_) if original == copy => Verdict::Nothing,
-            Ok(merged) if comparison.renewed && comparison.later => Verdict::Renewed(merged),
-            Ok(_) => Verdict::Refused("it differs, but is no newer login".to_owned()),
-            Err(reason) => Verdict::Refused(reason),
+            _ if comparison.emptied => CopyVerdict::Nothing,
+            Ok(_) if original == copy => CopyVerdict::Nothing,
+            Ok(merged) if comparison.renewed && comparison.later => CopyVerdict::Renewed(merged),
+            Ok(_) => CopyVerdict::Refused("it differs, but is no newer login".to_owned()),
+            Err(reason) => CopyVerdict::Refused(reason),
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
         built_in(provider).expect("a provider").login_rules()
     }
 
-    fn compare(provider: &str, original: &Value, copy: &Value) -> Verdict {
+    fn compare(provider: &str, original: &Value, copy: &Value) -> CopyVerdict {
         rules(provider).compare(original, copy, Timestamp::from_millisecond(NOW).expect("a time"))
     }
 
@@ -348,8 +348,12 @@ mod tests {
     fn a_renewal_is_taken_as_it_is() {
         for provider in PROVIDERS {
             let renewed = with(login(provider), &renewal(provider));
-            assert_eq!(compare(provider, &login(provider), &renewed), Verdict::Renewed(renewed.clone()), "{provider}");
-            assert_eq!(compare(provider, &renewed, &renewed), Verdict::Nothing, "{provider}");
+            assert_eq!(
+                compare(provider, &login(provider), &renewed),
+                CopyVerdict::Renewed(renewed.clone()),
+                "{provider}"
+            );
+            assert_eq!(compare(provider, &renewed, &renewed), CopyVerdict::Nothing, "{provider}");
         }
     }
 
@@ -384,7 +388,7 @@ mod tests {
         for (provider, path, value) in forged {
             let copy = with(with(login(provider), &renewal(provider)), &[(path, value.clone())]);
             let verdict = compare(provider, &login(provider), &copy);
-            assert!(matches!(verdict, Verdict::Refused(_)), "{provider} {path} {value}: {verdict:?}");
+            assert!(matches!(verdict, CopyVerdict::Refused(_)), "{provider} {path} {value}: {verdict:?}");
         }
         for provider in PROVIDERS {
             for path in ["", "/tokens", "/claudeAiOauth", "/openai"] {
@@ -395,7 +399,7 @@ mod tests {
                     copy.pointer_mut(path).and_then(Value::as_object_mut).expect("an object").remove(key);
                     let verdict = compare(provider, &login(provider), &copy);
                     assert_eq!(
-                        matches!(verdict, Verdict::Refused(_)),
+                        matches!(verdict, CopyVerdict::Refused(_)),
                         was_there,
                         "{provider} without {key}: {verdict:?}"
                     );
@@ -410,7 +414,7 @@ mod tests {
             for change in renewal(provider) {
                 let verdict =
                     compare(provider, &login(provider), &with(login(provider), std::slice::from_ref(&change)));
-                assert!(matches!(verdict, Verdict::Refused(_)), "{provider} {change:?}: {verdict:?}");
+                assert!(matches!(verdict, CopyVerdict::Refused(_)), "{provider} {change:?}: {verdict:?}");
             }
         }
     }
@@ -420,7 +424,7 @@ mod tests {
         let renewed = with(login("claude"), &renewal("claude"));
         let words = [("/claudeAiOauth/subscriptionType", "pro".into()), ("/claudeAiOauth/scopes", json!(["other"]))];
         let kept = with(renewed.clone(), &[("/claudeAiOauth/scopes", json!(["user:inference"]))]);
-        assert_eq!(compare("claude", &login("claude"), &with(renewed, &words)), Verdict::Renewed(kept));
+        assert_eq!(compare("claude", &login("claude"), &with(renewed, &words)), CopyVerdict::Renewed(kept));
     }
 
     #[test]
@@ -428,7 +432,7 @@ mod tests {
         let emptied = [("accessToken", "".into()), ("refreshToken", "".into()), ("expiresAt", Value::from(0))];
         let emptied = emptied.map(|(key, value)| (format!("/claudeAiOauth/{key}"), value));
         let emptied: Vec<(&str, Value)> = emptied.iter().map(|(path, value)| (path.as_str(), value.clone())).collect();
-        assert_eq!(compare("claude", &login("claude"), &with(login("claude"), &emptied)), Verdict::Nothing);
+        assert_eq!(compare("claude", &login("claude"), &with(login("claude"), &emptied)), CopyVerdict::Nothing);
     }
 
     #[test]

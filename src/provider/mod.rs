@@ -28,14 +28,14 @@ use crate::config::keys::KeySpec;
 use crate::session::{PermissionMode, Usage};
 
 pub use environment::{BASIC_VARIABLES, child_environment};
-pub use login::{Ends, Field, LoginFile, LoginRules, Verdict};
+pub use login::{CopyVerdict, Ends, Field, LoginFile, LoginRules};
 pub use options::{COMMON_KEYS, Options, OptionsError};
 pub use permission::{Decision, PermissionRequest};
-pub use turn::{Continuation, Files, Place, Turn, User};
+pub use turn::{Continuation, Files, LoginUser, Turn, TurnPaths};
 
 /// All built-in providers. A section `[providers.<other name>]` is a `command`.
 pub const PROVIDERS: &[&dyn Provider] =
-    &[&claude::Claude, &codex::Codex, &opencode::OpenCode, &gemini::Gemini, &command::Command, &notes::Notes];
+    &[&claude::Claude, &codex::Codex, &opencode::OpenCode, &gemini::Gemini, &command::CommandProvider, &notes::Notes];
 
 /// The order in which `auto` looks for an installed provider.
 pub const AUTO: &[&str] = &["claude", "codex", "opencode", "gemini"];
@@ -77,7 +77,7 @@ pub trait Provider: Sync {
 
     /// The files of the user that its child needs for the login and the choice of
     /// a model server, and nothing else of him.
-    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+    fn login(&self, user: &LoginUser<'_>) -> Vec<LoginFile> {
         let _ = user;
         Vec::new()
     }
@@ -110,7 +110,7 @@ pub trait Provider: Sync {
 
     /// Whether a file, by its path below `provider/<name>/`, is what makes the
     /// conversation `id` resumable. `id` is untrusted text.
-    fn holds(&self, id: &str, file: &Path) -> bool;
+    fn is_conversation_file(&self, id: &str, file: &Path) -> bool;
 
     /// How a file below `provider/<name>/` is built, so that damage to it shows.
     fn format(&self, file: &Path) -> Format {
@@ -154,7 +154,7 @@ pub trait Provider: Sync {
 
     /// Where it keeps the conversations of somebody who uses it without Denizen.
     /// `None` where they cannot be taken over file by file.
-    fn users_own(&self, user: &User<'_>) -> Option<UsersOwn> {
+    fn external_conversations(&self, user: &LoginUser<'_>) -> Option<ExternalConversations> {
         let _ = user;
         None
     }
@@ -178,7 +178,7 @@ pub enum Format {
 
 /// Where a CLI keeps the conversations of somebody who uses it without Denizen.
 #[derive(Debug, Clone)]
-pub struct UsersOwn {
+pub struct ExternalConversations {
     /// The directory of all of them.
     pub dir: PathBuf,
     /// How they lie in it.
@@ -200,15 +200,15 @@ pub enum Layout {
 /// Reads what a provider prints, line by line.
 pub trait Parser: Send {
     /// What a line of its standard output means. The line has no newline.
-    fn line(&mut self, line: &str, events: &mut Vec<Event>);
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>);
 
     /// What the end of the process means, after all lines. A turn is answered
     /// if there was an [`Event::Done`] and no [`Event::Failed`].
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>);
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>);
 
     /// How the provider is told what was decided about an [`Event::Ask`]:
     /// usually an [`Event::Send`].
-    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<Event>) {
+    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<ProviderEvent>) {
         let _ = (id, decision, events);
     }
 }
@@ -236,7 +236,7 @@ pub enum Step {
     MakeConversationDir(&'static str),
     /// A directory below `provider/<name>/` whose files the CLI deletes by their
     /// age: none of them is older than a day when it starts.
-    KeepYoung(&'static str),
+    KeepRecent(&'static str),
     /// A program that has to run first, if the file below `provider/<name>/` exists.
     Run {
         /// The program.
@@ -335,7 +335,7 @@ impl Invocation {
 
 /// What a line of output means.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum ProviderEvent {
     /// The conversation's id, as soon as it is known.
     Conversation(String),
     /// A part of a text while it is produced; the whole follows as `Text`.
@@ -371,7 +371,7 @@ pub enum Event {
     Failed(Failure),
 }
 
-impl Event {
+impl ProviderEvent {
     /// Whether the model has said something, which it does to nobody who is not
     /// logged in.
     #[must_use]
@@ -416,14 +416,14 @@ impl Failure {
 
 /// How a provider's process ended.
 #[derive(Debug, Clone, Copy)]
-pub struct End<'a> {
+pub struct ProcessEnd<'a> {
     /// Its exit code; `None` where a signal ended it.
     pub code: Option<i32>,
     /// The end of what it printed on standard error.
     pub stderr: &'a str,
 }
 
-impl End<'_> {
+impl ProcessEnd<'_> {
     /// The last few lines of what it printed on standard error, on one.
     #[must_use]
     pub fn last_words(&self) -> String {

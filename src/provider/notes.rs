@@ -11,7 +11,8 @@ use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::{
-    Continuation, End, Event, Failure, FailureKind, Input, Invocation, Parser, Provider, ProviderError, Step, Turn,
+    Continuation, Failure, FailureKind, Input, Invocation, Parser, ProcessEnd, Provider, ProviderError, ProviderEvent,
+    Step, Turn,
 };
 
 /// The provider.
@@ -31,7 +32,7 @@ impl Provider for Notes {
         "it needs no login"
     }
 
-    fn holds(&self, id: &str, file: &Path) -> bool {
+    fn is_conversation_file(&self, id: &str, file: &Path) -> bool {
         id.parse::<Uuid>().is_ok() && file == Path::new(&format!("{id}.jsonl"))
     }
 
@@ -63,7 +64,7 @@ struct NotesParser {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
+enum NotesLine {
     Conversation(String),
     Text(String),
     Done(IgnoredAny),
@@ -71,30 +72,30 @@ enum Line {
 }
 
 impl Parser for NotesParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
         match serde_json::from_str(line) {
-            Ok(Line::Conversation(id)) => events.push(Event::Conversation(id)),
-            Ok(Line::Text(text)) => events.push(Event::Text(text)),
-            Ok(Line::Done(_)) => {
+            Ok(NotesLine::Conversation(id)) => events.push(ProviderEvent::Conversation(id)),
+            Ok(NotesLine::Text(text)) => events.push(ProviderEvent::Text(text)),
+            Ok(NotesLine::Done(_)) => {
                 self.finished = true;
-                events.push(Event::Done);
+                events.push(ProviderEvent::Done);
             }
-            Ok(Line::Failed(reason)) => {
+            Ok(NotesLine::Failed(reason)) => {
                 self.finished = true;
                 let kind = match reason.as_str() {
                     "no such conversation" => FailureKind::ConversationUnknown,
                     "that conversation exists" => FailureKind::ConversationInUse,
                     _ => FailureKind::Other,
                 };
-                events.push(Event::Failed(Failure::new(kind, reason)));
+                events.push(ProviderEvent::Failed(Failure::new(kind, reason)));
             }
             Err(_) => {}
         }
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         if !self.finished {
-            events.push(Event::Failed(end.failure()));
+            events.push(ProviderEvent::Failed(end.failure()));
         }
     }
 }

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Continuation, End, Ends, Event, Failure, FailureKind, Field, Format, Input, Invocation, LoginFile, LoginRules,
-    Parser, Place, Provider, ProviderError, Step, Turn, User,
+    Continuation, Ends, Failure, FailureKind, Field, Format, Input, Invocation, LoginFile, LoginRules, LoginUser,
+    Parser, ProcessEnd, Provider, ProviderError, ProviderEvent, Step, Turn, TurnPaths,
 };
 use crate::session::{PermissionMode, Usage};
 
@@ -119,7 +119,7 @@ impl Provider for OpenCode {
         &[".local/share/opencode/auth.json", ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc"]
     }
 
-    fn login(&self, user: &User<'_>) -> Vec<LoginFile> {
+    fn login(&self, user: &LoginUser<'_>) -> Vec<LoginFile> {
         let data = user.directory("XDG_DATA_HOME", ".local/share");
         let own = data.map(|data| LoginFile::copied(data.join("opencode/auth.json"), "data/opencode/auth.json"));
         let named = UserConfig::find(user).map(|config| config.files(user)).unwrap_or_default();
@@ -130,7 +130,7 @@ impl Provider for OpenCode {
         &LOGIN
     }
 
-    fn holds(&self, id: &str, file: &Path) -> bool {
+    fn is_conversation_file(&self, id: &str, file: &Path) -> bool {
         is_id(id) && file == Path::new(DATABASE)
     }
 
@@ -143,7 +143,7 @@ impl Provider for OpenCode {
             Step::MakeConversationDir("tool-output"),
             // The CLI deletes what is older than 7 days there, a minute after
             // its start, and the conversation refers to it.
-            Step::KeepYoung("tool-output"),
+            Step::KeepRecent("tool-output"),
             Step::Link { at: "data/opencode/tool-output".into(), to: turn.place.conversations.join("tool-output") },
             Step::MakeDir(NO_INSTALL_DIR.into()),
             Step::Write { at: NO_INSTALL.0.into(), content: NO_INSTALL.1.into() },
@@ -194,7 +194,7 @@ impl Provider for OpenCode {
 /// The working directory in words of SQL. The session's folder is known by where
 /// its database is: so no path stands in an argument, which everybody can read.
 /// Only where that is another directory, it has to be named.
-fn directory(place: &Place) -> String {
+fn directory(place: &TurnPaths) -> String {
     let database = place.conversations.join(DATABASE);
     match database.strip_prefix(&place.session) {
         Ok(below) if place.working_dir == place.session => {
@@ -305,7 +305,7 @@ struct UserConfig {
 }
 
 impl UserConfig {
-    fn find(user: &User<'_>) -> Option<Self> {
+    fn find(user: &LoginUser<'_>) -> Option<Self> {
         if let Some(text) = user.environment.get("OPENCODE_CONFIG_CONTENT") {
             return Some(Self { text: text.to_owned() });
         }
@@ -320,7 +320,7 @@ impl UserConfig {
 
     /// Reads a file. `{file:name}` in it is relative to it, and would become
     /// relative to the working directory.
-    fn read(user: &User<'_>, file: &Path) -> Option<Self> {
+    fn read(user: &LoginUser<'_>, file: &Path) -> Option<Self> {
         let text = String::from_utf8(user.files.read(file)?).ok()?;
         let directory = file.parent()?;
         let mut parts = text.split("{file:");
@@ -336,7 +336,7 @@ impl UserConfig {
     }
 
     /// The files that it takes values from, as `{file:path}`.
-    fn files(&self, user: &User<'_>) -> Vec<PathBuf> {
+    fn files(&self, user: &LoginUser<'_>) -> Vec<PathBuf> {
         let names = self.text.split("{file:").skip(1).filter_map(|part| Some(part.split_once('}')?.0.trim()));
         let absolute = |name: &str| match name.strip_prefix("~/") {
             Some(below) => user.at_home(below),
@@ -346,7 +346,7 @@ impl UserConfig {
     }
 
     /// The variables that it takes values from, as `{env:NAME}`.
-    fn variables<'a>(&'a self, user: &'a User<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    fn variables<'a>(&'a self, user: &'a LoginUser<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
         let names = self.text.split("{env:").skip(1).filter_map(|part| Some(part.split_once('}')?.0.trim()));
         names.filter_map(|name| Some((name, user.environment.get(name)?)))
     }
@@ -363,7 +363,7 @@ struct OpenCodeParser {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct OpenCodeLine {
     #[serde(rename = "type")]
     kind: String,
     #[serde(rename = "sessionID")]
@@ -381,13 +381,13 @@ struct Part {
     state: Value,
     reason: Option<String>,
     #[serde(default)]
-    tokens: Tokens,
+    tokens: OpenCodeTokens,
     cost: Option<f64>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Tokens {
+struct OpenCodeTokens {
     input: u64,
     output: u64,
     reasoning: u64,
@@ -402,50 +402,50 @@ struct Cache {
 }
 
 impl Parser for OpenCodeParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
-        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
+        let Ok(line) = serde_json::from_str::<OpenCodeLine>(line) else { return };
         if let Some(id) = line.conversation.filter(|id| is_id(id) && self.conversation.as_ref() != Some(id)) {
-            events.push(Event::Conversation(id.clone()));
+            events.push(ProviderEvent::Conversation(id.clone()));
             self.conversation = Some(id);
         }
         match line.kind.as_str() {
-            "text" => events.extend(line.part.text.map(Event::Text)),
+            "text" => events.extend(line.part.text.map(ProviderEvent::Text)),
             "tool_use" => tool(&line.part, events),
             "step_finish" => self.step_finish(line.part),
             "error" => {
                 self.failed = true;
-                events.push(Event::Failed(failure(&line.error.unwrap_or_default())));
+                events.push(ProviderEvent::Failed(failure(&line.error.unwrap_or_default())));
             }
             _ => {}
         }
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         if self.reason.is_some() {
-            events.push(Event::Usage(self.usage));
+            events.push(ProviderEvent::Usage(self.usage));
         }
         if self.failed {
             return;
         }
         match (self.reason.as_deref(), end.code) {
-            (Some("stop"), Some(0)) => events.push(Event::Done),
+            (Some("stop"), Some(0)) => events.push(ProviderEvent::Done),
             (Some("length"), Some(0)) => {
-                events.push(Event::Notice("the reply is cut: the model reached its limit".to_owned()));
-                events.push(Event::Done);
+                events.push(ProviderEvent::Notice("the reply is cut: the model reached its limit".to_owned()));
+                events.push(ProviderEvent::Done);
             }
             (Some(reason), Some(0)) => {
                 let mut failure = end.failure();
                 if end.stderr.trim().is_empty() {
                     failure.message = format!("it ended without an answer, after `{reason}`");
                 }
-                events.push(Event::Failed(failure));
+                events.push(ProviderEvent::Failed(failure));
             }
             _ => {
                 let mut failure = end.failure();
                 if end.stderr.contains("Session not found") {
                     failure.kind = FailureKind::ConversationUnknown;
                 }
-                events.push(Event::Failed(failure));
+                events.push(ProviderEvent::Failed(failure));
             }
         }
     }
@@ -465,15 +465,15 @@ impl OpenCodeParser {
 }
 
 /// A tool that was used, or that the agent was not allowed to use.
-fn tool(part: &Part, events: &mut Vec<Event>) {
+fn tool(part: &Part, events: &mut Vec<ProviderEvent>) {
     let name = part.tool.as_deref().unwrap_or("tool");
     let detail = ["command", "filePath", "pattern", "url", "query", "description"]
         .into_iter()
         .find_map(|field| part.state.get("input")?.get(field)?.as_str());
-    events.push(Event::Activity(detail.map_or_else(|| name.to_owned(), |detail| format!("{name}: {detail}"))));
+    events.push(ProviderEvent::Activity(detail.map_or_else(|| name.to_owned(), |detail| format!("{name}: {detail}"))));
     let error = part.state.get("error").and_then(Value::as_str).unwrap_or_default();
     if error.contains("specified a rule which prevents") || error.contains("rejected permission") {
-        events.push(Event::Notice(format!("the agent was not allowed to use {name}")));
+        events.push(ProviderEvent::Notice(format!("the agent was not allowed to use {name}")));
     }
 }
 
@@ -565,7 +565,7 @@ mod tests {
             steps,
             [
                 Step::MakeConversationDir("tool-output"),
-                Step::KeepYoung("tool-output"),
+                Step::KeepRecent("tool-output"),
                 link("data/opencode/tool-output", "/r/sessions/a/provider/opencode/tool-output"),
                 Step::MakeDir("config/opencode/node_modules".into()),
                 Step::Write { at: NO_INSTALL.0.into(), content: NO_INSTALL.1.into() },
@@ -679,7 +679,7 @@ mod tests {
 
     #[test]
     fn only_ids_of_its_own_making_name_a_conversation() {
-        let held = |id, file| OpenCode.holds(id, Path::new(file));
+        let held = |id, file| OpenCode.is_conversation_file(id, Path::new(file));
         assert!(held("ses_e015a19a9ffeJ0jQJ4wacSdvqt", "opencode.db"));
         assert!(!held("ses_e015a19a9ffeJ0jQJ4wacSdvqt", "opencode.db-wal"));
         for id in ["", "ses_", "nope", "ses_a b", "ses_a'; --", "--session"] {
@@ -707,13 +707,13 @@ mod tests {
         assert_eq!(
             events,
             [
-                Event::Conversation("ses_1".into()),
-                Event::Activity("bash: ls".into()),
-                Event::Activity("write: /x".into()),
-                Event::Notice("the agent was not allowed to use write".into()),
-                Event::Text("done".into()),
-                Event::Usage(usage),
-                Event::Done,
+                ProviderEvent::Conversation("ses_1".into()),
+                ProviderEvent::Activity("bash: ls".into()),
+                ProviderEvent::Activity("write: /x".into()),
+                ProviderEvent::Notice("the agent was not allowed to use write".into()),
+                ProviderEvent::Text("done".into()),
+                ProviderEvent::Usage(usage),
+                ProviderEvent::Done,
             ]
         );
     }
@@ -722,9 +722,9 @@ mod tests {
     fn failures_have_their_kind() {
         let failed = |lines: &[&str], code, stderr: &str| {
             let events = testing::events(&mut OpenCodeParser::default(), lines, code, stderr);
-            assert!(!events.contains(&Event::Done), "{events:?}");
-            match events.into_iter().find(|event| matches!(event, Event::Failed(_))) {
-                Some(Event::Failed(failure)) => (failure.kind, failure.message),
+            assert!(!events.contains(&ProviderEvent::Done), "{events:?}");
+            match events.into_iter().find(|event| matches!(event, ProviderEvent::Failed(_))) {
+                Some(ProviderEvent::Failed(failure)) => (failure.kind, failure.message),
                 other => panic!("{other:?}"),
             }
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::{Continuation, End, Event, Files, Invocation, Options, Parser, Place, Turn, User};
+use super::{Continuation, Files, Invocation, LoginUser, Options, Parser, ProcessEnd, ProviderEvent, Turn, TurnPaths};
 use crate::config::Environment;
 use crate::session::{Brief, PermissionMode};
 
@@ -14,7 +14,7 @@ pub(crate) const NEW_ID: &str = "00000000-0000-4000-8000-000000000001";
 /// Everything that a turn borrows.
 pub(crate) struct Fixture {
     pub(crate) options: Options,
-    pub(crate) place: Place,
+    pub(crate) place: TurnPaths,
     pub(crate) environment: Environment,
     pub(crate) brief: Brief,
     pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
@@ -33,8 +33,8 @@ impl Default for Fixture {
 }
 
 /// The place of a provider's turn in session `a` below `/r`.
-pub(crate) fn place(provider: &str) -> Place {
-    Place {
+pub(crate) fn place(provider: &str) -> TurnPaths {
+    TurnPaths {
         session: "/r/sessions/a".into(),
         folder: "a".into(),
         conversations: Path::new("/r/sessions/a/provider").join(provider),
@@ -62,7 +62,8 @@ impl Fixture {
     /// A turn; the user is leaked, because it borrows the fixture's files.
     pub(crate) fn turn<'a>(&'a self, continuation: &'a Continuation, prompt: &'a str) -> Turn<'a> {
         let files: &'static InMemory = Box::leak(Box::new(InMemory(self.files.clone())));
-        let user = Box::leak(Box::new(User { environment: &self.environment, home: Some(Path::new("/h")), files }));
+        let user =
+            Box::leak(Box::new(LoginUser { environment: &self.environment, home: Some(Path::new("/h")), files }));
         Turn {
             program: Path::new("/bin/program"),
             options: &self.options,
@@ -92,11 +93,11 @@ pub(crate) fn env<'a>(invocation: &'a Invocation, name: &str) -> Option<&'a str>
 }
 
 /// All events of some lines and an end.
-pub(crate) fn events(parser: &mut dyn Parser, lines: &[&str], code: Option<i32>, stderr: &str) -> Vec<Event> {
+pub(crate) fn events(parser: &mut dyn Parser, lines: &[&str], code: Option<i32>, stderr: &str) -> Vec<ProviderEvent> {
     let mut events = Vec::new();
     for line in lines {
         parser.line(line, &mut events);
     }
-    parser.end(&End { code, stderr }, &mut events);
+    parser.end(&ProcessEnd { code, stderr }, &mut events);
     events
 }

@@ -16,9 +16,9 @@ pub struct Turn<'a> {
     /// Its section of the configuration.
     pub options: &'a Options,
     /// Where things are.
-    pub place: &'a Place,
+    pub place: &'a TurnPaths,
     /// The user whose login is used.
-    pub user: &'a User<'a>,
+    pub user: &'a LoginUser<'a>,
     /// Which conversation the turn belongs to.
     pub continuation: &'a Continuation,
     /// The id for a new conversation, for providers that let us choose.
@@ -47,7 +47,7 @@ pub struct Turn<'a> {
 
 /// Where the things of a turn are. All paths are absolute and free of links.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct TurnPaths {
     /// The session's folder.
     pub session: PathBuf,
     /// The name of the session's folder.
@@ -76,7 +76,7 @@ pub trait Files: Sync {
 
 /// The user whose login is used: environment, home, and their files.
 #[derive(Clone, Copy)]
-pub struct User<'a> {
+pub struct LoginUser<'a> {
     /// The environment of the process.
     pub environment: &'a Environment,
     /// The home directory.
@@ -85,7 +85,7 @@ pub struct User<'a> {
     pub files: &'a dyn Files,
 }
 
-impl User<'_> {
+impl LoginUser<'_> {
     /// A path below the home directory.
     #[must_use]
     pub fn at_home(&self, path: &str) -> Option<PathBuf> {

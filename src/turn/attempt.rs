@@ -10,8 +10,8 @@ use super::{Setup, TurnError, TurnEvent, TurnRequest, finalise};
 use crate::config::value::written_span;
 use crate::login;
 use crate::process::{self, Launch, Outcome, Stopper};
-use crate::provider::{End, Event, Failure, FailureKind, Parser, Place, Turn, child_environment};
-use crate::rehome;
+use crate::provider::{Failure, FailureKind, Parser, ProcessEnd, ProviderEvent, Turn, TurnPaths, child_environment};
+use crate::provider_home;
 use crate::session::{FileMark, Grant, Usage, WorkspaceGuard};
 
 /// The longest line of output that is read, in bytes.
@@ -28,7 +28,7 @@ const STDERR_BYTES: usize = 64 * 1024;
 pub(super) struct TurnProgress {
     pub(super) provider: String,
     /// Where the provider's things are, once that is known.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<TurnPaths>,
     pub(super) conversation: Option<String>,
     pub(super) texts: Vec<String>,
     /// The length of all texts together, in bytes.
@@ -84,7 +84,7 @@ impl Run<'_> {
     ) -> Result<Option<Failure>, TurnError> {
         let (chosen, turn) = (self.chosen, self.turn);
         heard.notices.extend(login::settle_own(guard.store(), guard.folder()).await?);
-        rehome::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
+        provider_home::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
         let keeps_files = chosen.provider.keeps_files();
         let before = finalise::BeforeTurn::look(turn.place, keeps_files);
         let invocation = chosen.provider.invocation(turn)?;
@@ -250,18 +250,18 @@ impl Listener<'_> {
         self.take(events);
     }
 
-    fn take(&mut self, events: Vec<Event>) {
+    fn take(&mut self, events: Vec<ProviderEvent>) {
         for event in events {
             self.event(event);
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: ProviderEvent) {
         if event.is_the_models() {
             self.logged_in.notify_one();
         }
         match event {
-            Event::Conversation(id) => {
+            ProviderEvent::Conversation(id) => {
                 let about = self.turn.prompt;
                 if self.heard.conversation.as_ref() != Some(&id) {
                     if let Err(error) = super::remember(self.guard, &self.heard.provider, &id, about) {
@@ -270,8 +270,8 @@ impl Listener<'_> {
                     self.heard.conversation = Some(id);
                 }
             }
-            Event::Delta(text) => (self.tell)(TurnEvent::Delta(&text)),
-            Event::Text(text) => {
+            ProviderEvent::Delta(text) => (self.tell)(TurnEvent::Delta(&text)),
+            ProviderEvent::Text(text) => {
                 (self.tell)(TurnEvent::Text(&text));
                 self.heard.text_bytes += text.len();
                 self.heard.texts.push(text);
@@ -280,12 +280,12 @@ impl Listener<'_> {
                     self.refuse(format!("its reply is longer than {MAX_REPLY_BYTES} bytes"));
                 }
             }
-            Event::Activity(text) | Event::Retry(text) => (self.tell)(TurnEvent::Activity(&text)),
-            Event::Notice(text) => {
+            ProviderEvent::Activity(text) | ProviderEvent::Retry(text) => (self.tell)(TurnEvent::Activity(&text)),
+            ProviderEvent::Notice(text) => {
                 (self.tell)(TurnEvent::Notice(&text));
                 self.heard.notices.push(text);
             }
-            Event::MemoryDirectory(found) => {
+            ProviderEvent::MemoryDirectory(found) => {
                 let expected = &self.turn.place.memory;
                 // Components, because the CLI may add a slash at the end.
                 if !found.components().eq(expected.components()) {
@@ -296,25 +296,25 @@ impl Listener<'_> {
                     ));
                 }
             }
-            Event::Usage(usage) => self.heard.usage = Some(usage),
-            Event::TotalUsage(total) => {
+            ProviderEvent::Usage(usage) => self.heard.usage = Some(usage),
+            ProviderEvent::TotalUsage(total) => {
                 self.heard.usage = Some(total.since(self.reported_before));
                 self.heard.reported = Some(total);
             }
-            Event::Send(bytes) => self.say(bytes),
-            Event::Ask { id, request } => {
+            ProviderEvent::Send(bytes) => self.say(bytes),
+            ProviderEvent::Ask { id, request } => {
                 if let Some(decision) = self.questions.ask(id.clone(), request) {
                     let mut events = Vec::new();
                     self.parser.answer(&id, &decision, &mut events);
                     self.take(events);
                 }
             }
-            Event::Withdrawn(id) => self.questions.withdraw(&id),
-            Event::Done => {
+            ProviderEvent::Withdrawn(id) => self.questions.withdraw(&id),
+            ProviderEvent::Done => {
                 self.done = true;
                 self.say_no_more();
             }
-            Event::Failed(failure) => {
+            ProviderEvent::Failed(failure) => {
                 self.failure.get_or_insert(failure);
                 self.say_no_more();
             }
@@ -368,7 +368,7 @@ impl Listener<'_> {
                 Outcome::Excess(excess) => return Err(TurnError::Excess(*excess)),
                 Outcome::Stopped => return Err(TurnError::Stopped),
                 Outcome::NotStarted(reason) => {
-                    let said = End { code: None, stderr }.last_words();
+                    let said = ProcessEnd { code: None, stderr }.last_words();
                     let said = if said.is_empty() { said } else { format!(": {said}") };
                     let message = format!("could not be started: {reason}{said}");
                     return Ok(Some(Failure::new(FailureKind::Other, message)));
@@ -384,7 +384,7 @@ impl Listener<'_> {
             _ => None,
         };
         let mut events = Vec::new();
-        self.parser.end(&End { code, stderr }, &mut events);
+        self.parser.end(&ProcessEnd { code, stderr }, &mut events);
         if self.failure.is_none() {
             self.take(events);
         }
@@ -392,7 +392,7 @@ impl Listener<'_> {
             (_, Some(error), _) => Err(error),
             (Some(failure), ..) => Ok(Some(failure)),
             (None, None, true) => Ok(None),
-            (None, None, false) => Ok(Some(End { code, stderr }.failure())),
+            (None, None, false) => Ok(Some(ProcessEnd { code, stderr }.failure())),
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
 use crate::confine::Ground;
 use crate::files::files_below;
-use crate::login::{Login, Wanted};
-use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Place, Provider, Turn, built_in};
+use crate::login::{Login, LoginRequest};
+use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Provider, Turn, TurnPaths, built_in};
 use crate::session::{
     MessageOptions, PermissionMode, ProviderChoice, Record, SessionError, Settings, Store, WorkspaceGuard,
 };
@@ -42,7 +42,7 @@ impl Chosen {
         turn: &Turn<'_>,
         tell: &mut (dyn FnMut() + Send),
     ) -> Result<Option<Login>, SessionError> {
-        let wanted = Wanted {
+        let wanted = LoginRequest {
             store: guard.store(),
             folder: guard.folder(),
             home: &turn.place.home,
@@ -311,7 +311,7 @@ fn is_executable(path: &Path) -> bool {
 pub(super) fn continuation(
     guard: &mut WorkspaceGuard,
     chosen: &Chosen,
-    place: &Place,
+    place: &TurnPaths,
     new: bool,
 ) -> Result<(Continuation, Option<String>), SessionError> {
     let record = guard.record_mut();
@@ -337,7 +337,7 @@ pub(super) fn continuation(
 }
 
 /// Whether the file that makes a conversation resumable is there.
-pub(crate) fn is_kept(chosen: &Chosen, place: &Place, id: &str) -> bool {
+pub(crate) fn is_kept(chosen: &Chosen, place: &TurnPaths, id: &str) -> bool {
     kept_in(chosen.provider, &place.conversations, id)
 }
 
@@ -346,13 +346,13 @@ pub(crate) fn is_kept(chosen: &Chosen, place: &Place, id: &str) -> bool {
 pub(crate) fn kept_in(provider: &dyn Provider, conversations: &Path, id: &str) -> bool {
     use std::os::unix::fs::MetadataExt;
     if !provider.keeps_files() {
-        return provider.holds(id, Path::new(""));
+        return provider.is_conversation_file(id, Path::new(""));
     }
-    files_below(conversations).any(|(file, metadata)| provider.holds(id, &file) && metadata.nlink() == 1)
+    files_below(conversations).any(|(file, metadata)| provider.is_conversation_file(id, &file) && metadata.nlink() == 1)
 }
 
 /// Says so where the provider answered and kept nothing.
-pub(super) fn check_kept(chosen: &Chosen, place: &Place, heard: &mut TurnProgress) {
+pub(super) fn check_kept(chosen: &Chosen, place: &TurnPaths, heard: &mut TurnProgress) {
     if let Some(id) = &heard.conversation
         && !is_kept(chosen, place, id)
     {

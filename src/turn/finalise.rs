@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, Dir, Durability, SECOND, Stamp, own_files_below, set_second, sqlite};
-use crate::provider::{Format, Place, Provider};
+use crate::provider::{Format, Provider, TurnPaths};
 use crate::session::{FileMark, WorkspaceGuard};
 use jiff::Timestamp;
 
@@ -28,7 +28,7 @@ pub(super) struct BeforeTurn {
 
 impl BeforeTurn {
     /// Looks at both. A provider that keeps no files has nothing but the memory.
-    pub(super) fn look(place: &Place, keeps_files: bool) -> Self {
+    pub(super) fn look(place: &TurnPaths, keeps_files: bool) -> Self {
         let conversations = if keeps_files { look(&place.conversations) } else { StampedFiles::new() };
         Self { conversations, keeps_files, memory: look(&place.memory) }
     }
@@ -38,7 +38,7 @@ impl BeforeTurn {
     ///
     /// # Errors
     /// Where a file that is still there cannot be synced.
-    pub(super) fn finalise(&self, guard: &WorkspaceGuard, place: &Place) -> Result<StampedFiles, files::Error> {
+    pub(super) fn finalise(&self, guard: &WorkspaceGuard, place: &TurnPaths) -> Result<StampedFiles, files::Error> {
         let conversations = if self.keeps_files {
             let mut after = look(&place.conversations);
             if fold_logs(guard, &place.conversations, &self.conversations, &after) {
@@ -115,7 +115,9 @@ fn settle(
 /// What the file that makes a conversation resumable is like, where it is one
 /// that only grows. Of several, the largest is the conversation.
 pub(super) fn mark(provider: &dyn Provider, id: &str, look: &StampedFiles) -> Option<FileMark> {
-    let held = look.iter().filter(|(file, _)| provider.holds(id, file) && provider.format(file) == Format::JsonLines);
+    let held = look
+        .iter()
+        .filter(|(file, _)| provider.is_conversation_file(id, file) && provider.format(file) == Format::JsonLines);
     let (_, stamp) = held.max_by_key(|(_, stamp)| stamp.size)?;
     Some(FileMark { bytes: stamp.size, modified: Timestamp::from_nanosecond(stamp.modified).ok()? })
 }

@@ -31,7 +31,7 @@ use crate::confine::{ConfineError, Excess};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn};
-use crate::rehome::{self, RehomeError};
+use crate::provider_home::{self, RehomeError};
 use crate::session::{
     Conversation, Grant, LastTurn, Message, PermissionMode, SessionError, Speaker, TranscriptEntry, TurnOutcome, Usage,
     Waiting, WorkspaceGuard,
@@ -197,7 +197,7 @@ async fn ask(
     let chosen = choose(setup, &store, guard.record(), &settings, &request.message.options)?;
     heard.provider.clone_from(&chosen.name);
     let changed = request.message.options.new && grant.end_with_conversation();
-    let mut place = rehome::place(guard, &grant, &chosen.name, &settings)?;
+    let mut place = provider_home::place(guard, &grant, &chosen.name, &settings)?;
     heard.place = Some(place.clone());
     let (brief, left_out) = guard.workspace().brief(&settings, &place.working_dir)?;
     heard.notices.extend(left_out);
@@ -276,7 +276,7 @@ async fn ask(
             && !place.new_home
             && continuation.id().is_some_and(|id| choose::is_kept(&chosen, &place, id))
         {
-            rehome::throw_away(guard, &place)?;
+            provider_home::throw_away(guard, &place)?;
             place.new_home = true;
             heard.begin_again();
             continue;
@@ -332,7 +332,7 @@ async fn record(
         let written = write_down(&mut guard, &message, &heard, &files, result.as_ref().err());
         if let Some(place) = &heard.place {
             // A stamp that cannot be written makes the next turn make the home anew.
-            let _left = rehome::leave(&guard, place);
+            let _left = provider_home::leave(&guard, place);
         }
         // A failure carries no notices: who delivers it asks the guard.
         if result.is_ok() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, Environment};
 use crate::confine::{Closed, Ground, Means};
-use crate::provider::User;
+use crate::provider::LoginUser;
 use crate::session::Store;
 
 /// Everything that turns need and sessions do not hold.
@@ -61,7 +61,7 @@ impl Setup {
     }
 
     /// The user whose login is used.
-    pub(super) fn user<'a>(&'a self, files: &'a Ground<'_>) -> User<'a> {
-        User { environment: &self.environment, home: self.home.as_deref(), files }
+    pub(super) fn user<'a>(&'a self, files: &'a Ground<'_>) -> LoginUser<'a> {
+        LoginUser { environment: &self.environment, home: self.home.as_deref(), files }
     }
 }

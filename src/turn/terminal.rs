@@ -13,7 +13,7 @@ use crate::confine::Confinement;
 use crate::login;
 use crate::process::{self, Launch, Outcome};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
-use crate::rehome;
+use crate::provider_home;
 use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
 
 /// Gives the terminal to the provider's own UI, on the session's conversation.
@@ -28,7 +28,7 @@ pub async fn attach(
     let settings = guard.workspace().settings()?;
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.store(), guard.record(), &settings, &MessageOptions::default())?;
-    let place = rehome::place(guard, &grant, &chosen.name, &settings)?;
+    let place = provider_home::place(guard, &grant, &chosen.name, &settings)?;
     let (brief, _) = guard.workspace().brief(&settings, &place.working_dir)?;
     let (continuation, lost) = choose::continuation(guard, &chosen, &place, false)?;
     if let Some(notice) = lost {
@@ -66,7 +66,7 @@ pub async fn attach(
     for notice in login::settle_own(guard.store(), guard.folder()).await? {
         tell(TurnEvent::Notice(&notice));
     }
-    rehome::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
+    provider_home::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
     let before = finalise::BeforeTurn::look(&place, true);
     let mut login = chosen.login(guard, &turn, &mut || tell(TurnEvent::WaitingForLogin)).await?;
     tell(TurnEvent::Started { provider: &chosen.name, program: &chosen.program });
@@ -108,7 +108,7 @@ pub async fn attach(
     record.last_used_at = crate::session::now();
     record.archived_at = None;
     guard.save()?;
-    rehome::leave(guard, &place)?;
+    provider_home::leave(guard, &place)?;
     Ok(outcome)
 }
 

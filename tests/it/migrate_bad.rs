@@ -10,7 +10,7 @@ use denizen::config::{Environment, Legacy};
 use denizen::confine::Ground;
 use denizen::files::Durability;
 use denizen::legacy::{LegacyError, Migration, Search};
-use denizen::provider::User;
+use denizen::provider::LoginUser;
 use denizen::session::Store;
 use serde_json::json;
 
@@ -291,7 +291,7 @@ fn ten_starts_are_one() {
     let migration = Migration {
         store: &store,
         search: Search::everywhere(store.root(), &home, &legacy, Some(&home), &environment),
-        user: User { environment: &environment, home: Some(&home), files: &ground },
+        user: LoginUser { environment: &environment, home: Some(&home), files: &ground },
         config_file: &config_file,
         force: false,
         again: false,

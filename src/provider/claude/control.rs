@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::{Decision, Event, PermissionRequest};
+use super::super::{Decision, PermissionRequest, ProviderEvent};
 
 /// Tools that want another answer than yes or no. The CLI offers them only
 /// where it can ask; without them a turn has the tools that it always has.
@@ -23,7 +23,7 @@ const NOT_HERE: &str = "the person can only allow or deny a tool here: ask in yo
 
 /// The requests of one turn.
 #[derive(Default)]
-pub(super) struct Requests {
+pub(super) struct ControlRequests {
     /// The inputs of the tools of those that wait. They are kept as they came,
     /// because what was allowed is what is sent back to be run.
     open: HashMap<String, Box<RawValue>>,
@@ -32,18 +32,18 @@ pub(super) struct Requests {
 }
 
 #[derive(Deserialize)]
-struct Request {
+struct ControlRequest {
     subtype: String,
     tool_name: Option<String>,
     input: Option<Box<RawValue>>,
     tool_use_id: Option<String>,
 }
 
-impl Requests {
+impl ControlRequests {
     /// The CLI wants something.
-    pub(super) fn request(&mut self, id: String, request: &RawValue, events: &mut Vec<Event>) {
-        let parts = match serde_json::from_str::<Request>(request.get()) {
-            Ok(Request { subtype, tool_name: Some(tool), input: Some(input), tool_use_id })
+    pub(super) fn request(&mut self, id: String, request: &RawValue, events: &mut Vec<ProviderEvent>) {
+        let parts = match serde_json::from_str::<ControlRequest>(request.get()) {
+            Ok(ControlRequest { subtype, tool_name: Some(tool), input: Some(input), tool_use_id })
                 if subtype == "can_use_tool" =>
             {
                 Some((tool, input, tool_use_id))
@@ -52,32 +52,32 @@ impl Requests {
         };
         let Some((tool, input, call)) = parts else {
             // It would wait for an answer.
-            return events.push(Event::Send(error_line(&id, "this is not supported here")));
+            return events.push(ProviderEvent::Send(error_line(&id, "this is not supported here")));
         };
         if QUESTIONS.split(',').any(|question| question == tool) {
-            return events.push(Event::Send(decision_line(&id, &deny(NOT_HERE))));
+            return events.push(ProviderEvent::Send(decision_line(&id, &deny(NOT_HERE))));
         }
         self.asked.extend(call);
         let request = PermissionRequest::new(&tool, detail(&tool, &input));
         self.open.insert(id.clone(), input);
-        events.push(Event::Ask { id, request });
+        events.push(ProviderEvent::Ask { id, request });
     }
 
     /// The CLI no longer wants to know.
-    pub(super) fn cancel(&mut self, id: String, events: &mut Vec<Event>) {
+    pub(super) fn cancel(&mut self, id: String, events: &mut Vec<ProviderEvent>) {
         if self.open.remove(&id).is_some() {
-            events.push(Event::Withdrawn(id));
+            events.push(ProviderEvent::Withdrawn(id));
         }
     }
 
     /// How the CLI is told a decision.
-    pub(super) fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<Event>) {
+    pub(super) fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<ProviderEvent>) {
         let Some(input) = self.open.remove(id) else { return };
         let answer = match decision {
             Decision::Allow => format!(r#"{{"behavior":"allow","updatedInput":{input}}}"#),
             Decision::Deny(words) => deny(words),
         };
-        events.push(Event::Send(decision_line(id, &answer)));
+        events.push(ProviderEvent::Send(decision_line(id, &answer)));
     }
 
     /// Whether a call was asked about, so that the person knows what became of it.
@@ -126,21 +126,21 @@ fn detail(tool: &str, input: &RawValue) -> String {
 mod tests {
     use super::*;
 
-    fn events(requests: &mut Requests, id: &str, request: &str) -> Vec<Event> {
+    fn events(requests: &mut ControlRequests, id: &str, request: &str) -> Vec<ProviderEvent> {
         let mut events = Vec::new();
         requests.request(id.to_owned(), serde_json::from_str(request).expect("JSON"), &mut events);
         events
     }
 
-    fn answer(requests: &mut Requests, id: &str, decision: &Decision) -> Vec<String> {
+    fn answer(requests: &mut ControlRequests, id: &str, decision: &Decision) -> Vec<String> {
         let mut events = Vec::new();
         requests.answer(id, decision, &mut events);
         sent(events)
     }
 
-    fn sent(events: Vec<Event>) -> Vec<String> {
+    fn sent(events: Vec<ProviderEvent>) -> Vec<String> {
         let text = |event| match event {
-            Event::Send(bytes) => String::from_utf8(bytes).expect("text"),
+            ProviderEvent::Send(bytes) => String::from_utf8(bytes).expect("text"),
             other => panic!("{other:?}"),
         };
         events.into_iter().map(text).collect()
@@ -148,10 +148,13 @@ mod tests {
 
     #[test]
     fn what_was_allowed_is_sent_back_as_it_came() {
-        let mut requests = Requests::default();
+        let mut requests = ControlRequests::default();
         let request = r#"{"subtype":"can_use_tool","tool_name":"Bash","display_name":"Bash","input":{"command":"rm -r x","description":"list files","timeout":1e400},"tool_use_id":"t"}"#;
         // A number that no type holds is JSON all the same.
-        let ask = |detail: &str| Event::Ask { id: "r".into(), request: PermissionRequest::new("Bash", detail.into()) };
+        let ask = |detail: &str| ProviderEvent::Ask {
+            id: "r".into(),
+            request: PermissionRequest::new("Bash", detail.into()),
+        };
         let input = r#"{"command":"rm -r x","description":"list files","timeout":1e400}"#;
         assert_eq!(events(&mut requests, "r", request), [ask(input)]);
         assert_eq!(
@@ -167,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_denial_carries_its_words() {
-        let mut requests = Requests::default();
+        let mut requests = ControlRequests::default();
         events(&mut requests, "r", r#"{"subtype":"can_use_tool","tool_name":"Write","input":{"file_path":"/x"}}"#);
         assert_eq!(
             answer(&mut requests, "r", &Decision::Deny("not \"that\"".into())),
@@ -179,18 +182,18 @@ mod tests {
 
     #[test]
     fn a_request_that_is_taken_back_is_not_answered() {
-        let mut requests = Requests::default();
+        let mut requests = ControlRequests::default();
         events(&mut requests, "r", r#"{"subtype":"can_use_tool","tool_name":"Bash","input":{"command":"ls"}}"#);
         let mut withdrawn = Vec::new();
         requests.cancel("r".into(), &mut withdrawn);
         requests.cancel("other".into(), &mut withdrawn);
-        assert_eq!(withdrawn, [Event::Withdrawn("r".into())]);
+        assert_eq!(withdrawn, [ProviderEvent::Withdrawn("r".into())]);
         assert_eq!(answer(&mut requests, "r", &Decision::Allow), Vec::<String>::new());
     }
 
     #[test]
     fn what_cannot_be_answered_with_yes_or_no_is_not_asked() {
-        let mut requests = Requests::default();
+        let mut requests = ControlRequests::default();
         for tool in QUESTIONS.split(',') {
             let request = format!(r#"{{"subtype":"can_use_tool","tool_name":"{tool}","input":{{}}}}"#);
             let lines = sent(events(&mut requests, "r", &request));

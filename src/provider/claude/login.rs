@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::provider::{Ends, Field, LoginFile, LoginRules, User};
+use crate::provider::{Ends, Field, LoginFile, LoginRules, LoginUser};
 
 /// The file of a login with a subscription.
 const CREDENTIALS: &str = ".credentials.json";
@@ -27,7 +27,7 @@ pub(super) const RULES: LoginRules = LoginRules {
 };
 
 /// The file, which has a directory of its own where the user chose one.
-pub(super) fn file(user: &User<'_>) -> Option<LoginFile> {
+pub(super) fn file(user: &LoginUser<'_>) -> Option<LoginFile> {
     let chosen = user.environment.get("CLAUDE_SECURESTORAGE_CONFIG_DIR").filter(|chosen| !chosen.is_empty());
     let directory = chosen.map(PathBuf::from).or_else(|| user.directory("CLAUDE_CONFIG_DIR", ".claude"))?;
     Some(LoginFile::copied(directory.join(CREDENTIALS), CREDENTIALS))

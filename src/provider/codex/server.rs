@@ -12,7 +12,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{CodexParser, failure, sandbox};
-use crate::provider::{Continuation, Decision, End, Event, Failure, FailureKind, Parser, PermissionRequest, Turn};
+use crate::provider::{
+    Continuation, Decision, Failure, FailureKind, Parser, PermissionRequest, ProcessEnd, ProviderEvent, Turn,
+};
 use crate::session::{PermissionMode, Usage};
 
 /// The numbers of our requests.
@@ -74,7 +76,7 @@ pub(super) struct ServerParser {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct ServerLine {
     id: Option<Value>,
     method: Option<String>,
     #[serde(default)]
@@ -128,31 +130,37 @@ impl ServerParser {
     }
 
     /// The server's answer to one of our requests.
-    fn answered(&mut self, number: Option<u64>, result: &Value, error: Option<RpcError>, events: &mut Vec<Event>) {
+    fn answered(
+        &mut self,
+        number: Option<u64>,
+        result: &Value,
+        error: Option<RpcError>,
+        events: &mut Vec<ProviderEvent>,
+    ) {
         if let Some(error) = error {
             self.common.finished = true;
-            return events.push(Event::Failed(failure(&error.message)));
+            return events.push(ProviderEvent::Failed(failure(&error.message)));
         }
         match number {
             Some(INITIALIZE) => {
-                events.push(Event::Send(line(&json!({"method": "initialized"}))));
+                events.push(ProviderEvent::Send(line(&json!({"method": "initialized"}))));
                 let next = self.login.take().unwrap_or_else(|| std::mem::take(&mut self.thread));
-                events.push(Event::Send(next));
+                events.push(ProviderEvent::Send(next));
             }
-            Some(LOGIN) => events.push(Event::Send(std::mem::take(&mut self.thread))),
+            Some(LOGIN) => events.push(ProviderEvent::Send(std::mem::take(&mut self.thread))),
             Some(THREAD) => {
                 let Some(id) = result.pointer("/thread/id").and_then(Value::as_str) else {
                     self.common.finished = true;
-                    return events.push(Event::Failed(failure("the app server did not name its thread")));
+                    return events.push(ProviderEvent::Failed(failure("the app server did not name its thread")));
                 };
                 let conversation = self.common.conversation(id.to_owned());
-                let goes_on = matches!(conversation, Event::Conversation(_));
+                let goes_on = matches!(conversation, ProviderEvent::Conversation(_));
                 events.push(conversation);
                 if goes_on {
                     self.id = Some(id.to_owned());
                     let input = json!([{"type": "text", "text": self.prompt}]);
                     let params = json!({"threadId": id, "input": input});
-                    events.push(Event::Send(request(TURN, "turn/start", params)));
+                    events.push(ProviderEvent::Send(request(TURN, "turn/start", params)));
                 }
             }
             _ => {}
@@ -160,7 +168,7 @@ impl ServerParser {
     }
 
     /// The server asks for something.
-    fn asked(&mut self, id: &Value, method: &str, params: &Value, events: &mut Vec<Event>) {
+    fn asked(&mut self, id: &Value, method: &str, params: &Value, events: &mut Vec<ProviderEvent>) {
         // A reason comes with what it wants done outside its sandbox.
         let plain = params.get("reason").is_none_or(Value::is_null);
         if self.walls_allow && (method == FILE_CHANGE || method == COMMAND && plain) {
@@ -176,11 +184,11 @@ impl ServerParser {
         };
         let Some(request) = request else {
             let error = json!({"code": -32601, "message": "nobody can be asked for this here"});
-            return events.push(Event::Send(line(&json!({"id": id, "error": error}))));
+            return events.push(ProviderEvent::Send(line(&json!({"id": id, "error": error}))));
         };
         let id = id.to_string();
         self.open.insert(id.clone());
-        events.push(Event::Ask { id, request });
+        events.push(ProviderEvent::Ask { id, request });
     }
 
     /// What a person is shown of a command: all that decides what it does. The
@@ -203,13 +211,13 @@ impl ServerParser {
         shown
     }
 
-    fn notified(&mut self, method: &str, params: &Value, events: &mut Vec<Event>) {
+    fn notified(&mut self, method: &str, params: &Value, events: &mut Vec<ProviderEvent>) {
         let text = |pointer: &str| params.pointer(pointer).and_then(Value::as_str);
         match method {
             "serverRequest/resolved" => {
                 let id = params.get("requestId").map(Value::to_string).unwrap_or_default();
                 if self.open.remove(&id) {
-                    events.push(Event::Withdrawn(id));
+                    events.push(ProviderEvent::Withdrawn(id));
                 }
             }
             "item/started" | "item/completed" => {
@@ -218,11 +226,13 @@ impl ServerParser {
                     self.item(item, completed, text("/threadId"), events);
                 }
             }
-            "configWarning" => events.extend(text("/summary").map(|words| Event::Notice(words.to_owned()))),
-            "warning" => events.extend(text("/message").map(|words| Event::Notice(words.to_owned()))),
+            "configWarning" => events.extend(text("/summary").map(|words| ProviderEvent::Notice(words.to_owned()))),
+            "warning" => events.extend(text("/message").map(|words| ProviderEvent::Notice(words.to_owned()))),
             // What follows is said of sub-agents too, which have threads of their own.
             _ if text("/threadId") != self.id.as_deref() => {}
-            "item/agentMessage/delta" => events.extend(text("/delta").map(|part| Event::Delta(part.to_owned()))),
+            "item/agentMessage/delta" => {
+                events.extend(text("/delta").map(|part| ProviderEvent::Delta(part.to_owned())))
+            }
             "thread/tokenUsage/updated" => {
                 let tokens = |name: &str| params.pointer(&format!("/tokenUsage/total/{name}")).and_then(Value::as_u64);
                 // Over all turns of the conversation.
@@ -236,19 +246,21 @@ impl ServerParser {
             "error" => {
                 let words = text("/error/message").unwrap_or_default().to_owned();
                 if params.get("willRetry") == Some(&Value::Bool(true)) {
-                    events.push(Event::Retry(words.clone()));
+                    events.push(ProviderEvent::Retry(words.clone()));
                 }
                 self.common.error = Some(words);
             }
             "turn/completed" => {
                 self.common.finished = true;
-                events.extend(self.usage.map(Event::TotalUsage));
+                events.extend(self.usage.map(ProviderEvent::TotalUsage));
                 events.push(match text("/turn/status") {
-                    Some("completed") => Event::Done,
-                    Some("interrupted") => Event::Failed(Failure::new(FailureKind::Other, "the turn was interrupted")),
+                    Some("completed") => ProviderEvent::Done,
+                    Some("interrupted") => {
+                        ProviderEvent::Failed(Failure::new(FailureKind::Other, "the turn was interrupted"))
+                    }
                     _ => {
                         let words = text("/turn/error/message").map(str::to_owned).or(self.common.error.take());
-                        Event::Failed(failure(&words.unwrap_or_else(|| "an error without words".to_owned())))
+                        ProviderEvent::Failed(failure(&words.unwrap_or_else(|| "an error without words".to_owned())))
                     }
                 });
             }
@@ -256,7 +268,7 @@ impl ServerParser {
         }
     }
 
-    fn item(&mut self, item: &Value, completed: bool, thread: Option<&str>, events: &mut Vec<Event>) {
+    fn item(&mut self, item: &Value, completed: bool, thread: Option<&str>, events: &mut Vec<ProviderEvent>) {
         let kind = snake_case(item.get("type").and_then(Value::as_str).unwrap_or_default());
         let id = item.get("id").and_then(Value::as_str).unwrap_or_default();
         if kind == "file_change" && completed {
@@ -271,8 +283,8 @@ impl ServerParser {
 }
 
 impl Parser for ServerParser {
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
-        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+    fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>) {
+        let Ok(line) = serde_json::from_str::<ServerLine>(line) else { return };
         match (line.method, line.id) {
             (Some(method), Some(id)) => self.asked(&id, &method, &line.params, events),
             (Some(method), None) => self.notified(&method, &line.params, events),
@@ -280,12 +292,12 @@ impl Parser for ServerParser {
         }
     }
 
-    fn end(&mut self, end: &End<'_>, events: &mut Vec<Event>) {
+    fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>) {
         self.common.end(end, events);
     }
 
     /// It has no words for the model: the tool is told that the user rejected it.
-    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<Event>) {
+    fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<ProviderEvent>) {
         if !self.open.remove(id) {
             return;
         }
@@ -298,8 +310,8 @@ impl Parser for ServerParser {
 }
 
 /// The answer to a request for permission; its id is what the server called it.
-fn decided(id: &str, word: &str) -> Event {
-    Event::Send(format!("{{\"id\":{id},\"result\":{{\"decision\":\"{word}\"}}}}\n").into_bytes())
+fn decided(id: &str, word: &str) -> ProviderEvent {
+    ProviderEvent::Send(format!("{{\"id\":{id},\"result\":{{\"decision\":\"{word}\"}}}}\n").into_bytes())
 }
 
 /// What a person is shown of a change of files. The lines of a file are
@@ -366,17 +378,17 @@ mod tests {
 
     /// Plays lines to a parser: what it says, one JSON value each, and its
     /// other events.
-    fn play(parser: &mut dyn Parser, lines: &[&str]) -> (Vec<Value>, Vec<Event>) {
+    fn play(parser: &mut dyn Parser, lines: &[&str]) -> (Vec<Value>, Vec<ProviderEvent>) {
         let mut events = Vec::new();
         lines.iter().for_each(|line| parser.line(line, &mut events));
         said(events)
     }
 
-    fn said(events: Vec<Event>) -> (Vec<Value>, Vec<Event>) {
+    fn said(events: Vec<ProviderEvent>) -> (Vec<Value>, Vec<ProviderEvent>) {
         let (mut said, mut others) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::Send(bytes) => said.push(serde_json::from_slice(&bytes).expect("a line of JSON")),
+                ProviderEvent::Send(bytes) => said.push(serde_json::from_slice(&bytes).expect("a line of JSON")),
                 other => others.push(other),
             }
         }
@@ -440,7 +452,7 @@ mod tests {
         let (then, events) = play(&mut parser, &[&format!(r#"{{"id":2,"result":{{"thread":{{"id":"{ID}"}}}}}}"#)]);
         let input = json!({"threadId": ID, "input": [{"type": "text", "text": "/hello"}]});
         assert_eq!(then, [json!({"id": 3, "method": "turn/start", "params": input})]);
-        assert_eq!(events, [Event::Conversation(ID.into())]);
+        assert_eq!(events, [ProviderEvent::Conversation(ID.into())]);
 
         // With a key in the environment, the login comes before the thread.
         fixture.environment.set("CODEX_API_KEY", "secret");
@@ -473,19 +485,24 @@ mod tests {
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let (said, mut events) = play(&mut parser, &lines);
-        parser.end(&End { code: Some(0), stderr: "" }, &mut events);
+        parser.end(&ProcessEnd { code: Some(0), stderr: "" }, &mut events);
         assert_eq!(said, Vec::<Value>::new());
         assert_eq!(
             events,
             [
-                Event::Notice("no metadata".into()),
-                Event::Text("I look.".into()),
-                Event::Activity("ls".into()),
-                Event::Delta("Do".into()),
-                Event::Text("Done.".into()),
-                Event::Retry("Reconnecting... 2/5".into()),
-                Event::TotalUsage(Usage { input_tokens: 5, cached_tokens: 2, output_tokens: 3, cost_usd: None }),
-                Event::Done,
+                ProviderEvent::Notice("no metadata".into()),
+                ProviderEvent::Text("I look.".into()),
+                ProviderEvent::Activity("ls".into()),
+                ProviderEvent::Delta("Do".into()),
+                ProviderEvent::Text("Done.".into()),
+                ProviderEvent::Retry("Reconnecting... 2/5".into()),
+                ProviderEvent::TotalUsage(Usage {
+                    input_tokens: 5,
+                    cached_tokens: 2,
+                    output_tokens: 3,
+                    cost_usd: None
+                }),
+                ProviderEvent::Done,
             ]
         );
     }
@@ -502,7 +519,7 @@ mod tests {
         };
         let lines = [ask("0", r#","cwd":"/r/sessions/a""#), ask("\"s\"", r#","cwd":"/else""#)];
         let (said, events) = play(&mut parser, &[&lines[0], &lines[1]]);
-        let asked = |id: &str, detail: &str| Event::Ask {
+        let asked = |id: &str, detail: &str| ProviderEvent::Ask {
             id: id.into(),
             request: PermissionRequest::new("exec_command", detail.into()),
         };
@@ -520,7 +537,7 @@ mod tests {
         // One that was resolved by itself is not answered.
         play(&mut parser, &[&ask("7", "")]);
         let resolved = format!(r#"{{"method":"serverRequest/resolved","params":{{"threadId":"{ID}","requestId":7}}}}"#);
-        assert_eq!(play(&mut parser, &[&resolved]).1, [Event::Withdrawn("7".into())]);
+        assert_eq!(play(&mut parser, &[&resolved]).1, [ProviderEvent::Withdrawn("7".into())]);
         assert_eq!(answer(&mut parser, "7", &Decision::Allow), Vec::<Value>::new());
     }
 
@@ -539,7 +556,10 @@ mod tests {
         let (_, events) = play(&mut parser, &[&begun, &ask("f")]);
         let shown = "add /a\n    hello\n    delete /b\nupdate /c -> /d\n    @@\n    -x";
         let request = PermissionRequest::new("apply_patch", shown.into());
-        assert_eq!(events, [Event::Activity("edit: /a, /c".into()), Event::Ask { id: "1".into(), request }]);
+        assert_eq!(
+            events,
+            [ProviderEvent::Activity("edit: /a, /c".into()), ProviderEvent::Ask { id: "1".into(), request }]
+        );
 
         let other = r#"{"method":"item/permissions/requestApproval","id":9,"params":{"permissions":{}}}"#;
         let (said, events) = play(&mut parser, &[&ask("unknown"), other]);
@@ -556,7 +576,7 @@ mod tests {
                 started(&mut parser);
             }
             match play(&mut parser, &[line]).1.pop() {
-                Some(Event::Failed(failure)) => failure.kind,
+                Some(ProviderEvent::Failed(failure)) => failure.kind,
                 other => panic!("{other:?}"),
             }
         };

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::files::{self, Dir, Durability, make_private_dir};
 use crate::process::{self, Launch, Outcome, SpawnError};
-use crate::provider::{Options, Place, Provider, Step, Turn, child_environment};
+use crate::provider::{Options, Provider, Step, Turn, TurnPaths, child_environment};
 use crate::session::{Grant, SessionError, Settings, WorkspaceGuard};
 
 /// The file in a home that states what the home was made for.
@@ -50,12 +50,12 @@ pub fn place(
     grant: &Grant,
     provider: &str,
     settings: &Settings,
-) -> Result<Place, RehomeError> {
+) -> Result<TurnPaths, RehomeError> {
     let working_dir = process::working_dir(guard, grant)?;
     let conversations = guard.own_dir(&["provider", provider])?;
     let memory = guard.own_told_files(settings)?;
     let home = guard.store().homes_path(guard.folder()).join(provider);
-    let mut place = Place {
+    let mut place = TurnPaths {
         session: guard.path().to_owned(),
         folder: guard.folder().to_owned(),
         conversations,
@@ -115,7 +115,7 @@ pub async fn prepare(
 ///
 /// # Errors
 /// Where the stamp cannot be written.
-pub fn leave(guard: &WorkspaceGuard, place: &Place) -> Result<(), RehomeError> {
+pub fn leave(guard: &WorkspaceGuard, place: &TurnPaths) -> Result<(), RehomeError> {
     match Dir::open_own_dir(&place.home) {
         Err(error) if error.is_not_found() => Ok(()),
         home => {
@@ -125,7 +125,7 @@ pub fn leave(guard: &WorkspaceGuard, place: &Place) -> Result<(), RehomeError> {
     }
 }
 
-fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<(), RehomeError> {
+fn perform(guard: &mut WorkspaceGuard, place: &TurnPaths, steps: &[Step]) -> Result<(), RehomeError> {
     if place.new_home && read_stamp(&place.home)? != stamp(place, guard) {
         throw_away(guard, place)?;
     }
@@ -151,14 +151,14 @@ fn perform(guard: &mut WorkspaceGuard, place: &Place, steps: &[Step]) -> Result<
             Step::MakeConversationDir(name) => {
                 let _made = conversation_dir(guard, place, name)?;
             }
-            Step::KeepYoung(name) => keep_young(&conversation_dir(guard, place, name)?)?,
+            Step::KeepRecent(name) => keep_young(&conversation_dir(guard, place, name)?)?,
             Step::Run { .. } => {}
         }
     }
     Ok(())
 }
 
-fn conversation_dir(guard: &mut WorkspaceGuard, place: &Place, name: &str) -> Result<PathBuf, SessionError> {
+fn conversation_dir(guard: &mut WorkspaceGuard, place: &TurnPaths, name: &str) -> Result<PathBuf, SessionError> {
     let provider = place.conversations.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     guard.own_dir(&["provider", provider, name])
 }
@@ -219,11 +219,11 @@ async fn run(
     if outcome == Outcome::Exited(0) {
         return Ok(());
     }
-    let end = crate::provider::End { code: Some(1), stderr: &String::from_utf8_lossy(&err) };
+    let end = crate::provider::ProcessEnd { code: Some(1), stderr: &String::from_utf8_lossy(&err) };
     Err(RehomeError::Program { program: invocation.program.clone(), reason: end.failure().message })
 }
 
-fn stamp(place: &Place, guard: &WorkspaceGuard) -> Vec<u8> {
+fn stamp(place: &TurnPaths, guard: &WorkspaceGuard) -> Vec<u8> {
     let record = guard.record();
     let (session, working_dir) = (place.session.display(), place.working_dir.display());
     format!("{session}\n{working_dir}\n{}\n{}\n", record.uuid, record.last_used_at).into_bytes()
@@ -241,6 +241,6 @@ fn read_stamp(home: &Path) -> Result<Vec<u8>, files::Error> {
 ///
 /// # Errors
 /// Where it cannot be set aside.
-pub fn throw_away(guard: &WorkspaceGuard, place: &Place) -> Result<(), files::Error> {
+pub fn throw_away(guard: &WorkspaceGuard, place: &TurnPaths) -> Result<(), files::Error> {
     guard.store().discard(&place.home)
 }
