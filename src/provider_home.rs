@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::files::{self, Dir, Durability, make_private_dir};
-use crate::process::{self, Launch, Outcome, SpawnError};
+use crate::process::{self, ChildOutcome, Launch, SpawnError};
 use crate::provider::{Options, Provider, Step, Turn, TurnPaths, child_environment};
 use crate::session::{Grant, SessionError, Settings, WorkspaceGuard};
 
@@ -216,7 +216,7 @@ async fn run(
         }
     };
     let ((), (), outcome) = tokio::join!(read_out, read_err, child.end());
-    if outcome == Outcome::Exited(0) {
+    if outcome == ChildOutcome::Exited(0) {
         return Ok(());
     }
     let end = crate::provider::ProcessEnd { code: Some(1), stderr: &String::from_utf8_lossy(&err) };

@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::watch::{self, WaitArgs};
 use crate::control::{ControlError, Wait};
 use crate::key::Key;
-use crate::process::Outcome;
+use crate::process::ChildOutcome;
 use crate::session::WorkspaceGuard;
 
 /// Claims the session and runs something in its place. Interrupts are the
@@ -17,7 +17,7 @@ pub(super) fn run(
     app: &App,
     key: &Key,
     wait: WaitArgs,
-    act: impl AsyncFnOnce(&mut WorkspaceGuard, &mut Wait<'_>) -> Result<Outcome, ControlError>,
+    act: impl AsyncFnOnce(&mut WorkspaceGuard, &mut Wait<'_>) -> Result<ChildOutcome, ControlError>,
 ) -> Result<ExitCode, CliError> {
     let outcome = watch::with_wait(app, wait, async |wait| {
         let mut guard = app.control.guard(key, wait).await?;
@@ -25,13 +25,13 @@ pub(super) fn run(
         act(&mut guard, wait).await
     })?;
     match outcome {
-        Outcome::Exited(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
-        Outcome::Signalled(signal) => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))),
-        Outcome::Stopped => Err(CliError::failed("it was stopped")),
-        Outcome::Excess(excess) => Err(CliError::failed(format!("it was ended: {excess}"))),
-        Outcome::Deadline => Err(CliError::failed("it ran into its deadline")),
-        Outcome::NotStarted(reason) => Err(CliError::failed(format!("could not be started: {reason}"))),
-        Outcome::LauncherKilled => Err(CliError::failed("its launcher was killed")),
+        ChildOutcome::Exited(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
+        ChildOutcome::Signalled(signal) => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(1))),
+        ChildOutcome::Stopped => Err(CliError::failed("it was stopped")),
+        ChildOutcome::Excess(excess) => Err(CliError::failed(format!("it was ended: {excess}"))),
+        ChildOutcome::Deadline => Err(CliError::failed("it ran into its deadline")),
+        ChildOutcome::NotStarted(reason) => Err(CliError::failed(format!("could not be started: {reason}"))),
+        ChildOutcome::LauncherKilled => Err(CliError::failed("its launcher was killed")),
     }
 }
 

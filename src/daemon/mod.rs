@@ -150,7 +150,7 @@ pub async fn run(serve: Serve, stage: watch::Receiver<ShutdownStage>) -> Result<
     // memory and environment: with this, only root can (prctl(2)).
     let _closed = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     raise_file_limit();
-    let setup = Setup { group: process::group::settle(), ..Setup::clone(&control.setup).unattended() };
+    let setup = Setup { group: process::cgroup::settle(), ..Setup::clone(&control.setup).unattended() };
     let control = Arc::new(Control { setup: Arc::new(setup), store: control.store });
     walls_stand(&control).await?;
     move_in(&control, &source);

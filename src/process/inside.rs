@@ -12,7 +12,7 @@ use rustix::pipe::PipeFlags;
 use rustix::thread::CapabilitySet;
 
 use super::handed::{self, Handed};
-use super::outside::Program;
+use super::outside::OutsideProgram;
 use super::terminal::foreground;
 use crate::causes::with_causes;
 use crate::confine::opened::{self, Opened};
@@ -23,14 +23,14 @@ use crate::repository;
 const NOT_INSIDE: u8 = 126;
 
 /// A program that was started.
-pub(super) struct Started {
+pub(super) struct StartedProgram {
     /// The process: the program, or the bubblewrap that it runs in.
     pub(super) pid: u32,
     /// Says whether the walls were put up, where that is not known already.
     report: Option<OwnedFd>,
 }
 
-impl Started {
+impl StartedProgram {
     /// Whether the walls stood when the program began. Asked after its end.
     pub(super) fn is_inside(&mut self) -> bool {
         let Some(report) = self.report.take() else { return true };
@@ -43,7 +43,7 @@ impl Started {
 ///
 /// # Errors
 /// With the reason in words.
-pub(super) fn start(confinement: &Confinement, command: &[OsString]) -> Result<Started, String> {
+pub(super) fn start(confinement: &Confinement, command: &[OsString]) -> Result<StartedProgram, String> {
     let (program, args) = command.split_first().ok_or("no program was named")?;
     match &confinement.walls {
         None => {
@@ -58,7 +58,7 @@ pub(super) fn start(confinement: &Confinement, command: &[OsString]) -> Result<S
 }
 
 #[expect(clippy::disallowed_methods, reason = "the launcher is what `process::spawn` starts")]
-fn run(program: &OsString, args: &[OsString], report: Option<OwnedFd>) -> Result<Started, String> {
+fn run(program: &OsString, args: &[OsString], report: Option<OwnedFd>) -> Result<StartedProgram, String> {
     start_command(std::process::Command::new(program), program, args, report)
 }
 
@@ -67,7 +67,7 @@ fn start_command(
     program: &OsStr,
     args: &[OsString],
     report: Option<OwnedFd>,
-) -> Result<Started, String> {
+) -> Result<StartedProgram, String> {
     command.args(args);
     if report.is_none() {
         // Else `become_program` does that, and bubblewrap stays with the launcher.
@@ -75,7 +75,7 @@ fn start_command(
     }
     let child = command.spawn();
     let child = child.map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
-    Ok(Started { pid: child.id(), report })
+    Ok(StartedProgram { pid: child.id(), report })
 }
 
 /// Rules of Landlock and seccomp are a thread's, and what it starts inherits
@@ -85,7 +85,7 @@ fn restricted(
     walls: &Walls,
     program: &OsString,
     args: &[OsString],
-) -> Result<Started, String> {
+) -> Result<StartedProgram, String> {
     std::thread::scope(|scope| {
         let started = scope.spawn(|| {
             confinement.limits.apply(false).map_err(|error| format!("its limits could not be set: {error}"))?;
@@ -104,7 +104,7 @@ fn in_bubblewrap(
     walls: &Walls,
     bubblewrap: &Path,
     command: &[OsString],
-) -> Result<Started, String> {
+) -> Result<StartedProgram, String> {
     let own = inherited_self().map_err(|error| format!("the launcher cannot be started again: {error}"))?;
     let (report, word) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .and_then(|(report, word)| Ok((report, rustix::io::dup(word)?)))
@@ -127,7 +127,8 @@ fn in_bubblewrap(
         told.name(),
     ]
     .map(OsString::from);
-    let program = Program::taken(bubblewrap).map_err(|reason| format!("`{}`: {reason}", bubblewrap.display()))?;
+    let program =
+        OutsideProgram::taken(bubblewrap).map_err(|reason| format!("`{}`: {reason}", bubblewrap.display()))?;
     start_command(program.command(), bubblewrap.as_os_str(), &args, Some(report))
 }
 

@@ -23,10 +23,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOption
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
-use super::group::Group;
+use super::cgroup::Cgroup;
 use super::handed::{self, Handed};
 use super::terminal::foreground;
-use super::{descendants, inside};
+use super::{inside, process_tree};
 use crate::confine::limits::Watch;
 use crate::confine::{Confinement, Excess, Level, Rule};
 use crate::files::Lock;
@@ -61,7 +61,7 @@ const SEE_FILE: u8 = 125;
 
 /// What the launcher is told, through a descriptor that it inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Orders {
+pub struct LauncherArgs {
     /// The process whose death ends the turn.
     pub parent: u32,
     /// The lock to hold, in whose file the outcome is noted.
@@ -84,7 +84,7 @@ pub struct Orders {
 /// How the provider's process ended, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ChildOutcome {
     /// It exited by itself, with this code.
     Exited(i32),
     /// A signal that we did not send ended it.
@@ -103,11 +103,11 @@ pub enum Outcome {
 
 /// What stands in the run lock's file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    outcome: Outcome,
+struct RunLockNote {
+    outcome: ChildOutcome,
 }
 
-impl Orders {
+impl LauncherArgs {
     /// Puts the orders where a launcher that is started now reads them.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl Orders {
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let words = args.into_iter().next().and_then(|name| handed::take(&name));
-    let Some(orders) = words.and_then(Orders::from_words) else { return SEE_FILE };
+    let Some(orders) = words.and_then(LauncherArgs::from_words) else { return SEE_FILE };
     // First, so that no key in the person's terminal means this process.
     let apart = if orders.confinement.has(Rule::Session) { foreground::leave_session() } else { Ok(()) };
     let Some(lock) = take_lock(&orders.run_lock) else { return SEE_FILE };
@@ -179,9 +179,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             }
             outcome
         }
-        Err(error) => Outcome::NotStarted(error.to_string()),
+        Err(error) => ChildOutcome::NotStarted(error.to_string()),
     };
-    if outcome == Outcome::Exited(0) {
+    if outcome == ChildOutcome::Exited(0) {
         return 0;
     }
     note(lock.file(), outcome);
@@ -190,9 +190,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// What a launcher that ended with something else than 0 noted.
 #[must_use]
-pub(super) fn read_outcome(run_lock: &Path) -> Option<Outcome> {
+pub(super) fn read_outcome(run_lock: &Path) -> Option<ChildOutcome> {
     let text = std::fs::read(run_lock).ok()?;
-    Some(serde_json::from_slice::<Note>(&text).ok()?.outcome)
+    Some(serde_json::from_slice::<RunLockNote>(&text).ok()?.outcome)
 }
 
 /// Whoever only asks holds the lock for a moment, so one try is not enough.
@@ -213,8 +213,8 @@ fn forget(file: &File) {
     }
 }
 
-fn note(mut file: &File, outcome: Outcome) {
-    let note = serde_json::to_vec(&Note { outcome }).unwrap_or_default();
+fn note(mut file: &File, outcome: ChildOutcome) {
+    let note = serde_json::to_vec(&RunLockNote { outcome }).unwrap_or_default();
     // A note that cannot be written is read as a launcher that was killed.
     let _written = file.write_all(&note);
 }
@@ -236,7 +236,7 @@ enum Reason {
 }
 
 impl Launcher {
-    fn prepare(orders: &Orders) -> std::io::Result<Self> {
+    fn prepare(orders: &LauncherArgs) -> std::io::Result<Self> {
         let parent =
             Pid::from_raw(orders.parent.cast_signed()).ok_or_else(|| std::io::Error::other("no parent was named"))?;
         let parent_fd = rustix::process::pidfd_open(parent, PidfdFlags::empty())?;
@@ -270,18 +270,18 @@ impl Launcher {
         Ok(Self { parent: parent_fd, signalled, asked })
     }
 
-    fn supervise(&self, orders: &Orders) -> Outcome {
+    fn supervise(&self, orders: &LauncherArgs) -> ChildOutcome {
         let deadline = orders.deadline.map(|deadline| Instant::now() + deadline);
         if orders.stop.exists() {
-            return Outcome::Stopped;
+            return ChildOutcome::Stopped;
         }
-        let group = match Group::enter(&orders.confinement.limits) {
+        let group = match Cgroup::enter(&orders.confinement.limits) {
             Ok(group) => group,
-            Err(error) => return Outcome::NotStarted(format!("its control group could not be made: {error}")),
+            Err(error) => return ChildOutcome::NotStarted(format!("its control group could not be made: {error}")),
         };
         let mut started = match inside::start(&orders.confinement, &orders.command) {
             Ok(started) => started,
-            Err(reason) => return Outcome::NotStarted(reason),
+            Err(reason) => return ChildOutcome::NotStarted(reason),
         };
         let pid = started.pid;
         // However much the provider starts, whoever ends it gets its turn. Only root
@@ -312,14 +312,16 @@ impl Launcher {
             let _left = group.leave();
         }
         match reason {
-            Reason::Deadline => Outcome::Deadline,
-            Reason::Stopped => Outcome::Stopped,
-            Reason::Excess(excess) => Outcome::Excess(excess),
-            Reason::Exited if !started.is_inside() => Outcome::NotStarted("its walls could not be put up".to_owned()),
+            Reason::Deadline => ChildOutcome::Deadline,
+            Reason::Stopped => ChildOutcome::Stopped,
+            Reason::Excess(excess) => ChildOutcome::Excess(excess),
+            Reason::Exited if !started.is_inside() => {
+                ChildOutcome::NotStarted("its walls could not be put up".to_owned())
+            }
             Reason::Exited => match status.map(|status| (status.code(), status.signal())) {
-                Some((Some(code), _)) => Outcome::Exited(code),
-                Some((None, Some(signal))) => Outcome::Signalled(signal),
-                _ => Outcome::Signalled(0),
+                Some((Some(code), _)) => ChildOutcome::Exited(code),
+                Some((None, Some(signal))) => ChildOutcome::Signalled(signal),
+                _ => ChildOutcome::Signalled(0),
             },
         }
     }
@@ -331,7 +333,7 @@ impl Launcher {
     }
 
     /// Waits for the provider's end, or for a reason to end it.
-    fn wait(&self, orders: &Orders, pid: u32, deadline: Option<Instant>) -> std::io::Result<Reason> {
+    fn wait(&self, orders: &LauncherArgs, pid: u32, deadline: Option<Instant>) -> std::io::Result<Reason> {
         let child = Pid::from_raw(pid.cast_signed()).ok_or_else(|| std::io::Error::other("no child"))?;
         let child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
         let mut watch = Watch::new(&orders.confinement.limits);
@@ -360,7 +362,7 @@ impl Launcher {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Reason::Deadline);
             }
-            if let Some(excess) = watch.look(|most| descendants::at_most(std::process::id(), most)) {
+            if let Some(excess) = watch.look(|most| process_tree::at_most(std::process::id(), most)) {
                 return Ok(Reason::Excess(excess));
             }
         }
@@ -380,16 +382,16 @@ impl Launcher {
             }
             let killing = Instant::now() >= killing_from;
             if let (true, Some(pid)) = (killing, bubblewrap.take()) {
-                descendants::signal(&[pid], Signal::KILL);
+                process_tree::signal(&[pid], Signal::KILL);
             } else if killing {
                 // Stopped first, so that none of them can start another meanwhile.
-                let living = descendants::stop(std::process::id());
-                descendants::signal(&living, Signal::KILL);
+                let living = process_tree::stop(std::process::id());
+                process_tree::signal(&living, Signal::KILL);
             } else {
-                let living = descendants::of(std::process::id());
+                let living = process_tree::of(std::process::id());
                 let is_new = |pid: &u32| !asked.contains(pid) && Some(*pid) != bubblewrap;
                 let new: Vec<u32> = living.into_iter().filter(is_new).collect();
-                descendants::signal(&new, Signal::TERM);
+                process_tree::signal(&new, Signal::TERM);
                 asked.extend(new);
             }
             std::thread::sleep(if killing { KILLING_PAUSE } else { pause });
@@ -432,7 +434,7 @@ mod tests {
 
     #[test]
     fn orders_survive_being_handed_over() {
-        let orders = Orders {
+        let orders = LauncherArgs {
             parent: 7,
             run_lock: "/r/state/locks/a.run".into(),
             stop: "/r/state/control/a.stop".into(),
@@ -449,9 +451,9 @@ mod tests {
             holder: "a 1".into(),
         };
         for login in [None, Some(charge)] {
-            let orders = Orders { login, ..orders.clone() };
-            assert_eq!(Orders::from_words(orders.to_words()), Some(orders));
+            let orders = LauncherArgs { login, ..orders.clone() };
+            assert_eq!(LauncherArgs::from_words(orders.to_words()), Some(orders));
         }
-        assert_eq!(Orders::from_words(vec!["7".into()]), None);
+        assert_eq!(LauncherArgs::from_words(vec!["7".into()]), None);
     }
 }

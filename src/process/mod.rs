@@ -3,14 +3,14 @@
 //! A child is started in a session's folder, or in the directory that its
 //! owner granted it; there is no way to start one elsewhere.
 
-mod descendants;
-pub mod group;
+pub mod cgroup;
 mod handed;
 pub mod inside;
 pub mod launcher;
 pub mod outside;
 mod permit;
 pub mod probe;
+mod process_tree;
 mod secret;
 mod terminal;
 
@@ -29,7 +29,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
-pub use launcher::{Orders, Outcome};
+pub use launcher::{ChildOutcome, LauncherArgs};
 pub use permit::Permit;
 pub use secret::secret;
 
@@ -189,12 +189,12 @@ pub fn spawn(
 pub struct ByHand {
     child: Child,
     terminal: Option<terminal::Terminal>,
-    interrupts: terminal::Interrupts,
+    interrupts: terminal::IgnoredInterrupts,
 }
 
 impl ByHand {
     /// Relays until the program and everything it started is gone.
-    pub async fn end(mut self) -> Outcome {
+    pub async fn end(mut self) -> ChildOutcome {
         let launcher = self.child.launcher.id().unwrap_or(0);
         match self.terminal {
             Some(terminal) => terminal.relay(launcher, &mut self.interrupts, self.child.end()).await,
@@ -214,7 +214,7 @@ pub fn spawn_in_terminal(
     invocation: &Invocation,
     launch: &Launch<'_>,
 ) -> Result<ByHand, SpawnError> {
-    let interrupts = terminal::Interrupts::listen().map_err(SpawnError::Terminal)?;
+    let interrupts = terminal::IgnoredInterrupts::listen().map_err(SpawnError::Terminal)?;
     let terminal = terminal::Terminal::open().map_err(SpawnError::Terminal)?;
     let streams = match &terminal {
         Some(terminal) => terminal.streams().map_err(SpawnError::Terminal)?,
@@ -240,7 +240,7 @@ fn start(
     let confinement = protected(guard, &launch.confinement)?;
     let mut command = vec![invocation.program.clone().into_os_string()];
     command.extend(invocation.args.iter().cloned());
-    let orders = Orders {
+    let orders = LauncherArgs {
         parent: std::process::id(),
         run_lock: run_lock.clone(),
         stop,
@@ -332,7 +332,7 @@ impl Child {
     }
 
     /// Waits until the provider and everything it started is gone.
-    pub async fn end(mut self) -> Outcome {
+    pub async fn end(mut self) -> ChildOutcome {
         let pid = self.launcher.id();
         let status = match self.deadline {
             None => self.launcher.wait().await,
@@ -349,14 +349,14 @@ impl Child {
             LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().remove(&pid);
         }
         match status.map(|status| (status.code(), status.signal())) {
-            Ok((Some(0), _)) => Outcome::Exited(0),
-            Ok((Some(_), _)) => launcher::read_outcome(&self.run_lock).unwrap_or(Outcome::LauncherKilled),
+            Ok((Some(0), _)) => ChildOutcome::Exited(0),
+            Ok((Some(_), _)) => launcher::read_outcome(&self.run_lock).unwrap_or(ChildOutcome::LauncherKilled),
             // A key in the terminal reached it before it had a session of its own, and
             // so before it started anything. Later it hears these signals.
-            Ok((None, Some(SIGINT | SIGQUIT | SIGTERM | SIGHUP))) => Outcome::Stopped,
+            Ok((None, Some(SIGINT | SIGQUIT | SIGTERM | SIGHUP))) => ChildOutcome::Stopped,
             Ok((None, _)) | Err(_) => {
                 end_orphans();
-                Outcome::LauncherKilled
+                ChildOutcome::LauncherKilled
             }
         }
     }
@@ -375,15 +375,15 @@ fn end_orphans() {
     let launchers = LAUNCHERS.lock().unwrap_or_else(PoisonError::into_inner);
     let own = std::process::id();
     loop {
-        let mut orphans = descendants::children(own);
+        let mut orphans = process_tree::children(own);
         orphans.retain(|pid| !launchers.as_ref().is_some_and(|launchers| launchers.contains(pid)));
         if orphans.is_empty() {
             return;
         }
-        descendants::signal(&orphans, Signal::STOP);
-        let below: Vec<u32> = orphans.iter().flat_map(|pid| descendants::stop(*pid)).collect();
-        descendants::signal(&orphans, Signal::KILL);
-        descendants::signal(&below, Signal::KILL);
+        process_tree::signal(&orphans, Signal::STOP);
+        let below: Vec<u32> = orphans.iter().flat_map(|pid| process_tree::stop(*pid)).collect();
+        process_tree::signal(&orphans, Signal::KILL);
+        process_tree::signal(&below, Signal::KILL);
         for pid in orphans.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
             let _collected = rustix::process::waitpid(Some(pid), WaitOptions::empty());
         }
@@ -407,7 +407,7 @@ pub fn request_stop(store: &Store, folder: &str) -> Result<bool, files::Error> {
         return Ok(false);
     }
     let stop = stop_path(store, folder);
-    leave_word(&stop, "request the stop with")?;
+    write_signal_file(&stop, "request the stop with")?;
     let deadline = std::time::Instant::now() + LAUNCHER_GRACE;
     while files::is_locked(&run_lock)? {
         if std::time::Instant::now() >= deadline {
@@ -431,11 +431,11 @@ pub const DELIVER: &str = "deliver";
 pub fn ask_to_deliver(store: &Store, folder: &str) -> Result<(), files::Error> {
     let dir = store.state_path("control");
     files::make_private_dir(&dir, files::Durability::Process)?;
-    leave_word(&dir.join(format!("{folder}.{DELIVER}")), "request the delivery with")
+    write_signal_file(&dir.join(format!("{folder}.{DELIVER}")), "request the delivery with")
 }
 
 /// Makes a file whose appearance is all that it says.
-fn leave_word(path: &Path, action: &'static str) -> Result<(), files::Error> {
+fn write_signal_file(path: &Path, action: &'static str) -> Result<(), files::Error> {
     let left = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
     left.map(drop).map_err(|source| files::Error::Io { action, path: path.to_owned(), source })
 }
@@ -471,11 +471,11 @@ mod tests {
         let grant = Grant::none(guard.record().uuid);
         let launcher = dir.path().join("launcher");
         for (signal, expected) in [
-            ("INT", Outcome::Stopped),
-            ("QUIT", Outcome::Stopped),
-            ("TERM", Outcome::Stopped),
-            ("HUP", Outcome::Stopped),
-            ("KILL", Outcome::LauncherKilled),
+            ("INT", ChildOutcome::Stopped),
+            ("QUIT", ChildOutcome::Stopped),
+            ("TERM", ChildOutcome::Stopped),
+            ("HUP", ChildOutcome::Stopped),
+            ("KILL", ChildOutcome::LauncherKilled),
         ] {
             std::fs::write(&launcher, format!("#!/bin/sh\nulimit -c 0\nkill -{signal} $$\n")).expect("written");
             std::fs::set_permissions(&launcher, PermissionsExt::from_mode(0o700)).expect("a program");

@@ -20,7 +20,7 @@ use crate::confine::{Ground, opened};
 
 /// A program that may run outside the walls, open.
 #[derive(Debug)]
-pub struct Program {
+pub struct OutsideProgram {
     /// As it was named, which is what it is told that it is called.
     name: PathBuf,
     /// Where it really lies.
@@ -51,7 +51,7 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl Program {
+impl OutsideProgram {
     /// The program at a path.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Program {
     }
 }
 
-impl Program {
+impl OutsideProgram {
     /// Runs it for the person, with their terminal and environment, and waits for
     /// its end. Blocks the thread.
     ///

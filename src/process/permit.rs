@@ -19,14 +19,14 @@ const LOOK: Duration = Duration::from_millis(10);
 pub struct Permit {
     // The lock ends before others are told.
     _lock: Lock,
-    _told: Told,
+    _told: PermitTold,
 }
 
 /// Tells this process's first in line when it is dropped.
 #[derive(Debug)]
-struct Told(Arc<Notify>);
+struct PermitTold(Arc<Notify>);
 
-impl Drop for Told {
+impl Drop for PermitTold {
     fn drop(&mut self) {
         self.0.notify_one();
     }
@@ -83,7 +83,7 @@ impl Permit {
                 taken => taken,
             };
             if let Some(lock) = taken? {
-                return Ok(Some(Self { _lock: lock, _told: Told(store.given_back().clone()) }));
+                return Ok(Some(Self { _lock: lock, _told: PermitTold(store.given_back().clone()) }));
             }
         }
         Ok(None)

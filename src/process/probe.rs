@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::outside::{Program, Unusable};
+use super::outside::{OutsideProgram, Unusable};
 use crate::config::{Config, Environment};
 use crate::confine::means::Cause;
 use crate::confine::{Ground, Means, Obstacle, landlock};
@@ -72,7 +72,7 @@ fn bubblewrap(
 ) -> Result<PathBuf, Obstacle> {
     let path = environment.get_os("PATH").unwrap_or_default();
     let directories = USUAL.iter().map(PathBuf::from).chain(std::env::split_paths(path));
-    let program = Program::among(directories, "bwrap", ground).map_err(|unusable| match unusable {
+    let program = OutsideProgram::among(directories, "bwrap", ground).map_err(|unusable| match unusable {
         Unusable::Missing => Obstacle::NoBubblewrap,
         Unusable::Distrusted { program, reason } => Obstacle::Distrusted { program, reason: reason.to_string() },
     })?;
@@ -106,7 +106,7 @@ fn note(program: &Path) -> Option<String> {
     Some(format!("{}\n{}\n{} {} {}\n{user}\n", boot.trim(), program.display(), file.ino(), file.mtime(), file.size()))
 }
 
-fn attempt(program: &Program) -> Result<(), Obstacle> {
+fn attempt(program: &OutsideProgram) -> Result<(), Obstacle> {
     // Standard input is a directory, which stands for what is mounted open.
     let root = std::fs::File::open("/").map_or_else(|_| Stdio::null(), Stdio::from);
     let output = program.command().args(TRIAL).env_clear().stdin(root).output();

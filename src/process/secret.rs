@@ -50,7 +50,7 @@ pub async fn secret(source: &SecretSource, environment: &Environment, ground: &G
 #[expect(clippy::disallowed_methods, reason = "a command of the owner, which belongs to no session")]
 async fn printed(words: &[String], environment: &Environment, ground: &Ground<'_>) -> Result<String, String> {
     let Some((program, arguments)) = words.split_first() else { return Err("the command is empty".to_owned()) };
-    let taken = outside::Program::named(program, environment, ground);
+    let taken = outside::OutsideProgram::named(program, environment, ground);
     let taken = taken.map_err(|reason| format!("`{program}` cannot be run: {reason}"))?;
     if let Some((file, dir)) = arguments.iter().find_map(|word| Some((word, ground.reaching(Path::new(word))?))) {
         return Err(format!("it is given `{file}`, and agents can write `{}`", dir.display()));

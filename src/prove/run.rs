@@ -13,7 +13,7 @@ use super::{ATTEMPTS, Attempt, By, Expected, Line, Over};
 use crate::config::{NetworkMode, WallsMode};
 use crate::confine::{Confinement, Ground, Rule};
 use crate::files;
-use crate::process::{self, Launch, Outcome, SpawnError};
+use crate::process::{self, ChildOutcome, Launch, SpawnError};
 use crate::provider::{Invocation, Options, built_in, child_environment};
 use crate::provider_home::{self, RehomeError};
 use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
@@ -235,7 +235,7 @@ impl Process {
         match self {
             Self::Launched(child) => match child.take() {
                 Some(child) => match child.end().await {
-                    Outcome::NotStarted(reason) => reason,
+                    ChildOutcome::NotStarted(reason) => reason,
                     outcome => format!("{outcome:?}"),
                 },
                 None => "it was ended already".to_owned(),

@@ -12,7 +12,7 @@ use super::ServiceError;
 use crate::config::Environment;
 use crate::confine::Ground;
 use crate::files::quoted;
-use crate::process::outside::{self, Program, Unusable};
+use crate::process::outside::{self, OutsideProgram, Unusable};
 
 /// The programs that are called.
 const TOOLS: &[&str] = &["systemctl", "loginctl", "journalctl", "getent"];
@@ -36,7 +36,7 @@ impl Here {
     pub fn new(environment: &Environment, ground: &Ground<'_>) -> Self {
         let (mut tools, mut passed_over) = (BTreeMap::new(), Vec::new());
         for name in TOOLS {
-            match Program::named(name, environment, ground) {
+            match OutsideProgram::named(name, environment, ground) {
                 Ok(program) => {
                     tools.insert(*name, program.name().to_owned());
                 }

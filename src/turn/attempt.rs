@@ -9,7 +9,7 @@ use super::choose::Chosen;
 use super::{Setup, TurnError, TurnEvent, TurnRequest, finalise};
 use crate::config::value::written_span;
 use crate::login;
-use crate::process::{self, Launch, Outcome, Stopper};
+use crate::process::{self, ChildOutcome, Launch, Stopper};
 use crate::provider::{Failure, FailureKind, Parser, ProcessEnd, ProviderEvent, Turn, TurnPaths, child_environment};
 use crate::provider_home;
 use crate::session::{FileMark, Grant, Usage, WorkspaceGuard};
@@ -355,7 +355,7 @@ impl Listener<'_> {
     /// What the child's end makes of it all.
     fn finish(
         mut self,
-        outcome: &Outcome,
+        outcome: &ChildOutcome,
         stderr: &str,
         timeout: std::time::Duration,
     ) -> Result<Option<Failure>, TurnError> {
@@ -364,23 +364,23 @@ impl Listener<'_> {
         }
         if self.failure.is_none() && !self.done {
             match outcome {
-                Outcome::Deadline => return Err(TurnError::Timeout(written_span(timeout))),
-                Outcome::Excess(excess) => return Err(TurnError::Excess(*excess)),
-                Outcome::Stopped => return Err(TurnError::Stopped),
-                Outcome::NotStarted(reason) => {
+                ChildOutcome::Deadline => return Err(TurnError::Timeout(written_span(timeout))),
+                ChildOutcome::Excess(excess) => return Err(TurnError::Excess(*excess)),
+                ChildOutcome::Stopped => return Err(TurnError::Stopped),
+                ChildOutcome::NotStarted(reason) => {
                     let said = ProcessEnd { code: None, stderr }.last_words();
                     let said = if said.is_empty() { said } else { format!(": {said}") };
                     let message = format!("could not be started: {reason}{said}");
                     return Ok(Some(Failure::new(FailureKind::Other, message)));
                 }
-                Outcome::LauncherKilled => {
+                ChildOutcome::LauncherKilled => {
                     return Ok(Some(Failure::new(FailureKind::Other, "its launcher was killed")));
                 }
-                Outcome::Exited(_) | Outcome::Signalled(_) => {}
+                ChildOutcome::Exited(_) | ChildOutcome::Signalled(_) => {}
             }
         }
         let code = match outcome {
-            Outcome::Exited(code) => Some(*code),
+            ChildOutcome::Exited(code) => Some(*code),
             _ => None,
         };
         let mut events = Vec::new();

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use super::{ChoiceError, Setup, TurnError, find_program, provider_of};
 use crate::login;
-use crate::process::outside::{self, Program};
+use crate::process::outside::{self, OutsideProgram};
 use crate::session::Store;
 
 /// Runs a provider's own command that logs in, with the person's terminal and
@@ -18,7 +18,7 @@ pub fn log_in(setup: &Setup, store: &Store, name: &str, tell: impl FnOnce()) -> 
     let args = provider.login_command().ok_or_else(|| ChoiceError::NoLogin(name.to_owned()))?;
     let ground = setup.ground(store);
     let program = find_program(provider, &options, &setup.environment, &setup.launcher, &ground)?;
-    let trusted = Program::at(&program, &ground);
+    let trusted = OutsideProgram::at(&program, &ground);
     let trusted = trusted.map_err(|reason| ChoiceError::Distrusted { name: name.to_owned(), program, reason })?;
     let _alone = login::hold(store, provider, &setup.user(&ground), tell)?;
     let environment = outside::environment(&setup.environment, &ground);

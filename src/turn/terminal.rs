@@ -11,7 +11,7 @@ use super::{Chosen, Setup, Subject, TurnError, TurnEvent, choose, finalise, wall
 use crate::config::Environment;
 use crate::confine::Confinement;
 use crate::login;
-use crate::process::{self, Launch, Outcome};
+use crate::process::{self, ChildOutcome, Launch};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
 use crate::provider_home;
 use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
@@ -24,7 +24,7 @@ pub async fn attach(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
     tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
-) -> Result<Outcome, TurnError> {
+) -> Result<ChildOutcome, TurnError> {
     let settings = guard.workspace().settings()?;
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
     let chosen = choose(setup, guard.store(), guard.record(), &settings, &MessageOptions::default())?;
@@ -121,7 +121,7 @@ pub async fn exec(
     guard: &mut WorkspaceGuard,
     command: &[OsString],
     tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
-) -> Result<Outcome, TurnError> {
+) -> Result<ChildOutcome, TurnError> {
     let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
     let settings = guard.workspace().settings()?;
     let (program, args) =

@@ -26,7 +26,7 @@ const COMMANDS: &[u16] = &[0, 1, 2, 4, 8, 10, 11, 12, 17, 19, 104, 110, 111, 112
 
 /// Where in a sequence it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FilterState {
     /// In none.
     Text,
     /// After `ESC`.
@@ -34,14 +34,14 @@ enum State {
     /// After `CSI`.
     Sequence,
     /// In a string.
-    In(Kind),
+    In(StringKind),
     /// In a string, after `ESC`.
-    Ending(Kind),
+    Ending(StringKind),
 }
 
 /// A string, which ends with `ST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum StringKind {
     /// `OSC`, kept until its end; it may end with a bell too.
     Command,
     /// `DCS` before the letter that says what it is.
@@ -57,7 +57,7 @@ enum Kind {
 /// The filter between a child and the person's terminal.
 #[derive(Debug)]
 pub(super) struct Filter {
-    state: State,
+    state: FilterState,
     /// What is held back of the present sequence, without what introduced it.
     held: Vec<u8>,
     /// How many bytes of the present character are still to come, and the least and
@@ -70,7 +70,7 @@ pub(super) struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { state: State::Text, held: Vec::new(), rest: (0, 0, 0), half: false, modes: Modes::default() }
+        Self { state: FilterState::Text, held: Vec::new(), rest: (0, 0, 0), half: false, modes: Modes::default() }
     }
 }
 
@@ -78,7 +78,7 @@ impl Filter {
     /// Takes what comes next, in pieces of any size, and adds what goes on.
     pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let Some((&byte, rest)) = bytes.split_first() {
-            if self.state == State::Text && !self.half && self.rest.0 == 0 {
+            if self.state == FilterState::Text && !self.half && self.rest.0 == 0 {
                 let plain = bytes.iter().take_while(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r')).count();
                 if plain > 0 {
                     let (text, rest) = bytes.split_at(plain);
@@ -139,15 +139,15 @@ impl Filter {
     /// A byte that is part of no control sequence.
     fn high(&mut self, byte: u8, out: &mut Vec<u8>) {
         match self.state {
-            State::Text => out.push(byte),
-            State::Escape | State::Sequence => {
+            FilterState::Text => out.push(byte),
+            FilterState::Escape | FilterState::Sequence => {
                 self.leave();
                 out.push(byte);
             }
-            State::In(Kind::Command) => self.hold(byte),
-            State::In(Kind::Device) => self.state = State::In(Kind::Dropped),
-            State::In(_) => {}
-            State::Ending(_) => {
+            FilterState::In(StringKind::Command) => self.hold(byte),
+            FilterState::In(StringKind::Device) => self.state = FilterState::In(StringKind::Dropped),
+            FilterState::In(_) => {}
+            FilterState::Ending(_) => {
                 self.cut(out);
                 self.leave();
                 out.push(byte);
@@ -157,38 +157,38 @@ impl Filter {
 
     /// A control character, in the bytes by which it came.
     fn control(&mut self, control: u8, came: &[u8], out: &mut Vec<u8>) {
-        if let State::Ending(_) = self.state {
+        if let FilterState::Ending(_) = self.state {
             self.cut(out);
-            self.enter(State::Escape);
+            self.enter(FilterState::Escape);
         }
         match (control, self.state) {
             // The terminal's answer to this is set by the person, to a word of theirs.
             (0x05, _) => {}
-            (ESC, State::In(kind)) => self.state = State::Ending(kind),
-            (ESC, _) => self.enter(State::Escape),
+            (ESC, FilterState::In(kind)) => self.state = FilterState::Ending(kind),
+            (ESC, _) => self.enter(FilterState::Escape),
             (0x18 | 0x1a, _) => {
                 self.cut(out);
                 self.leave();
                 out.push(control);
             }
-            (BELL, State::In(Kind::Command)) => self.finish(&[BELL], out),
-            (BELL, State::In(Kind::DroppedCommand)) => self.leave(),
-            (0x9c, State::In(_)) => self.finish(b"\x1b\\", out),
-            (b'\r' | b'\n', State::In(Kind::Picture)) => out.push(control),
+            (BELL, FilterState::In(StringKind::Command)) => self.finish(&[BELL], out),
+            (BELL, FilterState::In(StringKind::DroppedCommand)) => self.leave(),
+            (0x9c, FilterState::In(_)) => self.finish(b"\x1b\\", out),
+            (b'\r' | b'\n', FilterState::In(StringKind::Picture)) => out.push(control),
             (0x80..=0x9f, _) => {
                 self.cut(out);
                 match control {
-                    0x90 => self.enter(State::In(Kind::Device)),
-                    0x9b => self.enter(State::Sequence),
-                    0x9d => self.enter(State::In(Kind::Command)),
-                    0x98 | 0x9e | 0x9f => self.enter(State::In(Kind::Dropped)),
+                    0x90 => self.enter(FilterState::In(StringKind::Device)),
+                    0x9b => self.enter(FilterState::Sequence),
+                    0x9d => self.enter(FilterState::In(StringKind::Command)),
+                    0x98 | 0x9e | 0x9f => self.enter(FilterState::In(StringKind::Dropped)),
                     _ => {
                         self.leave();
                         out.extend_from_slice(came);
                     }
                 }
             }
-            (_, State::In(_)) | (0x7f, State::Escape | State::Sequence) => {}
+            (_, FilterState::In(_)) | (0x7f, FilterState::Escape | FilterState::Sequence) => {}
             // It counts at once, also within a sequence.
             _ => {
                 self.modes.control(control);
@@ -200,29 +200,29 @@ impl Filter {
     /// A letter, a digit, a sign.
     fn letter(&mut self, byte: u8, out: &mut Vec<u8>) {
         match self.state {
-            State::Text => out.push(byte),
-            State::Escape if byte < b'0' => self.hold(byte),
-            State::Escape => self.escape(byte, out),
-            State::Sequence | State::In(Kind::Device) if byte < b'@' => self.hold(byte),
-            State::Sequence => self.sequence(byte, out),
-            State::In(Kind::Device) if byte == b'q' && self.is_picture() => {
+            FilterState::Text => out.push(byte),
+            FilterState::Escape if byte < b'0' => self.hold(byte),
+            FilterState::Escape => self.escape(byte, out),
+            FilterState::Sequence | FilterState::In(StringKind::Device) if byte < b'@' => self.hold(byte),
+            FilterState::Sequence => self.sequence(byte, out),
+            FilterState::In(StringKind::Device) if byte == b'q' && self.is_picture() => {
                 self.pass(b"\x1bP", &[byte], out);
-                self.state = State::In(Kind::Picture);
+                self.state = FilterState::In(StringKind::Picture);
             }
-            State::In(Kind::Device) => self.state = State::In(Kind::Dropped),
-            State::In(Kind::Command) => {
+            FilterState::In(StringKind::Device) => self.state = FilterState::In(StringKind::Dropped),
+            FilterState::In(StringKind::Command) => {
                 self.hold(byte);
                 // Colours of Linux's console, which have no end.
                 if matches!(self.held.as_slice(), [b'R'] | [b'P', _, _, _, _, _, _, _]) {
                     self.leave();
                 }
             }
-            State::In(Kind::Picture) => out.push(byte),
-            State::In(Kind::Dropped | Kind::DroppedCommand) => {}
-            State::Ending(_) if byte == b'\\' => self.finish(b"\x1b\\", out),
-            State::Ending(_) => {
+            FilterState::In(StringKind::Picture) => out.push(byte),
+            FilterState::In(StringKind::Dropped | StringKind::DroppedCommand) => {}
+            FilterState::Ending(_) if byte == b'\\' => self.finish(b"\x1b\\", out),
+            FilterState::Ending(_) => {
                 self.cut(out);
-                self.enter(State::Escape);
+                self.enter(FilterState::Escape);
                 self.letter(byte, out);
             }
         }
@@ -231,11 +231,11 @@ impl Filter {
     /// The end of a sequence without numbers, or the beginning of another.
     fn escape(&mut self, last: u8, out: &mut Vec<u8>) {
         match (self.held.as_slice(), last) {
-            ([], b'[') => return self.enter(State::Sequence),
-            ([], b']') => return self.enter(State::In(Kind::Command)),
-            ([], b'P') => return self.enter(State::In(Kind::Device)),
+            ([], b'[') => return self.enter(FilterState::Sequence),
+            ([], b']') => return self.enter(FilterState::In(StringKind::Command)),
+            ([], b'P') => return self.enter(FilterState::In(StringKind::Device)),
             // Screen sets a title by `ESC k`.
-            ([], b'X' | b'^' | b'_' | b'k') => return self.enter(State::In(Kind::Dropped)),
+            ([], b'X' | b'^' | b'_' | b'k') => return self.enter(FilterState::In(StringKind::Dropped)),
             // Sets of characters, and a test picture.
             ([] | [b'(' | b')' | b'*' | b'+' | b'-' | b'.' | b'/' | b'#'], _) => {
                 self.modes.escape(&self.held, last);
@@ -263,7 +263,7 @@ impl Filter {
     /// A string came to its end.
     fn finish(&mut self, terminator: &[u8], out: &mut Vec<u8>) {
         match self.state {
-            State::In(Kind::Command) | State::Ending(Kind::Command) => {
+            FilterState::In(StringKind::Command) | FilterState::Ending(StringKind::Command) => {
                 let digits = self.held.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 let (number, text) = self.held.split_at(digits);
                 let number = std::str::from_utf8(number).ok().and_then(|number| number.parse::<u16>().ok());
@@ -282,7 +282,9 @@ impl Filter {
                     self.pass(b"\x1b]", terminator, out);
                 }
             }
-            State::In(Kind::Picture) | State::Ending(Kind::Picture) => out.extend_from_slice(terminator),
+            FilterState::In(StringKind::Picture) | FilterState::Ending(StringKind::Picture) => {
+                out.extend_from_slice(terminator)
+            }
             _ => {}
         }
         self.leave();
@@ -290,7 +292,7 @@ impl Filter {
 
     /// A string was cut off. Of what goes on while it comes, the terminal is told.
     fn cut(&mut self, out: &mut Vec<u8>) {
-        if let State::In(Kind::Picture) | State::Ending(Kind::Picture) = self.state {
+        if let FilterState::In(StringKind::Picture) | FilterState::Ending(StringKind::Picture) = self.state {
             out.extend_from_slice(b"\x1b\\");
         }
     }
@@ -300,21 +302,21 @@ impl Filter {
         self.held.len() < LONGEST && self.held.iter().all(|byte| b"0123456789;".contains(byte))
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter(&mut self, state: FilterState) {
         self.held.clear();
         self.state = state;
     }
 
     fn leave(&mut self) {
-        self.enter(State::Text);
+        self.enter(FilterState::Text);
     }
 
     /// Holds a byte back. Of what is too long, nothing goes on.
     fn hold(&mut self, byte: u8) {
         if self.held.len() < LONGEST {
             self.held.push(byte);
-        } else if self.state == State::In(Kind::Command) {
-            self.enter(State::In(Kind::DroppedCommand));
+        } else if self.state == FilterState::In(StringKind::Command) {
+            self.enter(FilterState::In(StringKind::DroppedCommand));
         }
     }
 

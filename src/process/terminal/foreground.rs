@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, getpgid};
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::isatty;
 
-use crate::process::descendants;
+use crate::process::process_tree;
 
 /// How long a program waits for its terminal before it begins without.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub(in crate::process) fn take() -> std::io::Result<()> {
 
 /// The group of the program that a launcher started, when it has one.
 pub(in crate::process) fn program_group(launcher: u32) -> Option<Pid> {
-    let mut living = descendants::of(launcher).into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed()));
+    let mut living = process_tree::of(launcher).into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed()));
     living.find(|pid| getpgid(Some(*pid)) == Ok(*pid))
 }
 

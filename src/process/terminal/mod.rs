@@ -71,8 +71,8 @@ pub(super) struct Terminal {
 }
 
 /// What comes of one of the things that are waited for.
-enum Event {
-    Ended(super::Outcome),
+enum PtyEvent {
+    Ended(super::ChildOutcome),
     Read(usize),
     Written(usize),
     Typed(io::Result<usize>),
@@ -153,9 +153,9 @@ impl Terminal {
     pub(super) async fn relay(
         mut self,
         launcher: u32,
-        signals: &mut Interrupts,
-        end: impl Future<Output = super::Outcome>,
-    ) -> super::Outcome {
+        signals: &mut IgnoredInterrupts,
+        end: impl Future<Output = super::ChildOutcome>,
+    ) -> super::ChildOutcome {
         // Where the last child that has it is gone, that is seen.
         self.slave = None;
         let mut end = pin!(end);
@@ -177,41 +177,41 @@ impl Terminal {
                 break;
             }
             let event = tokio::select! {
-                outcome = &mut end, if ended.is_none() => Event::Ended(outcome),
+                outcome = &mut end, if ended.is_none() => PtyEvent::Ended(outcome),
                 read = self.master.async_io(Interest::READABLE, |fd| read(fd, &mut piece)),
-                    if out.is_empty() && !is_silent => read.map_or(Event::Silent, Event::Read),
+                    if out.is_empty() && !is_silent => read.map_or(PtyEvent::Silent, PtyEvent::Read),
                 written = self.to.async_io(Interest::WRITABLE, |fd| write(fd, &out)),
-                    if !out.is_empty() => written.map_or(Event::Gone, Event::Written),
+                    if !out.is_empty() => written.map_or(PtyEvent::Gone, PtyEvent::Written),
                 typed = self.from.async_io(Interest::READABLE, |fd| read(fd, &mut keys)),
-                    if typed.is_empty() && self.before.is_some() => Event::Typed(typed),
+                    if typed.is_empty() && self.before.is_some() => PtyEvent::Typed(typed),
                 passed = self.master.async_io(Interest::WRITABLE, |fd| write(fd, &typed)),
-                    if !typed.is_empty() => Event::Passed(passed.unwrap_or(usize::MAX)),
-                _ = self.resized.recv() => Event::Resized,
-                _ = self.continued.recv() => Event::Continued,
-                _ = self.terminated.recv() => Event::Signalled(Signal::TERM),
-                _ = self.hung_up.recv() => Event::Signalled(Signal::HUP),
-                signal = signals.next() => Event::Signalled(signal),
-                _ = look.tick() => Event::Look,
+                    if !typed.is_empty() => PtyEvent::Passed(passed.unwrap_or(usize::MAX)),
+                _ = self.resized.recv() => PtyEvent::Resized,
+                _ = self.continued.recv() => PtyEvent::Continued,
+                _ = self.terminated.recv() => PtyEvent::Signalled(Signal::TERM),
+                _ = self.hung_up.recv() => PtyEvent::Signalled(Signal::HUP),
+                signal = signals.next() => PtyEvent::Signalled(signal),
+                _ = look.tick() => PtyEvent::Look,
             };
             match event {
-                Event::Ended(outcome) => ended = Some(outcome),
-                Event::Read(count) => self.filter.take(&piece[..count], &mut out),
-                Event::Silent => is_silent = true,
-                Event::Written(count) => drop(out.drain(..count)),
-                Event::Typed(Ok(count)) if count > 0 => typed.extend_from_slice(&keys[..count]),
-                Event::Typed(_) if self.is_front() => is_gone = true,
-                Event::Typed(_) => self.before = None,
-                Event::Passed(count) => drop(typed.drain(..count.min(typed.len()))),
-                Event::Gone => is_gone = true,
-                Event::Resized => self.resize(),
-                Event::Continued => self.go_on(launcher),
-                Event::Signalled(signal @ (Signal::TERM | Signal::HUP)) => {
+                PtyEvent::Ended(outcome) => ended = Some(outcome),
+                PtyEvent::Read(count) => self.filter.take(&piece[..count], &mut out),
+                PtyEvent::Silent => is_silent = true,
+                PtyEvent::Written(count) => drop(out.drain(..count)),
+                PtyEvent::Typed(Ok(count)) if count > 0 => typed.extend_from_slice(&keys[..count]),
+                PtyEvent::Typed(_) if self.is_front() => is_gone = true,
+                PtyEvent::Typed(_) => self.before = None,
+                PtyEvent::Passed(count) => drop(typed.drain(..count.min(typed.len()))),
+                PtyEvent::Gone => is_gone = true,
+                PtyEvent::Resized => self.resize(),
+                PtyEvent::Continued => self.go_on(launcher),
+                PtyEvent::Signalled(signal @ (Signal::TERM | Signal::HUP)) => {
                     self.give_back();
                     // As if nobody had listened.
                     let _ended = signal_hook::low_level::emulate_default_handler(signal.as_raw());
                 }
-                Event::Signalled(signal) => forward(self.group(launcher), signal),
-                Event::Look => self.look(launcher, &mut out).await,
+                PtyEvent::Signalled(signal) => forward(self.group(launcher), signal),
+                PtyEvent::Look => self.look(launcher, &mut out).await,
             }
         }
         if is_gone {
@@ -351,9 +351,9 @@ impl Drop for Terminal {
 
 /// The signals by which a person or a program interrupts this process. They are the
 /// child's affair, which has another session and so does not get them by itself.
-pub(super) struct Interrupts([Signals; 2]);
+pub(super) struct IgnoredInterrupts([Signals; 2]);
 
-impl Interrupts {
+impl IgnoredInterrupts {
     /// Listens from now on.
     ///
     /// # Errors
@@ -371,7 +371,11 @@ impl Interrupts {
     }
 
     /// Hands them on to a child that has no terminal, until that has ended.
-    pub(super) async fn hand_on(&mut self, launcher: u32, end: impl Future<Output = super::Outcome>) -> super::Outcome {
+    pub(super) async fn hand_on(
+        &mut self,
+        launcher: u32,
+        end: impl Future<Output = super::ChildOutcome>,
+    ) -> super::ChildOutcome {
         let mut end = pin!(end);
         loop {
             tokio::select! {

@@ -92,11 +92,11 @@ fn end(group: &Path) {
 
 /// The group of one turn, which its launcher is in.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct Cgroup {
     path: PathBuf,
 }
 
-impl Group {
+impl Cgroup {
     /// Makes a group with these limits, and moves this process into it.
     pub(super) fn enter(limits: &Limits) -> std::io::Result<Option<Self>> {
         let Some(base) = &limits.group else { return Ok(None) };
@@ -161,7 +161,7 @@ mod tests {
         }
         let limits =
             Limits { processes: Some(100), memory: Some(1 << 30), group: Some(base.to_owned()), ..Limits::default() };
-        let group = Group::enter(&limits).expect("a group").expect("a group");
+        let group = Cgroup::enter(&limits).expect("a group").expect("a group");
         let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
         assert_eq!(read("pids.max"), "132");
         assert_eq!(read("cgroup.procs"), std::process::id().to_string());
