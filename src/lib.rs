@@ -31,7 +31,7 @@ pub mod provider;
 pub mod login;
 
 /// What a child may see and do, and how the launcher applies it.
-pub mod confine;
+pub mod sandbox;
 
 /// The only place that starts children, and the launcher.
 pub mod process;

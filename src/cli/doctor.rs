@@ -11,14 +11,14 @@ use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
 use crate::channel::{self, ChannelError, Common, Grade, SectionContext};
 use crate::config::{Environment, NetworkMode, SecretSource, WallsMode};
-use crate::confine::Rule;
-use crate::confine::means::KERNEL_LANDLOCK;
-use crate::confine::mounts::Mounts;
-use crate::confine::private::Private;
 use crate::daemon;
 use crate::files::quoted;
 use crate::process::{self, probe};
 use crate::provider::{AUTO, Provider};
+use crate::sandbox::Rule;
+use crate::sandbox::mounts::Mounts;
+use crate::sandbox::private::Private;
+use crate::sandbox::support::KERNEL_LANDLOCK;
 use crate::session::SessionError;
 use crate::turn::{TurnError, find_program, provider_of};
 

@@ -13,9 +13,9 @@ use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
 use crate::channel::{self, CHANNELS, Grade};
 use crate::config::{Config, Environment, Inputs};
-use crate::confine::Ground;
 use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
+use crate::sandbox::Ground;
 use crate::session::Store;
 use crate::turn::{find_program, provider_of};
 

@@ -53,11 +53,11 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Environment, Inputs};
-use crate::confine::Ground;
 use crate::control::Control;
 use crate::key::Key;
 use crate::process::{inside, launcher};
 use crate::provider::PROVIDERS;
+use crate::sandbox::Ground;
 use crate::session::Store;
 use crate::turn::Setup;
 use error::CliError;

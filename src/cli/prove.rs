@@ -8,8 +8,8 @@ use super::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, GREEN, RED, RESET, YELLOW, escape, one_line};
 use crate::causes::with_causes;
-use crate::confine::Rule;
 use crate::prove::{self, Expected, Group, Mode, Proof, ProofError, Row, Verdict};
+use crate::sandbox::Rule;
 
 pub(super) fn run(app: &App, control: bool, without: Option<Rule>) -> Result<ExitCode, CliError> {
     let mode = if control { Mode::Control } else { app.control.setup.config.walls.into() };

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::error::{CliError, another_source};
 use super::output::{BOLD, Output, RED, RESET, YELLOW, escape};
 use crate::config::{Config, Environment, Inputs};
-use crate::confine::Ground;
 use crate::files::Durability;
+use crate::sandbox::Ground;
 use crate::service::{
     Before, Event, Here, Installed, Plan, Scope, State, Wish, installed_program, plan, removal, status,
 };

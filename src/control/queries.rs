@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Control, ControlError};
-use crate::confine::Confinement;
 use crate::files::is_locked;
 use crate::key::Key;
 use crate::process;
+use crate::sandbox::Policy;
 use crate::session::{
     Grant, Listed, MessageOptions, Pending, PendingState, Queue, Record, SessionError, Settings, Usage, Whose,
 };
@@ -150,7 +150,7 @@ impl Control {
     ///
     /// # Errors
     /// Where there is no such session, or it cannot be worked out.
-    pub fn walls(&self, key: &Key) -> Result<(Confinement, Option<String>), ControlError> {
+    pub fn walls(&self, key: &Key) -> Result<(Policy, Option<String>), ControlError> {
         let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
         let record = workspace.record()?;
         let chosen =
@@ -164,7 +164,7 @@ impl Control {
             session: workspace.path(),
             working_dir: &working_dir,
         };
-        Ok(turn::confinement(&self.setup, subject, &chosen, false).map_err(TurnError::from)?)
+        Ok(turn::policy(&self.setup, subject, &chosen, false).map_err(TurnError::from)?)
     }
 
     /// The unanswered messages of a folder.

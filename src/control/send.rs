@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use super::{Control, ControlError, Wait};
 use crate::causes::with_causes;
-use crate::confine::ground::Astray;
-use crate::confine::{ConfineError, Ground};
 use crate::files::Ticket;
 use crate::key::Key;
 use crate::message::{Inbound, ReplyTo};
 use crate::process;
+use crate::sandbox::ground::Astray;
+use crate::sandbox::{ConfineError, Ground};
 use crate::session::{
     Address, Claim, ClaimedFolder, EntryNote, Grant, Message, More, NewSession, Queue, Record, SessionError, Settings,
     WorkspaceGuard,

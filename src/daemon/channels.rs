@@ -9,10 +9,10 @@ use super::event::LoopEvent;
 use super::seen::SeenMessages;
 use super::{ConfigSource, DaemonError, section_context};
 use crate::channel::{Channel, ChannelError, Common, Connection, Leave, StartContext};
-use crate::confine::Ground;
 use crate::control::Control;
 use crate::files::make_private_dir;
 use crate::process;
+use crate::sandbox::Ground;
 use crate::session::People;
 
 /// How many reports of one network wait to be heard.

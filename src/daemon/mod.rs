@@ -41,12 +41,12 @@ pub use log::Rotating;
 
 use crate::channel::{self, Channel, ChannelError, SectionContext};
 use crate::config::{Config, ConfigError, WallsMode};
-use crate::confine::{Ground, Obstacle};
 use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
 use crate::login;
 use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
+use crate::sandbox::{Ground, Unsupported};
 use crate::session::{SessionError, Store};
 use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
 
@@ -122,7 +122,7 @@ pub enum DaemonError {
         /// What the configuration asks for.
         level: &'static str,
         /// What stands in the way.
-        obstacle: Obstacle,
+        obstacle: Unsupported,
     },
     /// The walls were tried, and let something through.
     #[error("the walls do not hold here, so no chat is let in: an agent could {0}")]

@@ -9,7 +9,7 @@
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::confine::Limits;
+use crate::sandbox::ResourceLimits;
 
 /// The group of the daemon itself.
 const OWN: &str = "denizen";
@@ -98,7 +98,7 @@ pub(super) struct Cgroup {
 
 impl Cgroup {
     /// Makes a group with these limits, and moves this process into it.
-    pub(super) fn enter(limits: &Limits) -> std::io::Result<Option<Self>> {
+    pub(super) fn enter(limits: &ResourceLimits) -> std::io::Result<Option<Self>> {
         let Some(base) = &limits.group else { return Ok(None) };
         let path = base.join(format!("{TURN}{}", std::process::id()));
         make(&path)?;
@@ -159,8 +159,12 @@ mod tests {
         for name in ["pids.max", "cgroup.procs"] {
             std::fs::write(path.join(name), "").expect("written");
         }
-        let limits =
-            Limits { processes: Some(100), memory: Some(1 << 30), group: Some(base.to_owned()), ..Limits::default() };
+        let limits = ResourceLimits {
+            processes: Some(100),
+            memory: Some(1 << 30),
+            group: Some(base.to_owned()),
+            ..ResourceLimits::default()
+        };
         let group = Cgroup::enter(&limits).expect("a group").expect("a group");
         let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap_or_default();
         assert_eq!(read("pids.max"), "132");

@@ -15,9 +15,9 @@ use super::handed::{self, Handed};
 use super::outside::OutsideProgram;
 use super::terminal::foreground;
 use crate::causes::with_causes;
-use crate::confine::opened::{self, Opened};
-use crate::confine::{Confinement, Level, Rule, Walls, bubblewrap, calls, landlock};
 use crate::repository;
+use crate::sandbox::opened::{self, OpenedMounts};
+use crate::sandbox::{Level, Policy, Rule, Walls, bubblewrap, landlock, seccomp};
 
 /// The exit code of `__inside` where it did not become the program.
 const NOT_INSIDE: u8 = 126;
@@ -43,7 +43,7 @@ impl StartedProgram {
 ///
 /// # Errors
 /// With the reason in words.
-pub(super) fn start(confinement: &Confinement, command: &[OsString]) -> Result<StartedProgram, String> {
+pub(super) fn start(confinement: &Policy, command: &[OsString]) -> Result<StartedProgram, String> {
     let (program, args) = command.split_first().ok_or("no program was named")?;
     match &confinement.walls {
         None => {
@@ -81,7 +81,7 @@ fn start_command(
 /// Rules of Landlock and seccomp are a thread's, and what it starts inherits
 /// them; the launcher's own thread stays free.
 fn restricted(
-    confinement: &Confinement,
+    confinement: &Policy,
     walls: &Walls,
     program: &OsString,
     args: &[OsString],
@@ -100,7 +100,7 @@ fn restricted(
 /// inside, by this very program, which is not among what can be seen there: it
 /// is started through a descriptor.
 fn in_bubblewrap(
-    confinement: &Confinement,
+    confinement: &Policy,
     walls: &Walls,
     bubblewrap: &Path,
     command: &[OsString],
@@ -109,9 +109,9 @@ fn in_bubblewrap(
     let (report, word) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .and_then(|(report, word)| Ok((report, rustix::io::dup(word)?)))
         .map_err(|error| format!("its walls cannot be watched: {error}"))?;
-    let mut opened = Opened::of(walls).map_err(|error| error.to_string())?;
+    let mut opened = OpenedMounts::of(walls).map_err(|error| error.to_string())?;
     let walls = &Walls { seen: std::mem::take(&mut opened.seen), ..walls.clone() };
-    let confinement = &Confinement { walls: Some(walls.clone()), ..confinement.clone() };
+    let confinement = &Policy { walls: Some(walls.clone()), ..confinement.clone() };
     let told = Handed::new(std::iter::once(&confinement.to_word().into()).chain(command));
     let mounts = Handed::new(bubblewrap::arguments(confinement, walls, &opened));
     let (told, mounts) = told
@@ -159,7 +159,7 @@ pub fn run_inside(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 #[expect(clippy::disallowed_methods, reason = "it becomes what `process::spawn` was asked to start")]
 fn become_program(report: u32, confinement: &OsString, program: &OsString, args: &[OsString]) -> String {
-    let Some(confinement) = confinement.to_str().and_then(Confinement::from_word) else {
+    let Some(confinement) = confinement.to_str().and_then(Policy::from_word) else {
         return "what it was told cannot be read".to_owned();
     };
     let confinement = &confinement;
@@ -202,12 +202,12 @@ fn become_program(report: u32, confinement: &OsString, program: &OsString, args:
 }
 
 /// Puts up what this thread can put up around itself.
-fn put_up(confinement: &Confinement, walls: &Walls) -> Result<(), String> {
+fn put_up(confinement: &Policy, walls: &Walls) -> Result<(), String> {
     if confinement.has(Rule::Capabilities) {
         drop_capabilities().map_err(|error| format!("its capabilities could not be dropped: {error}"))?;
     }
     landlock::apply(confinement, walls).map_err(|error| with_causes(&error))?;
-    calls::apply(confinement, walls).map_err(|error| with_causes(&error))
+    seccomp::apply(confinement, walls).map_err(|error| with_causes(&error))
 }
 
 /// Drops every capability for good: root has them, and what root starts would

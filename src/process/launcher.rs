@@ -27,10 +27,10 @@ use super::cgroup::Cgroup;
 use super::handed::{self, Handed};
 use super::terminal::foreground;
 use super::{inside, process_tree};
-use crate::confine::limits::Watch;
-use crate::confine::{Confinement, Excess, Level, Rule};
 use crate::files::Lock;
 use crate::login::Charge;
+use crate::sandbox::limits::LimitsWatch;
+use crate::sandbox::{Level, LimitExceeded, Policy, Rule};
 
 /// How long descendants get between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(3);
@@ -74,7 +74,7 @@ pub struct LauncherArgs {
     /// then its own, and interrupt and quit are its own affair.
     pub terminal: bool,
     /// What the provider may see and do.
-    pub confinement: Confinement,
+    pub confinement: Policy,
     /// The login that the provider has a copy of.
     pub login: Option<Charge>,
     /// The program, absolute, and its arguments.
@@ -94,7 +94,7 @@ pub enum ChildOutcome {
     /// It was asked to stop.
     Stopped,
     /// It used more of the machine than its session may.
-    Excess(Excess),
+    Excess(LimitExceeded),
     /// It could not be started.
     NotStarted(String),
     /// The launcher itself was killed.
@@ -142,7 +142,7 @@ impl LauncherArgs {
             millis => Some(Duration::from_millis(millis.parse().ok()?)),
         };
         let terminal = words.next()? == "terminal";
-        let confinement = Confinement::from_word(words.next()?.to_str()?)?;
+        let confinement = Policy::from_word(words.next()?.to_str()?)?;
         let login = match words.next()?.to_str()? {
             "" => None,
             charge => Some(Charge::from_arg(charge)?),
@@ -232,7 +232,7 @@ enum Reason {
     Exited,
     Deadline,
     Stopped,
-    Excess(Excess),
+    Excess(LimitExceeded),
 }
 
 impl Launcher {
@@ -306,7 +306,7 @@ impl Launcher {
         let mut reason = reason;
         if let Some(group) = group {
             if let (true, Some(most)) = (group.was_out_of_memory(), orders.confinement.limits.memory) {
-                reason = Reason::Excess(Excess::Memory(most));
+                reason = Reason::Excess(LimitExceeded::Memory(most));
             }
             // What is left of it is removed at the daemon's next start.
             let _left = group.leave();
@@ -336,7 +336,7 @@ impl Launcher {
     fn wait(&self, orders: &LauncherArgs, pid: u32, deadline: Option<Instant>) -> std::io::Result<Reason> {
         let child = Pid::from_raw(pid.cast_signed()).ok_or_else(|| std::io::Error::other("no child"))?;
         let child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
-        let mut watch = Watch::new(&orders.confinement.limits);
+        let mut watch = LimitsWatch::new(&orders.confinement.limits);
         let mut giving = orders.terminal && foreground::is_interactive();
         loop {
             giving |= self.asked.swap(false, Ordering::Relaxed);
@@ -440,7 +440,7 @@ mod tests {
             stop: "/r/state/control/a.stop".into(),
             deadline: Some(Duration::from_millis(1500)),
             terminal: false,
-            confinement: Confinement::default(),
+            confinement: Policy::default(),
             login: None,
             command: vec!["/bin/x".into(), "--".into(), "".into()],
         };

@@ -34,11 +34,11 @@ pub use permit::Permit;
 pub use secret::secret;
 
 use crate::config::Environment;
-use crate::confine::way::Way;
-use crate::confine::{Confinement, Level, Rule};
 use crate::files;
 use crate::login::Login;
 use crate::provider::{Input, Invocation};
+use crate::sandbox::path_walk::PathWalk;
+use crate::sandbox::{Level, Policy, Rule};
 use crate::session::{Grant, Store, WorkspaceGuard};
 
 /// How long the launcher gets to end everything, over its own grace.
@@ -95,7 +95,7 @@ pub struct Launch<'a> {
     /// The program that is the launcher: this one.
     pub launcher: &'a Path,
     /// What the child may see and do.
-    pub confinement: Confinement,
+    pub confinement: Policy,
     /// How long it may run; `None` is for ever.
     pub deadline: Option<Duration>,
     /// Its whole environment.
@@ -157,7 +157,7 @@ pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnErr
     match &grant.working_dir {
         None => Ok(session.to_owned()),
         // It was free of links when it was granted.
-        Some(path) => match Way::of(path) {
+        Some(path) => match PathWalk::of(path) {
             Ok(way) if way.real == *path && path.is_dir() => Ok(way.real),
             Ok(way) if way.real == *path => {
                 let source = std::io::ErrorKind::NotADirectory.into();
@@ -282,7 +282,7 @@ fn start(
 
 /// The confinement, with what in granted directories is mounted over itself.
 /// Last of all, so that what was made meanwhile is seen.
-fn protected(guard: &WorkspaceGuard, confinement: &Confinement) -> Result<Confinement, files::Error> {
+fn protected(guard: &WorkspaceGuard, confinement: &Policy) -> Result<Policy, files::Error> {
     let mut confinement = confinement.clone();
     if confinement.granted.is_empty() || !confinement.has(Rule::Repositories) {
         return Ok(confinement);
@@ -298,7 +298,7 @@ fn protected(guard: &WorkspaceGuard, confinement: &Confinement) -> Result<Confin
 /// Makes the home and the directory of temporary files that a child behind walls
 /// has. A child could have put anything in their place, and what was temporary
 /// is gone with the child that made it.
-fn own_places(store: &Store, folder: &str, confinement: &Confinement) -> Result<(), SpawnError> {
+fn own_places(store: &Store, folder: &str, confinement: &Policy) -> Result<(), SpawnError> {
     let Some(walls) = &confinement.walls else { return Ok(()) };
     let homes = store.homes_path(folder);
     files::make_private_dir(&homes, files::Durability::Process)?;
@@ -482,7 +482,7 @@ mod tests {
             let environment = [("PATH", "/usr/bin:/bin")].into_iter().collect();
             let launch = Launch {
                 launcher: &launcher,
-                confinement: Confinement::default(),
+                confinement: Policy::default(),
                 deadline: None,
                 environment,
                 login: None,

@@ -15,8 +15,8 @@ use rustix::fs::OFlags;
 
 use super::SpawnError;
 use crate::config::Environment;
-use crate::confine::trust::{self, Distrust};
-use crate::confine::{Ground, opened};
+use crate::sandbox::trust::{self, Distrust};
+use crate::sandbox::{Ground, opened};
 
 /// A program that may run outside the walls, open.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use std::process::Stdio;
 
 use super::outside::{OutsideProgram, Unusable};
 use crate::config::{Config, Environment};
-use crate::confine::means::Cause;
-use crate::confine::{Ground, Means, Obstacle, landlock};
+use crate::sandbox::support::Cause;
+use crate::sandbox::{Ground, Support, Unsupported, landlock};
 use crate::session::Store;
 
 /// The directories in which bubblewrap is looked for first: nothing there can be
@@ -47,19 +47,19 @@ const TRIAL: &[&str] = &[
 
 /// Finds out what this machine can do.
 #[must_use]
-pub fn means(store: &Store, config: &Config, environment: &Environment) -> Means {
+pub fn means(store: &Store, config: &Config, environment: &Environment) -> Support {
     found(bubblewrap(store, &Ground::of(&config.shares, store), environment, true))
 }
 
 /// The same, trusting no note.
 #[must_use]
-pub fn means_now(store: &Store, config: &Config, environment: &Environment) -> Means {
+pub fn means_now(store: &Store, config: &Config, environment: &Environment) -> Support {
     found(bubblewrap(store, &Ground::of(&config.shares, store), environment, false))
 }
 
 /// What the kernel says of itself, beside what bubblewrap can do.
-fn found(bubblewrap: Result<PathBuf, Obstacle>) -> Means {
-    Means { bubblewrap, landlock: landlock::version(), seccomp: Path::new("/proc/sys/kernel/seccomp").exists() }
+fn found(bubblewrap: Result<PathBuf, Unsupported>) -> Support {
+    Support { bubblewrap, landlock: landlock::version(), seccomp: Path::new("/proc/sys/kernel/seccomp").exists() }
 }
 
 /// Bubblewrap, if it works. The note only spares the trial: whether it may be run
@@ -69,12 +69,12 @@ fn bubblewrap(
     ground: &Ground<'_>,
     environment: &Environment,
     trusts_note: bool,
-) -> Result<PathBuf, Obstacle> {
+) -> Result<PathBuf, Unsupported> {
     let path = environment.get_os("PATH").unwrap_or_default();
     let directories = USUAL.iter().map(PathBuf::from).chain(std::env::split_paths(path));
     let program = OutsideProgram::among(directories, "bwrap", ground).map_err(|unusable| match unusable {
-        Unusable::Missing => Obstacle::NoBubblewrap,
-        Unusable::Distrusted { program, reason } => Obstacle::Distrusted { program, reason: reason.to_string() },
+        Unusable::Missing => Unsupported::NoBubblewrap,
+        Unusable::Distrusted { program, reason } => Unsupported::Distrusted { program, reason: reason.to_string() },
     })?;
     let note = note(program.real()).filter(|_| trusts_note);
     if let Some(note) = &note
@@ -106,7 +106,7 @@ fn note(program: &Path) -> Option<String> {
     Some(format!("{}\n{}\n{} {} {}\n{user}\n", boot.trim(), program.display(), file.ino(), file.mtime(), file.size()))
 }
 
-fn attempt(program: &OutsideProgram) -> Result<(), Obstacle> {
+fn attempt(program: &OutsideProgram) -> Result<(), Unsupported> {
     // Standard input is a directory, which stands for what is mounted open.
     let root = std::fs::File::open("/").map_or_else(|_| Stdio::null(), Stdio::from);
     let output = program.command().args(TRIAL).env_clear().stdin(root).output();
@@ -119,7 +119,7 @@ fn attempt(program: &OutsideProgram) -> Result<(), Obstacle> {
     };
     let reason = reason.trim_start_matches("bwrap: ").to_owned();
     let cause = if reason.contains("bind-fd") { Cause::OldBubblewrap } else { cause() };
-    Err(Obstacle::Namespaces { reason, cause })
+    Err(Unsupported::Namespaces { reason, cause })
 }
 
 /// What is known to keep bubblewrap from working, from what the kernel says of

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::outside;
 use crate::config::{Environment, Secret, SecretSource};
-use crate::confine::Ground;
 use crate::files;
+use crate::sandbox::Ground;
 
 /// How long a command may take to print a secret.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -11,11 +11,11 @@ use tokio::process::ChildStdout;
 use super::stage::Stage;
 use super::{ATTEMPTS, Attempt, By, Expected, Line, Over};
 use crate::config::{NetworkMode, WallsMode};
-use crate::confine::{Confinement, Ground, Rule};
 use crate::files;
 use crate::process::{self, ChildOutcome, Launch, SpawnError};
 use crate::provider::{Invocation, Options, built_in, child_environment};
 use crate::provider_home::{self, RehomeError};
+use crate::sandbox::{Ground, Policy, Rule};
 use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
 use crate::turn::{self, ChoiceError, Chosen, Setup, Subject, TurnError, find_program, provider_of};
 
@@ -281,7 +281,7 @@ fn start(
     } else {
         let provider = built_in("notes").ok_or_else(|| ProofError::Stage(io::ErrorKind::NotFound.into()))?;
         let environment = child_environment(&setup.environment, provider, &Options::none("notes"), &invocation);
-        let confinement = Confinement { without: how.without, ..confinement(setup, guard)? };
+        let confinement = Policy { without: how.without, ..confinement(setup, guard)? };
         let launch =
             Launch { launcher: &setup.launcher, confinement, deadline: Some(DEADLINE), environment, login: None };
         let grant = Grant::none(guard.record().uuid);
@@ -294,7 +294,7 @@ fn start(
 }
 
 /// What a turn of the built-in provider may see and do, which is this program too.
-fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, ProofError> {
+fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Policy, ProofError> {
     let (provider, options) = provider_of(&setup.config, "notes")?;
     let ground = Ground::of(&setup.config.shares, guard.store());
     let program = find_program(provider, &options, &setup.environment, &setup.launcher, &ground)?;
@@ -308,7 +308,7 @@ fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Confinement, Pro
         notices: Vec::new(),
     };
     let (confinement, _) =
-        turn::confinement(setup, Subject::of(guard, guard.path()), &chosen, false).map_err(TurnError::from)?;
+        turn::policy(setup, Subject::of(guard, guard.path()), &chosen, false).map_err(TurnError::from)?;
     Ok(confinement)
 }
 

@@ -10,9 +10,9 @@ use std::process::Stdio;
 
 use super::ServiceError;
 use crate::config::Environment;
-use crate::confine::Ground;
 use crate::files::quoted;
 use crate::process::outside::{self, OutsideProgram, Unusable};
+use crate::sandbox::Ground;
 
 /// The programs that are called.
 const TOOLS: &[&str] = &["systemctl", "loginctl", "journalctl", "getent"];

@@ -7,10 +7,10 @@ use super::Setup;
 use super::attempt::TurnProgress;
 use crate::config::keys::nearest;
 use crate::config::{Agent, Config, Environment};
-use crate::confine::Ground;
 use crate::files::files_below;
 use crate::login::{Login, LoginRequest};
 use crate::provider::{AUTO, Continuation, Options, OptionsError, PROVIDERS, Provider, Turn, TurnPaths, built_in};
+use crate::sandbox::Ground;
 use crate::session::{
     MessageOptions, PermissionMode, ProviderChoice, Record, SessionError, Settings, Store, WorkspaceGuard,
 };
@@ -93,7 +93,7 @@ pub enum ChoiceError {
         /// The program.
         program: PathBuf,
         /// Why.
-        reason: crate::confine::trust::Distrust,
+        reason: crate::sandbox::trust::Distrust,
     },
     /// A command that was to be run in a session's place is not there.
     #[error("the command `{0}` is not there, or is not executable")]

@@ -24,14 +24,14 @@ pub use choose::{ChoiceError, Chosen, choose, find_program, may_drive, provider_
 pub use login::log_in;
 pub use setup::Setup;
 pub use terminal::{attach, exec};
-pub use walls::{Subject, confinement};
+pub use walls::{Subject, policy};
 
 use crate::config::Environment;
-use crate::confine::{ConfineError, Excess};
 use crate::files::{self, Durability};
 use crate::process::{Launch, Permit, SpawnError};
 use crate::provider::{Continuation, Failure, FailureKind, ProviderError, Turn};
 use crate::provider_home::{self, RehomeError};
+use crate::sandbox::{ConfineError, LimitExceeded};
 use crate::session::{
     Conversation, Grant, LastTurn, Message, PermissionMode, SessionError, Speaker, TranscriptEntry, TurnOutcome, Usage,
     Waiting, WorkspaceGuard,
@@ -117,7 +117,7 @@ pub enum TurnError {
     Timeout(String),
     /// It used more of the machine than a session may.
     #[error("the turn was ended: {0}")]
-    Excess(Excess),
+    Excess(LimitExceeded),
     /// It was asked to stop.
     #[error("the turn was stopped")]
     Stopped,
@@ -205,7 +205,7 @@ async fn ask(
     // A command of the provider's own uses no tools.
     let asks =
         request.approvals.is_some() && !request.raw && chosen.permission_mode != PermissionMode::BypassPermissions;
-    let (confinement, open) = confinement(setup, Subject::of(guard, &place.working_dir), &chosen, asks)?;
+    let (confinement, open) = policy(setup, Subject::of(guard, &place.working_dir), &chosen, asks)?;
     heard.notices.extend(open);
     let brief = brief.with(confinement.told_of(&place.working_dir));
     let walled = confinement.walls.is_some();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{Config, Environment};
-use crate::confine::{Closed, Ground, Means};
 use crate::provider::LoginUser;
+use crate::sandbox::{ClosedDirs, Ground, Support};
 use crate::session::Store;
 
 /// Everything that turns need and sessions do not hold.
@@ -23,9 +23,9 @@ pub struct Setup {
     /// Whether nobody sits there: walls that cannot be had are then an error.
     pub unattended: bool,
     /// What this machine can hold walls with, once that was found out.
-    pub means: Arc<OnceLock<Means>>,
+    pub means: Arc<OnceLock<Support>>,
     /// What of the system this user alone may read.
-    pub closed: Arc<Closed>,
+    pub closed: Arc<ClosedDirs>,
     /// What is private beside the root and the home.
     pub private: Vec<PathBuf>,
     /// The control group in which each turn gets one of its own, where there is one.

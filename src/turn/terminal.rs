@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::{Chosen, Setup, Subject, TurnError, TurnEvent, choose, finalise, walls};
 use crate::config::Environment;
-use crate::confine::Confinement;
 use crate::login;
 use crate::process::{self, ChildOutcome, Launch};
 use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
 use crate::provider_home;
+use crate::sandbox::Policy;
 use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
 
 /// Gives the terminal to the provider's own UI, on the session's conversation.
@@ -34,7 +34,7 @@ pub async fn attach(
     if let Some(notice) = lost {
         tell(TurnEvent::Notice(&notice));
     }
-    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &place.working_dir), &chosen, false)?;
+    let (confinement, open) = walls::policy(setup, Subject::of(guard, &place.working_dir), &chosen, false)?;
     if let Some(notice) = open {
         tell(TurnEvent::Notice(&notice));
     }
@@ -148,7 +148,7 @@ pub async fn exec(
         permission_mode: PermissionMode::BypassPermissions,
         notices: Vec::new(),
     };
-    let (confinement, open) = walls::confinement(setup, Subject::of(guard, &working_dir), &chosen, false)?;
+    let (confinement, open) = walls::policy(setup, Subject::of(guard, &working_dir), &chosen, false)?;
     if let Some(notice) = open {
         tell(TurnEvent::Notice(&notice));
     }
@@ -170,6 +170,6 @@ fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(TurnEvent<'_
     }
 }
 
-fn launch(setup: &Setup, confinement: Confinement, environment: Environment) -> Launch<'_> {
+fn launch(setup: &Setup, confinement: Policy, environment: Environment) -> Launch<'_> {
     Launch { launcher: &setup.launcher, confinement, deadline: None, environment, login: None }
 }

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use super::{Chosen, Setup};
-use crate::confine::{self, ConfineError, Confinement, Inputs};
 use crate::key::Key;
 use crate::process;
+use crate::sandbox::{self, ConfineError, Policy, PolicyInputs};
 use crate::session::{Store, WorkspaceGuard};
 
 /// The session that walls are for.
@@ -39,15 +39,15 @@ impl<'a> Subject<'a> {
 ///
 /// # Errors
 /// Where the walls cannot be had.
-pub fn confinement(
+pub fn policy(
     setup: &Setup,
     subject: Subject<'_>,
     chosen: &Chosen,
     asks: bool,
-) -> Result<(Confinement, Option<String>), ConfineError> {
+) -> Result<(Policy, Option<String>), ConfineError> {
     let ground = setup.ground(subject.store);
     let means = || setup.means.get_or_init(|| process::probe::means(subject.store, &setup.config, &setup.environment));
-    let inputs = Inputs {
+    let inputs = PolicyInputs {
         config: &setup.config,
         store: subject.store,
         user: &setup.user(&ground),
@@ -65,10 +65,10 @@ pub fn confinement(
         private: &setup.private,
         group: setup.group.as_deref(),
     };
-    match confine::plan(&inputs) {
+    match sandbox::plan(&inputs) {
         Ok(confinement) => Ok((confinement, None)),
         Err(ConfineError::Means { level, obstacle }) if !setup.unattended => {
-            let open = confine::plan::without_walls(&inputs);
+            let open = sandbox::plan::without_walls(&inputs);
             let remedy = obstacle.remedy();
             Ok((open, Some(format!("this runs without walls (`walls = \"{level}\"`): {obstacle}: {remedy}"))))
         }

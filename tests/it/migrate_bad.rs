@@ -7,10 +7,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use denizen::config::{Environment, Legacy};
-use denizen::confine::Ground;
 use denizen::files::Durability;
 use denizen::legacy::{LegacyError, Migration, Search};
 use denizen::provider::LoginUser;
+use denizen::sandbox::Ground;
 use denizen::session::Store;
 use serde_json::json;
 

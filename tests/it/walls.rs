@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use denizen::confine::Rule;
 use denizen::prove::ATTEMPTS;
+use denizen::sandbox::Rule;
 
 use crate::support::proof::{Stage, USER};
 

@@ -31,7 +31,7 @@ pub struct Exposed {
 
 /// What lies around a path.
 #[derive(PartialEq, Eq)]
-enum Around {
+enum Surroundings {
     Nothing,
     Read,
     Write,
@@ -54,8 +54,10 @@ impl Nest {
     /// Leaves out what is allowed by what lies around it, just as much.
     pub fn thin_out(&mut self) {
         let plain = |path: &&PathBuf| !self.hide.contains(*path);
-        let write: Vec<_> = self.write.iter().filter(plain).filter(|path| self.around(path) == Around::Write).collect();
-        let read: Vec<_> = self.read.iter().filter(plain).filter(|path| self.around(path) == Around::Read).collect();
+        let write: Vec<_> =
+            self.write.iter().filter(plain).filter(|path| self.around(path) == Surroundings::Write).collect();
+        let read: Vec<_> =
+            self.read.iter().filter(plain).filter(|path| self.around(path) == Surroundings::Read).collect();
         let (write, read): (BTreeSet<_>, BTreeSet<_>) =
             (write.into_iter().cloned().collect(), read.into_iter().cloned().collect());
         self.write.retain(|path| !write.contains(path));
@@ -69,7 +71,7 @@ impl Nest {
         let mut pins = Vec::new();
         for path in self.read.iter().chain(&self.hide) {
             let between: Vec<&Path> = path.ancestors().skip(1).take_while(|above| !self.names(above)).collect();
-            if self.around(path) == Around::Write {
+            if self.around(path) == Surroundings::Write {
                 pins.extend(between.into_iter().map(Path::to_owned));
             }
         }
@@ -81,19 +83,19 @@ impl Nest {
     }
 
     /// What lies next around a path.
-    fn around(&self, path: &Path) -> Around {
+    fn around(&self, path: &Path) -> Surroundings {
         for above in path.ancestors().skip(1) {
             if self.write.contains(above) {
-                return Around::Write;
+                return Surroundings::Write;
             } else if self.read.contains(above) {
-                return Around::Read;
+                return Surroundings::Read;
             } else if self.hide.contains(above) {
-                return Around::Hidden;
+                return Surroundings::Hidden;
             } else if system::DIRECTORIES.iter().any(|directory| above == Path::new(directory)) {
-                return Around::Read;
+                return Surroundings::Read;
             }
         }
-        Around::Nothing
+        Surroundings::Nothing
     }
 }
 

@@ -13,7 +13,7 @@ const MOST_LINKS: usize = 40;
 
 /// Where a path leads, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
+pub struct PathWalk {
     /// Where it leads: absolute, and free of links.
     pub real: PathBuf,
     /// The links that were followed, in order: where each lies, itself free of
@@ -23,7 +23,7 @@ pub struct Way {
     pub passed: Vec<PathBuf>,
 }
 
-impl Way {
+impl PathWalk {
     /// Follows a path.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ mod tests {
         std::fs::write(dir.join("a/real/bin/x"), "").expect("written");
         symlink("real/bin", dir.join("a/current")).expect("a link");
         symlink(dir.join("a"), dir.join("b")).expect("a link");
-        let way = Way::of(&dir.join("b/./current/../bin/x")).expect("a way");
+        let way = PathWalk::of(&dir.join("b/./current/../bin/x")).expect("a way");
         assert_eq!(way.real, dir.join("a/real/bin/x"));
         let links = [(dir.join("b"), dir.join("a")), (dir.join("a/current"), "real/bin".into())];
         assert_eq!(way.links, links);
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(std::fs::canonicalize(dir.join("b/current/x")).expect("a path"), way.real);
         symlink("loop", dir.join("loop")).expect("a link");
         for wrong in [dir.join("loop"), dir.join("nothing/x"), "a/b".into(), dir.join("a/real/bin/x/y")] {
-            assert!(Way::of(&wrong).is_err(), "{}", wrong.display());
+            assert!(PathWalk::of(&wrong).is_err(), "{}", wrong.display());
         }
     }
 }

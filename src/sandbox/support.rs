@@ -20,9 +20,9 @@ pub const PORTS_LANDLOCK: u8 = 4;
 
 /// What this machine can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Means {
+pub struct Support {
     /// Bubblewrap, and whether it can build a file system of its own here.
-    pub bubblewrap: Result<PathBuf, Obstacle>,
+    pub bubblewrap: Result<PathBuf, Unsupported>,
     /// The version of Landlock's interface; 0 is none.
     pub landlock: u8,
     /// Whether system calls can be filtered.
@@ -31,7 +31,7 @@ pub struct Means {
 
 /// What stands in the way of walls, with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum Obstacle {
+pub enum Unsupported {
     /// Bubblewrap is not installed.
     #[error("bubblewrap is not installed")]
     NoBubblewrap,
@@ -87,7 +87,7 @@ fn describe(version: u8) -> String {
     if version == 0 { "0 (it is absent or switched off)".to_owned() } else { version.to_string() }
 }
 
-impl Obstacle {
+impl Unsupported {
     /// What to do about it, in one sentence.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
@@ -119,11 +119,11 @@ impl Obstacle {
     }
 }
 
-impl Means {
+impl Support {
     /// What stands in the way of the walls of a configuration. Nothing does where
     /// it wants none.
     #[must_use]
-    pub fn against(&self, walls: WallsMode) -> Option<Obstacle> {
+    pub fn against(&self, walls: WallsMode) -> Option<Unsupported> {
         match walls {
             WallsMode::Full => self.against_full(),
             WallsMode::Kernel => self.against_kernel(),
@@ -133,36 +133,36 @@ impl Means {
 
     /// What stands in the way of `walls = "full"`.
     #[must_use]
-    pub fn against_full(&self) -> Option<Obstacle> {
+    pub fn against_full(&self) -> Option<Unsupported> {
         match &self.bubblewrap {
             Err(obstacle) => Some(obstacle.clone()),
             Ok(_) if self.landlock < FULL_LANDLOCK => {
                 Some(landlock(self.landlock, FULL_LANDLOCK, "`walls = \"full\"`"))
             }
-            Ok(_) if !self.seccomp => Some(Obstacle::NoSeccomp),
+            Ok(_) if !self.seccomp => Some(Unsupported::NoSeccomp),
             Ok(_) => None,
         }
     }
 
     /// What stands in the way of `walls = "kernel"`.
     #[must_use]
-    pub fn against_kernel(&self) -> Option<Obstacle> {
+    pub fn against_kernel(&self) -> Option<Unsupported> {
         if self.landlock < KERNEL_LANDLOCK {
             return Some(landlock(self.landlock, KERNEL_LANDLOCK, "`walls = \"kernel\"`"));
         }
-        (!self.seccomp).then_some(Obstacle::NoSeccomp)
+        (!self.seccomp).then_some(Unsupported::NoSeccomp)
     }
 
     /// What stands in the way of a limit to TCP ports.
     #[must_use]
-    pub fn against_ports(&self) -> Option<Obstacle> {
+    pub fn against_ports(&self) -> Option<Unsupported> {
         let purpose = "`network = \"providers\"`";
         (self.landlock < PORTS_LANDLOCK).then(|| landlock(self.landlock, PORTS_LANDLOCK, purpose))
     }
 }
 
-fn landlock(found: u8, needed: u8, purpose: &str) -> Obstacle {
-    Obstacle::Landlock { found, needed, purpose: purpose.to_owned() }
+fn landlock(found: u8, needed: u8, purpose: &str) -> Unsupported {
+    Unsupported::Landlock { found, needed, purpose: purpose.to_owned() }
 }
 
 #[cfg(test)]
@@ -171,11 +171,11 @@ mod tests {
 
     #[test]
     fn each_level_says_what_it_lacks() {
-        let means = |bubblewrap, landlock| Means { bubblewrap, landlock, seccomp: true };
+        let means = |bubblewrap, landlock| Support { bubblewrap, landlock, seccomp: true };
         let here = || Ok(PathBuf::from("/usr/bin/bwrap"));
         assert_eq!(means(here(), 2).against_full(), None);
         assert_eq!(means(here(), 6).against_kernel(), None);
-        assert_eq!(means(Err(Obstacle::NoBubblewrap), 6).against_full(), Some(Obstacle::NoBubblewrap));
+        assert_eq!(means(Err(Unsupported::NoBubblewrap), 6).against_full(), Some(Unsupported::NoBubblewrap));
         assert_eq!(
             means(here(), 0).against_full().map(|obstacle| obstacle.to_string()).as_deref(),
             Some(
@@ -184,6 +184,6 @@ mod tests {
         );
         assert!(means(here(), 5).against_kernel().is_some());
         assert!(means(here(), 3).against_ports().is_some());
-        assert_eq!(Means { seccomp: false, ..means(here(), 7) }.against_full(), Some(Obstacle::NoSeccomp));
+        assert_eq!(Support { seccomp: false, ..means(here(), 7) }.against_full(), Some(Unsupported::NoSeccomp));
     }
 }

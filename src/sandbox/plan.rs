@@ -17,9 +17,9 @@ use crate::session::{PermissionMode, Store};
 use super::ground::{Astray, Ground};
 use super::nest::{Exposed, Nest};
 use super::private::Private;
-use super::system::{self, Installation, Look};
+use super::system::{self, Installation, SystemLook};
 use super::trust;
-use super::{Closed, Confinement, Level, Limits, Means, Network, Obstacle, Walls};
+use super::{ClosedDirs, EgressPolicy, Level, Policy, ResourceLimits, Support, Unsupported, Walls};
 
 /// The name, beside the providers' homes, of a session's home directory.
 const HOME: &str = ".home";
@@ -35,7 +35,7 @@ const CERTIFICATES: &[&str] = &["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_
 
 /// Everything that the walls depend on.
 #[derive(Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct PolicyInputs<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// Where sessions are.
@@ -62,9 +62,9 @@ pub struct Inputs<'a> {
     /// Whether a person decides about what it may not.
     pub asks: bool,
     /// What this machine can do; asked only where there are to be walls.
-    pub means: &'a dyn Fn() -> &'a Means,
+    pub means: &'a dyn Fn() -> &'a Support,
     /// What of the system this user alone may read.
-    pub closed: &'a Closed,
+    pub closed: &'a ClosedDirs,
     /// What is private beside the root and the home of this user.
     pub private: &'a [PathBuf],
     /// The control group in which each turn gets one of its own.
@@ -80,7 +80,7 @@ pub enum ConfineError {
         /// What the configuration asks for.
         level: &'static str,
         /// What stands in the way.
-        obstacle: Obstacle,
+        obstacle: Unsupported,
     },
     /// A directory that was granted or shared would open what must stay closed.
     #[error("`{}` {reason}", path.display())]
@@ -126,7 +126,7 @@ pub enum ConfineError {
 /// # Errors
 /// Where the configuration asks for more than this machine can do, or for less
 /// than the walls need.
-pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
+pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
     let homes = inputs.store.homes_path(inputs.folder);
     let mode = inputs.config.walls;
     if mode == WallsMode::Off {
@@ -149,20 +149,20 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
         Level::Full { bubblewrap }
     };
     let network = network(inputs);
-    if matches!(network, Network::Ports(_)) {
+    if matches!(network, EgressPolicy::Ports(_)) {
         refuse(level.name(), means.against_ports())?;
     }
     let private = Private::of(inputs.store.root(), inputs.user.home, inputs.private, ground.mounts())?;
     let path = inputs.user.environment.get_os("PATH").unwrap_or_default();
-    let look = Look { path, private: &private, ground: &ground };
-    let mut found = Found { inputs, look, read: BTreeSet::new(), write: BTreeSet::new() };
+    let look = SystemLook { path, private: &private, ground: &ground };
+    let mut found = PolicyBuilder { inputs, look, read: BTreeSet::new(), write: BTreeSet::new() };
     let mut installation = Installation::default();
     let only_read = found.shares()?;
     found.working_dir()?;
     found.program(&mut installation)?;
     found.linked();
     found.login();
-    let Found { mut read, mut write, .. } = found;
+    let PolicyBuilder { mut read, mut write, .. } = found;
     installation.add(inputs.program, look);
     let (programs, search) = programs(look, &mut installation);
     read.extend(programs);
@@ -208,20 +208,20 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<Confinement, ConfineError> {
     };
     let others: Vec<&PathBuf> = walls.read.iter().chain(&walls.write).chain(&walls.hide).collect();
     let granted = granted(inputs, &others);
-    Ok(Confinement { walls: Some(walls), granted, ..without_walls(inputs) })
+    Ok(Policy { walls: Some(walls), granted, ..without_walls(inputs) })
 }
 
 /// The same with nothing but limits, whatever the configuration says.
 #[must_use]
-pub fn without_walls(inputs: &Inputs<'_>) -> Confinement {
+pub fn without_walls(inputs: &PolicyInputs<'_>) -> Policy {
     let limits = limits(inputs, &inputs.store.homes_path(inputs.folder));
-    Confinement { granted: granted(inputs, &[]), ..Confinement::open(limits) }
+    Policy { granted: granted(inputs, &[]), ..Policy::open(limits) }
 }
 
 /// The directories that the session may write and that are the person's: of
 /// what lies in one, that which the session sees otherwise is left out.
-fn granted(inputs: &Inputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
-    let Inputs { config, session, working_dir, .. } = *inputs;
+fn granted(inputs: &PolicyInputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
+    let PolicyInputs { config, session, working_dir, .. } = *inputs;
     let mut granted: BTreeMap<PathBuf, Protect> = BTreeMap::new();
     let keeps = inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks);
     if working_dir != session && !keeps {
@@ -244,13 +244,13 @@ fn granted(inputs: &Inputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
     granted.iter().map(|(path, protect)| Granted { skip: skip(path), path: path.clone(), protect: *protect }).collect()
 }
 
-fn refuse(level: &'static str, obstacle: Option<Obstacle>) -> Result<(), ConfineError> {
+fn refuse(level: &'static str, obstacle: Option<Unsupported>) -> Result<(), ConfineError> {
     obstacle.map_or(Ok(()), |obstacle| Err(ConfineError::Means { level, obstacle }))
 }
 
-fn limits(inputs: &Inputs<'_>, homes: &Path) -> Limits {
+fn limits(inputs: &PolicyInputs<'_>, homes: &Path) -> ResourceLimits {
     let config = &inputs.config.limits;
-    Limits {
+    ResourceLimits {
         processes: config.processes,
         memory: config.memory,
         file_size: config.file_size,
@@ -265,7 +265,7 @@ fn limits(inputs: &Inputs<'_>, homes: &Path) -> Limits {
 /// shims, which run what lies beside them, the directory of both. Not those in
 /// which an agent could have put something. The second part is a PATH to search
 /// instead, where it names a directory by way of another that is not there inside.
-fn programs(look: Look<'_>, installation: &mut Installation) -> (Vec<PathBuf>, Option<PathBuf>) {
+fn programs(look: SystemLook<'_>, installation: &mut Installation) -> (Vec<PathBuf>, Option<PathBuf>) {
     let (mut found, mut search, mut is_other) = (Vec::new(), Vec::new(), false);
     for dir in std::env::split_paths(look.path) {
         let way = look.ground.follow(&dir).ok().filter(|way| look.ground.holding(&way.real).is_none());
@@ -299,10 +299,10 @@ fn control_files(session: &Path) -> Vec<PathBuf> {
     CONTROL_FILES.iter().map(|name| session.join(name)).filter(is_plain).collect()
 }
 
-fn network(inputs: &Inputs<'_>) -> Network {
+fn network(inputs: &PolicyInputs<'_>) -> EgressPolicy {
     match inputs.options.network.unwrap_or(inputs.config.network) {
-        NetworkMode::Open => Network::Open,
-        NetworkMode::None => Network::None,
+        NetworkMode::Open => EgressPolicy::Open,
+        NetworkMode::None => EgressPolicy::None,
         NetworkMode::Providers => {
             let mut ports: BTreeSet<u16> = inputs.config.ports.iter().copied().collect();
             ports.extend(named_ports(inputs.user.environment, inputs.provider, inputs.options));
@@ -311,7 +311,7 @@ fn network(inputs: &Inputs<'_>) -> Network {
                     ports.extend(ports_in(&String::from_utf8_lossy(&text)));
                 }
             }
-            Network::Ports(ports.into_iter().collect())
+            EgressPolicy::Ports(ports.into_iter().collect())
         }
     }
 }
@@ -332,14 +332,14 @@ fn ports_in(text: &str) -> Vec<u16> {
 }
 
 /// What is let in, while it is collected.
-struct Found<'a, 'b> {
-    inputs: &'a Inputs<'b>,
-    look: Look<'a>,
+struct PolicyBuilder<'a, 'b> {
+    inputs: &'a PolicyInputs<'b>,
+    look: SystemLook<'a>,
     read: BTreeSet<PathBuf>,
     write: BTreeSet<PathBuf>,
 }
 
-impl Found<'_, '_> {
+impl PolicyBuilder<'_, '_> {
     /// Lets a directory or file in, unless that would open Denizen's own or the
     /// system to writing. Its path is free of links.
     fn let_in(&mut self, path: PathBuf, access: Access) -> Result<(), ConfineError> {
@@ -388,7 +388,7 @@ impl Found<'_, '_> {
     /// What the owner's configuration says that the program reads, and the
     /// files that its arguments and the environment name.
     fn program(&mut self, installation: &mut Installation) -> Result<(), ConfineError> {
-        let Inputs { options, user, store, .. } = *self.inputs;
+        let PolicyInputs { options, user, store, .. } = *self.inputs;
         for text in &options.read {
             let path = crate::config::value::absolute(text, store.root(), user.home).map_err(ConfineError::Path)?;
             match self.look.ground.follow(&path) {

@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::ground::Ground;
+use super::path_walk::PathWalk;
 use super::system;
-use super::way::Way;
 
 /// Why a program is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,7 @@ pub fn program(path: &Path, ground: &Ground<'_>) -> Result<PathBuf, Distrust> {
 /// With what is wrong.
 pub fn directory(path: &Path, ground: &Ground<'_>) -> Result<PathBuf, Distrust> {
     let nowhere = |error: std::io::Error| Distrust::Nowhere(error.to_string());
-    let way = Way::of(path).map_err(nowhere)?;
+    let way = PathWalk::of(path).map_err(nowhere)?;
     for passed in &way.passed {
         check(passed, &std::fs::symlink_metadata(passed).map_err(nowhere)?)?;
     }

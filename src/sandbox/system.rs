@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ground::Ground;
+use super::path_walk::PathWalk;
 use super::private::Private;
 use super::trust;
-use super::way::Way;
 
 /// The directories of the system, as far as they are directories of their own:
 /// where `/bin` is a link to `usr/bin`, the link is remade.
@@ -79,25 +79,25 @@ pub fn directories(closed: &[PathBuf]) -> Vec<PathBuf> {
 /// for everybody else the kernel sees to it. Looking takes some milliseconds, so
 /// what was found is kept while no directory changes, and for at most a minute.
 #[derive(Debug, Default)]
-pub struct Closed(Mutex<Option<Looked>>);
+pub struct ClosedDirs(Mutex<Option<CachedLook>>);
 
 /// What was found, and when.
 #[derive(Debug)]
-struct Looked {
+struct CachedLook {
     at: Instant,
     /// Every directory that was looked into, with the time of its last change.
-    directories: Vec<(PathBuf, Changed)>,
+    directories: Vec<(PathBuf, ChangeStamp)>,
     closed: Vec<PathBuf>,
 }
 
 /// When a file was changed, by its content or by its mode.
-type Changed = (i64, i64);
+type ChangeStamp = (i64, i64);
 
-fn changed(metadata: &Metadata) -> Changed {
+fn changed(metadata: &Metadata) -> ChangeStamp {
     (metadata.ctime(), metadata.ctime_nsec())
 }
 
-impl Closed {
+impl ClosedDirs {
     /// What is closed now.
     #[must_use]
     pub fn now(&self) -> Vec<PathBuf> {
@@ -109,16 +109,16 @@ impl Closed {
 
     fn below(&self, directory: &Path) -> Vec<PathBuf> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !kept.as_ref().is_some_and(Looked::holds) {
-            *kept = Some(Looked::at(directory));
+        if !kept.as_ref().is_some_and(CachedLook::holds) {
+            *kept = Some(CachedLook::at(directory));
         }
         kept.as_ref().map(|looked| looked.closed.clone()).unwrap_or_default()
     }
 }
 
-impl Looked {
+impl CachedLook {
     fn holds(&self) -> bool {
-        let same = |(path, then): &(PathBuf, Changed)| {
+        let same = |(path, then): &(PathBuf, ChangeStamp)| {
             std::fs::symlink_metadata(path).is_ok_and(|metadata| changed(&metadata) == *then)
         };
         self.at.elapsed() < FRESH && self.directories.iter().all(same)
@@ -177,7 +177,7 @@ pub struct Installation {
 
 /// What decides about what belongs to a program.
 #[derive(Clone, Copy)]
-pub struct Look<'a> {
+pub struct SystemLook<'a> {
     /// The PATH in which `env` looks.
     pub path: &'a OsStr,
     /// Of this nothing is added whole.
@@ -186,11 +186,11 @@ pub struct Look<'a> {
     pub ground: &'a Ground<'a>,
 }
 
-impl Look<'_> {
+impl SystemLook<'_> {
     /// Whether a file may run a script: a program of the system, one next to the
     /// script, or one that could run outside the walls too.
-    fn may_run(&self, interpreter: &Path, script: &Way) -> bool {
-        let Ok(way) = Way::of(interpreter) else { return false };
+    fn may_run(&self, interpreter: &Path, script: &PathWalk) -> bool {
+        let Ok(way) = PathWalk::of(interpreter) else { return false };
         let is_program = std::fs::metadata(&way.real).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0);
         let beside = || script.dirs().any(|dir| interpreter.parent() == Some(dir) && way.real.parent() == Some(dir));
         is_program
@@ -204,7 +204,7 @@ impl Installation {
     /// Adds a program: the links that lead to it, its package, and what its
     /// first line says runs it. Of a program that an agent could have written,
     /// nothing is added.
-    pub fn add(&mut self, program: &Path, look: Look<'_>) {
+    pub fn add(&mut self, program: &Path, look: SystemLook<'_>) {
         let Ok(way) = look.ground.follow(program) else { return };
         if look.ground.holding(&way.real).is_some() {
             return;
@@ -221,7 +221,7 @@ impl Installation {
     }
 
     /// Adds the links of a way, so that it leads to the same place inside.
-    pub fn add_links(&mut self, way: &Way, private: &Private) {
+    pub fn add_links(&mut self, way: &PathWalk, private: &Private) {
         let links = way.links.iter().filter(|(link, _)| !private.leaves_to_system(link) && !link.starts_with("/proc"));
         self.links.extend(links.cloned());
     }
@@ -233,7 +233,7 @@ impl Installation {
     }
 }
 
-impl Way {
+impl PathWalk {
     /// The directories that a program lies in: its own, and those of the links
     /// that lead to it.
     fn dirs(&self) -> impl Iterator<Item = &Path> {
@@ -259,7 +259,7 @@ fn package(real: &Path, private: &Private) -> Vec<PathBuf> {
 
 /// The programs that the first line of a script names, as far as they may run
 /// it: the interpreter, and what `env` looks for.
-fn interpreters(script: &Way, look: Look<'_>) -> Vec<PathBuf> {
+fn interpreters(script: &PathWalk, look: SystemLook<'_>) -> Vec<PathBuf> {
     let mut start = [0; 256];
     let read = std::fs::File::open(&script.real).and_then(|mut file| file.read(&mut start));
     let Some(line) = start[..read.unwrap_or_default()].strip_prefix(b"#!") else { return Vec::new() };
@@ -335,7 +335,7 @@ mod tests {
         let private = Private::of(store.root(), Some(private), &[], ground.mounts()).expect("private");
         let path = std::env::join_paths(path).expect("a PATH");
         let mut found = Installation::default();
-        found.add(program, Look { path: &path, private: &private, ground: &ground });
+        found.add(program, SystemLook { path: &path, private: &private, ground: &ground });
         found
     }
 
@@ -424,7 +424,7 @@ mod tests {
         let secret = make("a/b/c/d/secret", 0o600);
         let open = [make("a/b/c/open", 0o644), make("plain/open", 0o644)];
         std::os::unix::fs::symlink(&secret, dir.join("link")).expect("a link");
-        let looks = Closed::default();
+        let looks = ClosedDirs::default();
         let closed = looks.below(&dir);
         assert_eq!(closed, std::slice::from_ref(&secret));
         let mut found = Vec::new();

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 
 use super::opened::{self, OpenError};
-use super::{Confinement, Level, Network, Rule, Walls, system};
+use super::{EgressPolicy, Level, Policy, Rule, Walls, system};
 
 /// Why the rules are not in force.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ fn handle(abi: ABI, files: bool, ports: bool, scopes: bool) -> Result<Ruleset, R
 ///
 /// # Errors
 /// Where the kernel does not take them whole, or a path is not there.
-pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), LandlockError> {
+pub fn apply(confinement: &Policy, walls: &Walls) -> Result<(), LandlockError> {
     let abi = abi(walls.landlock);
     let has = |rule| confinement.has(rule);
     let reading = AccessFs::from_read(abi);
@@ -97,7 +97,7 @@ pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), LandlockErr
     }
     // A network of its own is empty at `Full`, and has no sockets at `Kernel`.
     let ports = match &walls.network {
-        Network::Ports(ports) if has(Rule::Ports) => Some(ports),
+        EgressPolicy::Ports(ports) if has(Rule::Ports) => Some(ports),
         _ => None,
     };
     if ports.is_some() {
@@ -111,7 +111,7 @@ pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), LandlockErr
             ruleset = ruleset.scope(Scope::Signal)?;
         }
     }
-    let mut rules = Rules { created: ruleset.create()?, handled };
+    let mut rules = RulesetDraft { created: ruleset.create()?, handled };
     for (path, access) in system_rules(walls, reading, reading | writing) {
         match rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
             // What is not there needs no rule: the system's paths differ.
@@ -186,12 +186,12 @@ fn own_rules(
 }
 
 /// The rules while they are made.
-struct Rules {
+struct RulesetDraft {
     created: RulesetCreated,
     handled: BitFlags<AccessFs>,
 }
 
-impl Rules {
+impl RulesetDraft {
     fn allow(&mut self, path: &Path, opened: OwnedFd, access: BitFlags<AccessFs>) -> Result<(), LandlockError> {
         let failed = |error: Errno| LandlockError::Path { path: path.to_owned(), source: error.into() };
         let mut access = access & self.handled;

@@ -7,11 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// A file system, as the kernel numbers it, and a directory of it.
-type Place = (OsString, PathBuf);
+type MountedDir = (OsString, PathBuf);
 
 /// The mounts of this process.
 #[derive(Debug, Clone, Default)]
-pub struct Mounts(HashMap<PathBuf, Place>);
+pub struct Mounts(HashMap<PathBuf, MountedDir>);
 
 impl Mounts {
     /// What is mounted now.
@@ -32,7 +32,7 @@ impl Mounts {
     }
 
     /// Where a path that is free of links lies, whatever it is called here.
-    fn place(&self, path: &Path) -> Place {
+    fn place(&self, path: &Path) -> MountedDir {
         for at in path.ancestors() {
             if let (Some((device, root)), Ok(rest)) = (self.0.get(at), path.strip_prefix(at)) {
                 return (device.clone(), root.join(rest));

@@ -13,7 +13,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
-use super::{Confinement, Level, Network, Rule, Walls};
+use super::{EgressPolicy, Level, Policy, Rule, Walls};
 
 /// The bits of a socket's type that are its kind: SOCK_TYPE_MASK in
 /// include/linux/net.h of Linux 6.18.
@@ -21,7 +21,7 @@ const KIND: u64 = 0xf;
 
 /// Why there are no filters.
 #[derive(Debug, thiserror::Error)]
-pub enum CallsError {
+pub enum SeccompError {
     /// The machine's architecture has no table of calls here.
     #[error("system calls cannot be filtered on {0}")]
     Architecture(&'static str),
@@ -30,19 +30,19 @@ pub enum CallsError {
     Filter(String),
 }
 
-impl<T: Into<seccompiler::Error>> From<T> for CallsError {
+impl<T: Into<seccompiler::Error>> From<T> for SeccompError {
     fn from(error: T) -> Self {
         Self::Filter(error.into().to_string())
     }
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type SyscallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Filters the calls of this thread and of everything that it starts.
 ///
 /// # Errors
 /// Where the kernel or the architecture has no filters.
-pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), CallsError> {
+pub fn apply(confinement: &Policy, walls: &Walls) -> Result<(), SeccompError> {
     for program in programs(confinement, walls)? {
         seccompiler::apply_filter(&program)?;
     }
@@ -53,10 +53,10 @@ pub fn apply(confinement: &Confinement, walls: &Walls) -> Result<(), CallsError>
 ///
 /// # Errors
 /// Where one cannot be built.
-pub fn programs(confinement: &Confinement, walls: &Walls) -> Result<Vec<BpfProgram>, CallsError> {
+pub fn programs(confinement: &Policy, walls: &Walls) -> Result<Vec<BpfProgram>, SeccompError> {
     let architecture: TargetArch =
-        std::env::consts::ARCH.try_into().map_err(|_| CallsError::Architecture(std::env::consts::ARCH))?;
-    let build = |rules: Rules, errno: i32| -> Result<Option<BpfProgram>, CallsError> {
+        std::env::consts::ARCH.try_into().map_err(|_| SeccompError::Architecture(std::env::consts::ARCH))?;
+    let build = |rules: SyscallRules, errno: i32| -> Result<Option<BpfProgram>, SeccompError> {
         if rules.is_empty() {
             return Ok(None);
         }
@@ -65,7 +65,7 @@ pub fn programs(confinement: &Confinement, walls: &Walls) -> Result<Vec<BpfProgr
             SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture).map_err(seccompiler::Error::from)?;
         Ok(Some(filter.try_into().map_err(seccompiler::Error::from)?))
     };
-    let mut absent = Rules::new();
+    let mut absent = SyscallRules::new();
     if confinement.has(Rule::Namespaces) {
         absent.insert(libc::SYS_clone3, Vec::new());
     }
@@ -98,8 +98,8 @@ fn no_x32() -> BpfProgram {
     ]
 }
 
-fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError> {
-    let mut rules = Rules::new();
+fn refused(confinement: &Policy, walls: &Walls) -> Result<SyscallRules, SeccompError> {
+    let mut rules = SyscallRules::new();
     for (rule, calls) in WHOLE_CALLS {
         if applies(confinement, walls, *rule) {
             rules.extend(calls.iter().map(|call| (*call, Vec::new())));
@@ -171,7 +171,7 @@ fn refused(confinement: &Confinement, walls: &Walls) -> Result<Rules, CallsError
 /// of plain TCP only (`sk_is_tcp` in security/landlock/net.c), and MPTCP, SMC and
 /// SCTP reach the same ports. A socket of TCP may not become one of another kind
 /// either (`TCP_ULP`).
-fn only_tcp_and_udp(rules: &mut Rules) -> Result<(), CallsError> {
+fn only_tcp_and_udp(rules: &mut SyscallRules) -> Result<(), SeccompError> {
     let kind = |mask: u64, value: u64| Condition::new(1, Len::Dword, Cmp::MaskedEq(mask), value);
     let other = |protocol| Condition::new(2, Len::Dword, Cmp::Ne, number(protocol));
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -197,10 +197,10 @@ fn number(value: i32) -> u64 {
 }
 
 fn add(
-    rules: &mut Rules,
+    rules: &mut SyscallRules,
     call: i64,
     conditions: Vec<Result<Condition, seccompiler::BackendError>>,
-) -> Result<(), CallsError> {
+) -> Result<(), SeccompError> {
     let conditions: Result<Vec<_>, _> = conditions.into_iter().collect();
     let rule = SeccompRule::new(conditions.map_err(seccompiler::Error::from)?).map_err(seccompiler::Error::from)?;
     rules.entry(call).or_default().push(rule);
@@ -208,7 +208,7 @@ fn add(
 }
 
 /// Whether a rule belongs to these walls, and is not left out.
-fn applies(confinement: &Confinement, walls: &Walls, rule: Rule) -> bool {
+fn applies(confinement: &Policy, walls: &Walls, rule: Rule) -> bool {
     let full = matches!(walls.level, Level::Full { .. });
     confinement.has(rule)
         && match rule {
@@ -217,7 +217,7 @@ fn applies(confinement: &Confinement, walls: &Walls, rule: Rule) -> bool {
             // Landlock does not see sockets in the file system, and abstract
             // ones only from version 6 on.
             Rule::LocalSockets => !full || !walls.has_scopes(),
-            Rule::Protocols | Rule::FastOpen => matches!(walls.network, Network::Ports(_)),
+            Rule::Protocols | Rule::FastOpen => matches!(walls.network, EgressPolicy::Ports(_)),
             _ => true,
         }
 }
@@ -226,7 +226,7 @@ fn applies(confinement: &Confinement, walls: &Walls, rule: Rule) -> bool {
 /// listing one's own addresses is.
 fn allowed_families(walls: &Walls) -> Vec<i32> {
     match (&walls.network, &walls.level) {
-        (Network::None, Level::Kernel) => vec![libc::AF_UNIX],
+        (EgressPolicy::None, Level::Kernel) => vec![libc::AF_UNIX],
         _ => vec![libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
     }
 }
@@ -363,17 +363,17 @@ mod tests {
 
     fn refused(walls: &Walls, call: i64, args: [i32; 4]) -> bool {
         let args = [args[0], args[1], args[2], args[3], 0, 0].map(number);
-        let programs = programs(&Confinement::default(), walls).expect("filters");
+        let programs = programs(&Policy::default(), walls).expect("filters");
         programs.iter().any(|program| refuses(program, call, args))
     }
 
-    fn walls(network: Network) -> Walls {
-        Walls { network, ..crate::confine::testing::walls() }
+    fn walls(network: EgressPolicy) -> Walls {
+        Walls { network, ..crate::sandbox::testing::walls() }
     }
 
     #[test]
     fn with_a_limit_to_ports_only_tcp_and_udp_are_made() {
-        let (open, ports) = (walls(Network::Open), walls(Network::Ports(vec![443])));
+        let (open, ports) = (walls(EgressPolicy::Open), walls(EgressPolicy::Ports(vec![443])));
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         for family in [libc::AF_INET, libc::AF_INET6] {
             for sort in 0..16 {
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn with_a_limit_to_ports_no_data_goes_before_the_connection() {
-        let (open, ports) = (walls(Network::Open), walls(Network::Ports(vec![443])));
+        let (open, ports) = (walls(EgressPolicy::Open), walls(EgressPolicy::Ports(vec![443])));
         let flag = libc::MSG_FASTOPEN | libc::MSG_DONTWAIT;
         for (call, args) in [
             (libc::SYS_sendto, [3, 0, 0, flag]),
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn of_netlink_only_routes_are_left_and_of_pairs_local_ones() {
-        for network in [Network::Open, Network::Ports(Vec::new()), Network::None] {
+        for network in [EgressPolicy::Open, EgressPolicy::Ports(Vec::new()), EgressPolicy::None] {
             let walls = walls(network);
             for protocol in 0..32 {
                 let args = [libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol, 0];

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::mounts::Mounts;
+use super::path_walk::PathWalk;
 use super::system;
-use super::way::Way;
 use crate::config::{Access, Share};
 use crate::files;
 use crate::provider::Files;
@@ -60,7 +60,7 @@ impl<'a> Ground<'a> {
     pub fn of(shares: &[Share], store: &'a Store) -> Self {
         let mounts = Mounts::now();
         let shares = shares.iter().filter(|share| share.mode == Access::Write);
-        let mut certain = counted(&mounts, shares.filter_map(|share| Way::of(&share.path).ok()).collect());
+        let mut certain = counted(&mounts, shares.filter_map(|share| PathWalk::of(&share.path).ok()).collect());
         certain.push(store.root().to_owned());
         Self { mounts, certain, store, granted: OnceLock::new() }
     }
@@ -106,8 +106,8 @@ impl<'a> Ground<'a> {
     ///
     /// # Errors
     /// If it leads through such a link, or nowhere.
-    pub fn follow(&self, path: &Path) -> Result<Way, Astray> {
-        let way = Way::of(path).map_err(|source| Astray::Nowhere { path: path.to_owned(), source })?;
+    pub fn follow(&self, path: &Path) -> Result<PathWalk, Astray> {
+        let way = PathWalk::of(path).map_err(|source| Astray::Nowhere { path: path.to_owned(), source })?;
         for (link, _) in &way.links {
             if let Some(ground) = self.holding(link) {
                 return Err(Astray::Link { path: path.to_owned(), link: link.clone(), ground: ground.to_owned() });
@@ -139,15 +139,16 @@ fn is_never_granted(path: &Path) -> bool {
 /// Where shares lie that agents write. One that is reached through a link in
 /// another does not count: an agent may have made that link. Where two lead
 /// through each other, both count, and so neither is followed.
-fn counted(mounts: &Mounts, ways: Vec<Way>) -> Vec<PathBuf> {
-    let steered =
-        |way: &Way, by: &[PathBuf]| way.links.iter().any(|(link, _)| by.iter().any(|dir| mounts.is_inside(link, dir)));
-    let (direct, mut open): (Vec<Way>, Vec<Way>) = ways.into_iter().partition(|way| way.links.is_empty());
+fn counted(mounts: &Mounts, ways: Vec<PathWalk>) -> Vec<PathBuf> {
+    let steered = |way: &PathWalk, by: &[PathBuf]| {
+        way.links.iter().any(|(link, _)| by.iter().any(|dir| mounts.is_inside(link, dir)))
+    };
+    let (direct, mut open): (Vec<PathWalk>, Vec<PathWalk>) = ways.into_iter().partition(|way| way.links.is_empty());
     let mut counted: Vec<PathBuf> = direct.into_iter().map(|way| way.real).collect();
     loop {
         open.retain(|way| !steered(way, &counted));
         let others: Vec<PathBuf> = open.iter().map(|way| way.real.clone()).collect();
-        let (clear, rest): (Vec<Way>, Vec<Way>) = open.into_iter().partition(|way| !steered(way, &others));
+        let (clear, rest): (Vec<PathWalk>, Vec<PathWalk>) = open.into_iter().partition(|way| !steered(way, &others));
         let more = !clear.is_empty();
         counted.extend(clear.into_iter().map(|way| way.real));
         open = rest;
@@ -166,14 +167,14 @@ mod tests {
     use super::*;
     use crate::files::Durability;
 
-    struct Place {
+    struct GroundPlace {
         _temporary: tempfile::TempDir,
         dir: PathBuf,
         shares: Vec<Share>,
         store: Store,
     }
 
-    impl Place {
+    impl GroundPlace {
         fn new() -> Self {
             let temporary = tempfile::tempdir().expect("a directory");
             let dir = std::fs::canonicalize(temporary.path()).expect("its path");
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn links_are_followed_outside_the_ground_and_nowhere_in_it() {
-        let mut place = Place::new();
+        let mut place = GroundPlace::new();
         place.share("w");
         symlink("w", place.dir.join("to-w")).expect("a link");
         symlink("../secret", place.dir.join("w/sub")).expect("a link");
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_link_that_an_agent_made_makes_nothing_else_its_ground() {
-        let mut place = Place::new();
+        let mut place = GroundPlace::new();
         place.share("w");
         place.share("w/sub");
         symlink("..", place.dir.join("w/sub")).expect("a link");
@@ -229,8 +230,8 @@ mod tests {
 
     #[test]
     fn grants_of_any_session_are_ground() {
-        let place = Place::new();
-        let held = |place: &Place, path: &str| {
+        let place = GroundPlace::new();
+        let held = |place: &GroundPlace, path: &str| {
             Ground::of(&place.shares, &place.store).holding(&place.dir.join(path)).map(Path::to_owned)
         };
         let grant = Grant { working_dir: Some(place.dir.join("projects/a")), ..Grant::none(uuid::Uuid::nil()) };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Confinement, Level, Network, Rule, Walls};
+use super::{EgressPolicy, Level, Policy, Rule, Walls};
 use crate::config::value::written_size;
 use crate::repository;
 
@@ -12,7 +12,7 @@ const GIT_IS_CLOSED: &str = "Git's configuration and hooks are read-only in the 
     else works. Do without it (`git -c name=value`, `git push` without `-u`, `git branch --no-track`), or ask the person \
     to change it.";
 
-impl Confinement {
+impl Policy {
     /// In one line, for `status`.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -20,9 +20,9 @@ impl Confinement {
             return "off: the agent can read and write whatever you can, other sessions too".to_owned();
         };
         let network = match &walls.network {
-            Network::Open => "the network is open".to_owned(),
-            Network::Ports(ports) => format!("of the network, TCP {}", list(ports)),
-            Network::None => "no network".to_owned(),
+            EgressPolicy::Open => "the network is open".to_owned(),
+            EgressPolicy::Ports(ports) => format!("of the network, TCP {}", list(ports)),
+            EgressPolicy::None => "no network".to_owned(),
         };
         match walls.level {
             Level::Full { .. } => format!("full: the agent sees its own session and the system; {network}"),
@@ -55,11 +55,11 @@ impl Confinement {
             ]);
         }
         match &walls.network {
-            Network::Open => {
+            EgressPolicy::Open => {
                 gaps.push("it can reach the network, and with it servers on this machine's loopback address")
             }
-            Network::Ports(_) => gaps.push("it can reach any address at those TCP ports, and everything by UDP"),
-            Network::None => {}
+            EgressPolicy::Ports(_) => gaps.push("it can reach any address at those TCP ports, and everything by UDP"),
+            EgressPolicy::None => {}
         }
         gaps
     }
@@ -100,9 +100,9 @@ impl Walls {
             Level::Kernel => lines.push(("held by", format!("Landlock {}, seccomp", self.landlock))),
         }
         let network = match &self.network {
-            Network::Open => "open".to_owned(),
-            Network::Ports(ports) => format!("TCP {}", list(ports)),
-            Network::None => "none".to_owned(),
+            EgressPolicy::Open => "open".to_owned(),
+            EgressPolicy::Ports(ports) => format!("TCP {}", list(ports)),
+            EgressPolicy::None => "none".to_owned(),
         };
         lines.push(("network", network));
         lines.push(("starts in", self.working_dir.display().to_string()));

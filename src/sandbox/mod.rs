@@ -9,19 +9,19 @@
 //! `process::probe`.
 
 pub mod bubblewrap;
-pub mod calls;
 pub mod ground;
 pub mod landlock;
 pub mod limits;
-pub mod means;
 pub mod mounts;
 pub mod nest;
 pub mod opened;
+pub mod path_walk;
 pub mod plan;
 pub mod private;
+pub mod seccomp;
+pub mod support;
 pub mod system;
 pub mod trust;
-pub mod way;
 mod words;
 
 use std::fmt;
@@ -32,20 +32,20 @@ use serde::{Deserialize, Serialize};
 use crate::repository::{Granted, Over};
 
 pub use ground::Ground;
-pub use limits::{Excess, Limits};
-pub use means::{Means, Obstacle};
-pub use plan::{ConfineError, Inputs, plan};
-pub use system::Closed;
+pub use limits::{LimitExceeded, ResourceLimits};
+pub use plan::{ConfineError, PolicyInputs, plan};
+pub use support::{Support, Unsupported};
+pub use system::ClosedDirs;
 
 /// What a child may see and do, and how much of the machine it may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confinement {
+pub struct Policy {
     /// The walls; `None` is everything that its user may: `walls = "off"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub walls: Option<Walls>,
     /// How much it may use.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: ResourceLimits,
     /// The directories that it may write and that are the person's.
     #[serde(skip)]
     pub granted: Vec<Granted>,
@@ -86,9 +86,9 @@ pub struct Walls {
     pub search: Option<PathBuf>,
     /// What was opened to be mounted, and has to be found in its place inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seen: Vec<opened::Seen>,
+    pub seen: Vec<opened::OpenedFile>,
     /// What it may reach over the network.
-    pub network: Network,
+    pub network: EgressPolicy,
     /// What of the directories that were granted is mounted over itself, as was
     /// found when the child started. Only at [`Level::Full`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -122,7 +122,7 @@ impl Level {
 /// What a child may reach over the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Network {
+pub enum EgressPolicy {
     /// Everything.
     Open,
     /// TCP to these ports. What is no TCP stays open: names are looked up by UDP.
@@ -247,10 +247,10 @@ impl Rule {
     ];
 }
 
-impl Confinement {
+impl Policy {
     /// No walls, only limits.
     #[must_use]
-    pub fn open(limits: Limits) -> Self {
+    pub fn open(limits: ResourceLimits) -> Self {
         Self { walls: None, limits, granted: Vec::new(), without: None }
     }
 
@@ -295,7 +295,7 @@ impl Confinement {
 
 impl Walls {
     /// Where the child finds its directory for temporary files.
-    fn temporary_inside(&self, confinement: &Confinement) -> &Path {
+    fn temporary_inside(&self, confinement: &Policy) -> &Path {
         match self.level {
             Level::Full { .. } if confinement.has(Rule::PrivateTmp) => Path::new("/tmp"),
             _ => &self.temporary,
@@ -310,7 +310,7 @@ impl Walls {
     }
 }
 
-impl fmt::Display for Confinement {
+impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.walls {
             None => f.write_str("off"),
@@ -321,7 +321,7 @@ impl fmt::Display for Confinement {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::{Level, Network, Walls};
+    use super::{EgressPolicy, Level, Walls};
 
     /// Walls of a session `a` below `/r`.
     pub(crate) fn walls() -> Walls {
@@ -339,7 +339,7 @@ pub(crate) mod testing {
             working_dir: "/r/sessions/a".into(),
             search: None,
             seen: Vec::new(),
-            network: Network::Open,
+            network: EgressPolicy::Open,
             protect: Vec::new(),
         }
     }
@@ -364,15 +364,15 @@ mod tests {
             temporary: "/r/state/homes/a/.tmp".into(),
             working_dir: "/r/sessions/a".into(),
             search: None,
-            seen: vec![opened::Seen { path: "/opt/x".into(), device: 1, inode: 2, is_covered: false }],
-            network: Network::Ports(vec![443]),
+            seen: vec![opened::OpenedFile { path: "/opt/x".into(), device: 1, inode: 2, is_covered: false }],
+            network: EgressPolicy::Ports(vec![443]),
             protect: vec![Over { path: "/g/.git".into(), write: true, device: 1, inode: 2 }],
         };
-        let confinement = Confinement { walls: Some(walls), ..Confinement::open(Limits::default()) };
-        for confinement in [confinement.clone(), confinement.without(Rule::Pids), Confinement::default()] {
-            assert_eq!(Confinement::from_word(&confinement.to_word()), Some(confinement));
+        let confinement = Policy { walls: Some(walls), ..Policy::open(ResourceLimits::default()) };
+        for confinement in [confinement.clone(), confinement.without(Rule::Pids), Policy::default()] {
+            assert_eq!(Policy::from_word(&confinement.to_word()), Some(confinement));
         }
-        assert_eq!(Confinement::from_word("off"), None);
+        assert_eq!(Policy::from_word("off"), None);
     }
 
     #[test]

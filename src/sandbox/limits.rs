@@ -17,7 +17,7 @@ use crate::files;
 
 /// The limits of one session; `None` is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct ResourceLimits {
     /// Processes and threads, all together.
     pub processes: Option<u64>,
     /// Memory of all processes together, in bytes.
@@ -38,7 +38,7 @@ pub struct Limits {
 /// What a session's processes used more of than they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Excess {
+pub enum LimitExceeded {
     /// Processes and threads.
     Processes(u64),
     /// Bytes of memory.
@@ -49,7 +49,7 @@ pub enum Excess {
     Files(u64),
 }
 
-impl std::fmt::Display for Excess {
+impl std::fmt::Display for LimitExceeded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Processes(most) => {
@@ -72,7 +72,7 @@ pub fn in_words(bytes: u64) -> String {
     crate::config::value::written_size(bytes)
 }
 
-impl Limits {
+impl ResourceLimits {
     /// Sets the limits that the kernel holds, for this process and all that it
     /// starts. `own_pids`: whether process numbers are the session's own, so that
     /// other processes of the user do not count.
@@ -113,8 +113,8 @@ fn lower(resource: Resource, most: u64) -> std::io::Result<()> {
 
 /// Looks at what a session's processes use, seldom enough to cost nothing.
 #[derive(Debug)]
-pub struct Watch<'a> {
-    limits: &'a Limits,
+pub struct LimitsWatch<'a> {
+    limits: &'a ResourceLimits,
     memory_at: Instant,
     disk_at: Instant,
     /// What may lie in the directories; known from the first look on.
@@ -148,22 +148,22 @@ const TO_CLEAN_UP: u64 = 16 * 1024 * 1024;
 /// The same for files.
 const FILES_TO_CLEAN_UP: u64 = 1000;
 
-impl<'a> Watch<'a> {
+impl<'a> LimitsWatch<'a> {
     /// Begins to watch.
     #[must_use]
-    pub fn new(limits: &'a Limits) -> Self {
+    pub fn new(limits: &'a ResourceLimits) -> Self {
         let now = Instant::now();
         Self { limits, memory_at: now, disk_at: now + FIRST_DISK_LOOK, most: None }
     }
 
     /// Looks, where it is time to. `descendants` gives the living processes, up to
     /// one more than it is told.
-    pub fn look(&mut self, descendants: impl FnOnce(u64) -> Vec<u32>) -> Option<Excess> {
+    pub fn look(&mut self, descendants: impl FnOnce(u64) -> Vec<u32>) -> Option<LimitExceeded> {
         self.look_at_processes(descendants).or_else(|| self.look_at_directories())
     }
 
-    fn look_at_processes(&mut self, descendants: impl FnOnce(u64) -> Vec<u32>) -> Option<Excess> {
-        let Limits { processes, memory, .. } = self.limits;
+    fn look_at_processes(&mut self, descendants: impl FnOnce(u64) -> Vec<u32>) -> Option<LimitExceeded> {
+        let ResourceLimits { processes, memory, .. } = self.limits;
         if processes.is_none() && memory.is_none() {
             return None;
         }
@@ -171,7 +171,7 @@ impl<'a> Watch<'a> {
         if let Some(most) = *processes
             && threads(&living, most) > most
         {
-            return Some(Excess::Processes(most));
+            return Some(LimitExceeded::Processes(most));
         }
         let most = (*memory)?;
         let now = Instant::now();
@@ -179,11 +179,11 @@ impl<'a> Watch<'a> {
             return None;
         }
         self.memory_at = now + MEMORY_PAUSE;
-        (living.iter().map(|pid| memory_of(*pid)).sum::<u64>() > most).then_some(Excess::Memory(most))
+        (living.iter().map(|pid| memory_of(*pid)).sum::<u64>() > most).then_some(LimitExceeded::Memory(most))
     }
 
-    fn look_at_directories(&mut self) -> Option<Excess> {
-        let Limits { disk, files, directories, .. } = self.limits;
+    fn look_at_directories(&mut self) -> Option<LimitExceeded> {
+        let ResourceLimits { disk, files, directories, .. } = self.limits;
         let begun = Instant::now();
         if (disk.is_none() && files.is_none()) || begun < self.disk_at {
             return None;
@@ -204,9 +204,9 @@ impl<'a> Watch<'a> {
             }
         });
         if used.bytes > most.bytes {
-            return Some(Excess::Disk(limit.bytes));
+            return Some(LimitExceeded::Disk(limit.bytes));
         }
-        (used.files > most.files).then_some(Excess::Files(limit.files))
+        (used.files > most.files).then_some(LimitExceeded::Files(limit.files))
     }
 }
 
@@ -283,29 +283,30 @@ mod tests {
         let make = |names: std::ops::Range<u32>| {
             names.for_each(|number| std::fs::write(dir.path().join(number.to_string()), "x").expect("written"));
         };
-        let limits = Limits { files: Some(10), directories: vec![dir.path().to_owned()], ..Limits::default() };
-        let look = |watch: &mut Watch<'_>| {
+        let limits =
+            ResourceLimits { files: Some(10), directories: vec![dir.path().to_owned()], ..ResourceLimits::default() };
+        let look = |watch: &mut LimitsWatch<'_>| {
             watch.disk_at = Instant::now();
             watch.look(|_| Vec::new())
         };
-        let mut watch = Watch::new(&limits);
+        let mut watch = LimitsWatch::new(&limits);
         assert_eq!(watch.look(|_| Vec::new()), None, "it is not time to look yet");
         assert_eq!(look(&mut watch), None);
         make(0..20);
-        assert_eq!(look(&mut watch), Some(Excess::Files(10)));
-        let mut later = Watch::new(&limits);
+        assert_eq!(look(&mut watch), Some(LimitExceeded::Files(10)));
+        let mut later = LimitsWatch::new(&limits);
         assert_eq!(look(&mut later), None, "a session that holds too much may clean up");
         make(20..1100);
-        assert_eq!(look(&mut later), Some(Excess::Files(10)));
+        assert_eq!(look(&mut later), Some(LimitExceeded::Files(10)));
     }
 
     #[test]
     fn threads_and_memory_of_this_process_are_counted() {
         let own = std::process::id();
-        let limits = Limits { memory: Some(1), ..Limits::default() };
-        assert_eq!(Watch::new(&limits).look(|_| vec![own]), Some(Excess::Memory(1)));
-        let limits = Limits { processes: Some(1), ..Limits::default() };
+        let limits = ResourceLimits { memory: Some(1), ..ResourceLimits::default() };
+        assert_eq!(LimitsWatch::new(&limits).look(|_| vec![own]), Some(LimitExceeded::Memory(1)));
+        let limits = ResourceLimits { processes: Some(1), ..ResourceLimits::default() };
         // The test runs on a thread of its own.
-        assert_eq!(Watch::new(&limits).look(|_| vec![own]), Some(Excess::Processes(1)));
+        assert_eq!(LimitsWatch::new(&limits).look(|_| vec![own]), Some(LimitExceeded::Processes(1)));
     }
 }

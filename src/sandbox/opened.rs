@@ -13,7 +13,7 @@ use super::Walls;
 
 /// A file or directory that was opened, to be known again inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct OpenedFile {
     /// Where it is.
     pub path: PathBuf,
     /// The device it is on.
@@ -59,21 +59,21 @@ pub fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, OpenError> {
     }
 }
 
-fn seen(opened: &OwnedFd, path: &Path, is_covered: bool) -> Result<Seen, OpenError> {
+fn seen(opened: &OwnedFd, path: &Path, is_covered: bool) -> Result<OpenedFile, OpenError> {
     let found =
         rustix::fs::fstat(opened).map_err(|errno| OpenError::Io { path: path.to_owned(), source: errno.into() })?;
-    Ok(Seen { path: path.to_owned(), device: found.st_dev, inode: found.st_ino, is_covered })
+    Ok(OpenedFile { path: path.to_owned(), device: found.st_dev, inode: found.st_ino, is_covered })
 }
 
 /// Everything that the walls mount, open.
 #[derive(Debug, Default)]
-pub struct Opened {
+pub struct OpenedMounts {
     files: Vec<(PathBuf, OwnedFd)>,
     /// What each is.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<OpenedFile>,
 }
 
-impl Opened {
+impl OpenedMounts {
     /// Opens what walls allow; programs that are started inherit it.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Opened {
 ///
 /// # Errors
 /// If something is not.
-pub fn check<'a>(all: impl IntoIterator<Item = &'a Seen>) -> Result<(), OpenError> {
+pub fn check<'a>(all: impl IntoIterator<Item = &'a OpenedFile>) -> Result<(), OpenError> {
     for expected in all {
         let found = seen(&open(&expected.path, OFlags::CLOEXEC)?, &expected.path, expected.is_covered)?;
         if (found == *expected) == expected.is_covered {
@@ -128,7 +128,7 @@ mod tests {
         }
         let path = dir.join("a/in");
         let was = seen(&open(&path, OFlags::CLOEXEC).expect("opened"), &path, false).expect("seen");
-        let covered = Seen { is_covered: true, ..was.clone() };
+        let covered = OpenedFile { is_covered: true, ..was.clone() };
         assert!(check([&was]).is_ok());
         assert!(matches!(check([&covered]), Err(OpenError::Other(_))));
         std::fs::rename(dir.join("a"), dir.join("b")).expect("moved");

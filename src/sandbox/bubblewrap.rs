@@ -4,8 +4,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::opened::Opened;
-use super::{Confinement, Network, Rule, Walls, system};
+use super::opened::OpenedMounts;
+use super::{EgressPolicy, Policy, Rule, Walls, system};
 
 /// What is mounted somewhere, from the least to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ enum Mount {
 
 /// The arguments, without the command.
 #[must_use]
-pub fn arguments(confinement: &Confinement, walls: &Walls, opened: &Opened) -> Vec<OsString> {
+pub fn arguments(confinement: &Policy, walls: &Walls, opened: &OpenedMounts) -> Vec<OsString> {
     let mut arguments = Arguments(Vec::new());
     let has = |rule| confinement.has(rule);
     arguments.add(&["--unshare-user", "--die-with-parent"]);
@@ -30,7 +30,7 @@ pub fn arguments(confinement: &Confinement, walls: &Walls, opened: &Opened) -> V
     if has(Rule::Uts) {
         arguments.add(&["--hostname", "denizen"]);
     }
-    if walls.network == Network::None && has(Rule::Net) {
+    if walls.network == EgressPolicy::None && has(Rule::Net) {
         arguments.add(&["--unshare-net"]);
     }
     if has(Rule::Capabilities) {
@@ -78,7 +78,7 @@ impl Arguments {
     }
 
     /// Mounts what was opened, whatever its path leads to by now.
-    fn mount_opened(&mut self, option: &str, path: &Path, opened: &Opened) {
+    fn mount_opened(&mut self, option: &str, path: &Path, opened: &OpenedMounts) {
         match opened.descriptor(path) {
             Some(descriptor) => {
                 self.0.extend([format!("{option}-fd").into(), descriptor.to_string().into(), path.into()]);
@@ -107,7 +107,7 @@ impl Arguments {
 
     /// What this child sees beside the system, outer directories first, so that
     /// what lies deeper is mounted over them.
-    fn own(&mut self, confinement: &Confinement, walls: &Walls, opened: &Opened) {
+    fn own(&mut self, confinement: &Policy, walls: &Walls, opened: &OpenedMounts) {
         let mut mounts: Vec<(&PathBuf, Mount)> = Vec::new();
         for (paths, mount) in [
             (&walls.hide, Mount::Cover),
@@ -150,15 +150,15 @@ mod tests {
     use super::super::testing::walls;
     use super::*;
 
-    fn own(confinement: &Confinement) -> Vec<String> {
+    fn own(confinement: &Policy) -> Vec<String> {
         let mut arguments = Arguments(Vec::new());
-        arguments.own(confinement, &walls(), &Opened::default());
+        arguments.own(confinement, &walls(), &OpenedMounts::default());
         arguments.0.into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
     fn outer_directories_come_first() {
-        let words = own(&Confinement::default()).join(" ");
+        let words = own(&Policy::default()).join(" ");
         let expected = "--tmpfs /r --bind /h /h --ro-bind /h/tool /h/tool --bind /r/sessions/a /r/sessions/a \
             --bind /r/state/homes/a /r/state/homes/a --ro-bind /r/sessions/a/session.json /r/sessions/a/session.json";
         assert_eq!(words, expected.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -166,8 +166,7 @@ mod tests {
 
     #[test]
     fn each_rule_that_is_left_out_changes_the_arguments() {
-        let of =
-            |rule| arguments(&Confinement { without: rule, ..Confinement::default() }, &walls(), &Opened::default());
+        let of = |rule| arguments(&Policy { without: rule, ..Policy::default() }, &walls(), &OpenedMounts::default());
         for rule in [
             Rule::Mounts,
             Rule::Private,
