@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use denizen::archive::{self, Exporter, Tree};
-use denizen::config::{Config, Environment, Inputs};
+use denizen::config::{Config, ConfigInputs, Environment};
 use denizen::control::{Control, SendOptions, Wait};
 use denizen::key::Key;
 use denizen::message::Inbound;
@@ -51,8 +51,14 @@ impl Product {
         let overrides = [("walls".to_owned(), walls.to_owned())];
         let environment = Environment::default();
         let file = root.join("denizen.toml");
-        let inputs =
-            Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &overrides };
+        let inputs = ConfigInputs {
+            root,
+            home: None,
+            file: &file,
+            required: true,
+            environment: &environment,
+            overrides: &overrides,
+        };
         let config = Config::load(inputs).expect("a configuration");
         let store = Arc::new(Store::at(root, config.durability));
         let setup = Arc::new(Setup::attended(config, environment, None, program()));

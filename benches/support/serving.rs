@@ -12,7 +12,7 @@ use denizen::channel::{
     Connection, Examined, NetworkState, Post, PostedId, SectionContext, SendError, StartContext,
 };
 use denizen::config::keys::KeySpec;
-use denizen::config::{Config, Environment, Inputs, Secret};
+use denizen::config::{Config, ConfigInputs, Environment, Secret};
 use denizen::control::Control;
 use denizen::daemon::{self, ConfigSource, Serve, ShutdownStage};
 use denizen::session::{Address, Author, Store};
@@ -50,7 +50,8 @@ pub(crate) fn serve(args: &[String]) -> ExitCode {
     let (channels, messages) = (channels.parse().expect("a number"), messages.parse().expect("a number"));
     let environment = Environment::default();
     let file = root.join("denizen.toml");
-    let inputs = Inputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &[] };
+    let inputs =
+        ConfigInputs { root, home: None, file: &file, required: true, environment: &environment, overrides: &[] };
     let config = Config::load(inputs).expect("a configuration");
     let store = Arc::new(Store::at(root, config.durability));
     let setup = Setup::attended(config, environment.clone(), None, product::program());

@@ -13,7 +13,7 @@ use super::finding::{Finding, Kind, Severity, finding};
 use super::permissions::{accessible, private};
 use super::{ArchiveError, Extent, Tree};
 use crate::causes::with_causes;
-use crate::config::{Config, Environment, Inputs};
+use crate::config::{Config, ConfigInputs, Environment};
 use crate::files::{self, Dir, quoted};
 use crate::session::{Grant, Queue, Store, Workspace};
 
@@ -227,7 +227,7 @@ impl Around<'_> {
         found.extend(accessible(root, 0o022, 0o700, None, self.owner));
         let file = root.join("denizen.toml");
         if file.symlink_metadata().is_ok() {
-            let loaded = Config::load(Inputs {
+            let loaded = Config::load(ConfigInputs {
                 root,
                 // Whose home `~/` will be is not known here, and any will do.
                 home: Some(Path::new("/")),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::keys::{KeySpec, Kind, nearest};
+use crate::config::keys::{KeySpec, ValueKind, nearest};
 use crate::config::value::Value;
 use crate::config::{Busy, SecretSource};
 
@@ -11,19 +11,19 @@ use crate::config::{Busy, SecretSource};
 pub const COMMON_KEYS: &[KeySpec] = &[
     KeySpec {
         name: "token",
-        kind: Kind::Secret,
+        kind: ValueKind::Secret,
         default: "",
         help: "What the network lets Denizen in with. The network is off where there is none.",
     },
     KeySpec {
         name: "busy",
-        kind: Kind::Choice(&["queue", "interrupt", "merge"]),
+        kind: ValueKind::Choice(&["queue", "interrupt", "merge"]),
         default: "",
         help: "What becomes of a message that comes while a turn of its session runs; without it, `defaults.busy`.",
     },
     KeySpec {
         name: "approval_timeout",
-        kind: Kind::Span,
+        kind: ValueKind::Span,
         default: "5m",
         help: "How long a question of an agent for permission waits for an answer before it counts as denied.",
     },
@@ -101,7 +101,7 @@ impl Common {
         for spec in COMMON_KEYS {
             let Some(value) = section.get(spec.name) else { continue };
             let wrong = |reason| ChannelError::Value { key: format!("{name}.{}", spec.name), reason };
-            if spec.kind == Kind::Secret {
+            if spec.kind == ValueKind::Secret {
                 common.token = Some(SecretSource::read(value, context.root, context.home).map_err(wrong)?);
                 continue;
             }

@@ -12,7 +12,7 @@ use super::doctor;
 use super::error::CliError;
 use super::output::{BOLD, Output, RESET, YELLOW, escape};
 use crate::channel::{self, CHANNELS, Grade};
-use crate::config::{Config, Environment, Inputs};
+use crate::config::{Config, ConfigInputs, Environment};
 use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
 use crate::sandbox::Ground;
@@ -73,7 +73,7 @@ pub(super) fn run(
         out.note(format_args!("{YELLOW}warning:{RESET} {}", escape(&warning)));
     }
     let existed = file.exists();
-    let config = Config::load(Inputs { root, home, file, required: false, environment, overrides: &[] })?;
+    let config = Config::load(ConfigInputs { root, home, file, required: false, environment, overrides: &[] })?;
     for (verdict, found, remedy) in doctor::places(root, home, config.walls) {
         let word = if verdict == Grade::Bad { "warning" } else { "note" };
         out.note(format_args!("{YELLOW}{word}:{RESET} {}", escape(&found)));

@@ -52,7 +52,7 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Environment, Inputs};
+use crate::config::{Config, ConfigInputs, Environment};
 use crate::control::Control;
 use crate::key::Key;
 use crate::process::{inside, launcher};
@@ -270,7 +270,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         Command::Verify(args) => return verify::run(args, out, &root, here),
         _ => {}
     }
-    let config = Config::load(Inputs {
+    let config = Config::load(ConfigInputs {
         root: &root,
         home: home.as_deref(),
         file: &config_file,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, another_source};
 use super::output::{BOLD, Output, RED, RESET, YELLOW, escape};
-use crate::config::{Config, Environment, Inputs};
+use crate::config::{Config, ConfigInputs, Environment};
 use crate::files::Durability;
 use crate::sandbox::Ground;
 use crate::service::{
@@ -130,8 +130,14 @@ pub(super) fn run(
 fn here(store: &Store, config: Option<&Path>, environment: &Environment) -> Here {
     let home = environment.get("HOME").map(PathBuf::from);
     let file = config.map_or_else(|| store.root().join("denizen.toml"), Path::to_owned);
-    let inputs =
-        Inputs { root: store.root(), home: home.as_deref(), file: &file, required: false, environment, overrides: &[] };
+    let inputs = ConfigInputs {
+        root: store.root(),
+        home: home.as_deref(),
+        file: &file,
+        required: false,
+        environment,
+        overrides: &[],
+    };
     let shares = Config::load(inputs).map(|config| config.shares).unwrap_or_default();
     Here::new(environment, &Ground::of(&shares, store))
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::keys::{AGENT_KEYS, KEYS, Kind, SHARE_KEYS, nearest};
-use super::{Agent, ConfigError, Inputs, Origin, Setting, Share, Value, find, value};
+use super::keys::{AGENT_KEYS, KEYS, SHARE_KEYS, ValueKind, nearest};
+use super::{Agent, ConfigError, ConfigInputs, Origin, Setting, Share, Value, find, value};
 
 /// The configuration file, with the means to say where in it something stands.
 pub(super) struct Document<'a> {
@@ -13,7 +13,7 @@ pub(super) struct Document<'a> {
 }
 
 /// A key of the file. Sections of agents, providers and channels are one entry each.
-pub(super) struct Entry {
+pub(super) struct DocumentEntry {
     pub(super) name: String,
     pub(super) value: toml::Value,
     pub(super) span: Range<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Entry {
 
 impl Document<'_> {
     /// Every key of the file.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>, ConfigError> {
+    pub(super) fn entries(&self) -> Result<Vec<DocumentEntry>, ConfigError> {
         let table = toml::de::DeTable::parse(self.text).map_err(|error| ConfigError::Value {
             place: self.place(error.span().unwrap_or(0..0)),
             reason: error.message().to_owned(),
@@ -39,14 +39,14 @@ impl Document<'_> {
                     for (inner_key, _) in inner {
                         let inner_name = inner_key.get_ref();
                         let Some(plain) = plain.get(inner_name.as_ref()) else { continue };
-                        entries.push(Entry {
+                        entries.push(DocumentEntry {
                             name: format!("{name}.{inner_name}"),
                             value: plain.clone(),
                             span: inner_key.span(),
                         });
                     }
                 }
-                _ => entries.push(Entry { name, value: plain.clone(), span: key.span() }),
+                _ => entries.push(DocumentEntry { name, value: plain.clone(), span: key.span() }),
             }
         }
         Ok(entries)
@@ -55,9 +55,9 @@ impl Document<'_> {
     /// Reads the section of an agent.
     pub(super) fn agent(
         &self,
-        entry: &Entry,
+        entry: &DocumentEntry,
         name: &str,
-        inputs: Inputs<'_>,
+        inputs: ConfigInputs<'_>,
         settings: &mut Vec<Setting>,
     ) -> Result<Agent, ConfigError> {
         let Some(table) = entry.value.as_table() else {
@@ -81,7 +81,7 @@ impl Document<'_> {
                 origin: Origin::File(self.line(&entry.span)),
             });
             match spec.kind {
-                Kind::Path => {
+                ValueKind::Path => {
                     let path = value::absolute(&text, inputs.root, inputs.home)
                         .map_err(|reason| self.wrong(entry, &reason))?;
                     agent.instructions = Some(path);
@@ -99,8 +99,8 @@ impl Document<'_> {
     /// Reads what is shared.
     pub(super) fn shares(
         &self,
-        entry: &Entry,
-        inputs: Inputs<'_>,
+        entry: &DocumentEntry,
+        inputs: ConfigInputs<'_>,
         settings: &mut Vec<Setting>,
     ) -> Result<Vec<Share>, ConfigError> {
         let Some(tables) = entry.value.as_array() else {
@@ -128,7 +128,7 @@ impl Document<'_> {
     }
 
     /// The error of a key that there is not.
-    pub(super) fn unknown(&self, entry: &Entry) -> ConfigError {
+    pub(super) fn unknown(&self, entry: &DocumentEntry) -> ConfigError {
         let sections = ["agents", "providers", "share"];
         let names = KEYS.iter().map(|spec| spec.name).chain(sections);
         ConfigError::UnknownKey {
@@ -139,7 +139,7 @@ impl Document<'_> {
     }
 
     /// The error of a key whose value does not fit.
-    pub(super) fn wrong(&self, entry: &Entry, reason: &str) -> ConfigError {
+    pub(super) fn wrong(&self, entry: &DocumentEntry, reason: &str) -> ConfigError {
         ConfigError::Value { place: self.place(entry.span.clone()), reason: format!("{}: {reason}", entry.name) }
     }
 

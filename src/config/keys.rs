@@ -6,7 +6,7 @@
 
 /// What a value may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// Any text.
     Text,
     /// One of a few words.
@@ -42,7 +42,7 @@ pub struct KeySpec {
     /// The dotted name.
     pub name: &'static str,
     /// What its value may look like.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The value in force when nothing sets it, as it would be written; empty
     /// where there is none.
     pub default: &'static str,
@@ -54,145 +54,145 @@ pub struct KeySpec {
 pub const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "provider",
-        kind: Kind::Text,
+        kind: ValueKind::Text,
         default: "auto",
         help: "The provider of new sessions. `auto` is the first of claude, codex, opencode, gemini that is installed; it is decided at a session's first turn and written into its record.",
     },
     KeySpec {
         name: "durability",
-        kind: Kind::Choice(&["power", "process"]),
+        kind: ValueKind::Choice(&["power", "process"]),
         default: "power",
         help: "What an acknowledged message survives: a power cut (`power`), or only the end of any process (`process`, which leaves every fsync out).",
     },
     KeySpec {
         name: "walls",
-        kind: Kind::Choice(&["full", "kernel", "off"]),
+        kind: ValueKind::Choice(&["full", "kernel", "off"]),
         default: "full",
         help: "What keeps an agent inside its session: bubblewrap with Landlock and seccomp (`full`), Landlock and seccomp alone (`kernel`, which lets more through), or nothing (`off`). `docs/security.md` has what each holds.",
     },
     KeySpec {
         name: "network",
-        kind: Kind::Choice(&["open", "providers", "none"]),
+        kind: ValueKind::Choice(&["open", "providers", "none"]),
         default: "open",
         help: "What agents may reach: everything (`open`), TCP only to `ports` and to the ports that the addresses of model servers and proxies name (`providers`), or nothing (`none`, for programs that need no model server). A provider's section may have its own.",
     },
     KeySpec {
         name: "ports",
-        kind: Kind::Ports,
+        kind: ValueKind::Ports,
         default: "[443]",
         help: "The TCP ports that agents may reach with `network = \"providers\"`.",
     },
     KeySpec {
         name: "working_dirs",
-        kind: Kind::Paths,
+        kind: ValueKind::Paths,
         default: "[]",
         help: "Directories that `denizen cd` may point a session at, with everything below them.",
     },
     KeySpec {
         name: "protect",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[\"git\", \"tools\"]",
         help: "What agents may not change in directories of yours that they may write, because your own programs run it: the configuration and hooks of git repositories (`git`), and what shells, editors and agents read from where you work, such as `.envrc`, `.vscode/` or `.husky/` (`tools`). `[]` protects nothing. A `[[share]]` may have its own.",
     },
     KeySpec {
         name: "defaults.working_dir",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: "",
         help: "The working directory of new sessions. Without it a session works in its own folder.",
     },
     KeySpec {
         name: "defaults.busy",
-        kind: Kind::Choice(&["queue", "interrupt", "merge"]),
+        kind: ValueKind::Choice(&["queue", "interrupt", "merge"]),
         default: "queue",
         help: "What becomes of a message from a chat that comes while a turn of its session runs: it waits (`queue`), it ends the running turn (`interrupt`), or what one author writes meanwhile becomes one message (`merge`). `[channels.<name>]` may say otherwise.",
     },
     KeySpec {
         name: "limits.turns",
-        kind: Kind::Number(1),
+        kind: ValueKind::Number(1),
         default: "3",
         help: "How many turns run at once, all processes together.",
     },
     KeySpec {
         name: "limits.queued",
-        kind: Kind::Number(1),
+        kind: ValueKind::Number(1),
         default: "10",
         help: "How many messages may wait in one session.",
     },
     KeySpec {
         name: "limits.turn_timeout",
-        kind: Kind::Span,
+        kind: ValueKind::Span,
         default: "30m",
         help: "How long one turn may take before everything it started is ended.",
     },
     KeySpec {
         name: "limits.processes",
-        kind: Kind::NumberOrNever(16),
+        kind: ValueKind::NumberOrNever(16),
         default: "1024",
         help: "How many processes and threads one session may have at once.",
     },
     KeySpec {
         name: "limits.memory",
-        kind: Kind::SizeOrNever,
+        kind: ValueKind::SizeOrNever,
         default: "8G",
         help: "How much memory the processes of one session may use together.",
     },
     KeySpec {
         name: "limits.file_size",
-        kind: Kind::SizeOrNever,
+        kind: ValueKind::SizeOrNever,
         default: "4G",
         help: "How large a file may become that an agent writes.",
     },
     KeySpec {
         name: "limits.disk",
-        kind: Kind::SizeOrNever,
+        kind: ValueKind::SizeOrNever,
         default: "8G",
         help: "How much a session's folder may hold, with its providers' homes. A session that holds more already may go on, and not grow.",
     },
     KeySpec {
         name: "limits.files",
-        kind: Kind::NumberOrNever(1000),
+        kind: ValueKind::NumberOrNever(1000),
         default: "100000",
         help: "How many files a session's folder may hold, with its providers' homes.",
     },
     KeySpec {
         name: "limits.grace",
-        kind: Kind::Span,
+        kind: ValueKind::Span,
         default: "20s",
         help: "How long running turns may go on when the daemon is asked to leave; then they are interrupted.",
     },
     KeySpec {
         name: "retention.trash",
-        kind: Kind::SpanOrNever,
+        kind: ValueKind::SpanOrNever,
         default: "30d",
         help: "How long a removed session stays in the trash before `denizen cleanup` deletes it for good.",
     },
     KeySpec {
         name: "retention.idle",
-        kind: Kind::SpanOrNever,
+        kind: ValueKind::SpanOrNever,
         default: "never",
         help: "After how long without a turn `denizen cleanup` archives a session.",
     },
     KeySpec {
         name: "retention.archived",
-        kind: Kind::SpanOrNever,
+        kind: ValueKind::SpanOrNever,
         default: "never",
         help: "How long a session stays archived before `denizen cleanup` moves it to the trash. One with unanswered messages stays.",
     },
     KeySpec {
         name: "retention.deleted_channels",
-        kind: Kind::SpanOrNever,
+        kind: ValueKind::SpanOrNever,
         default: "30d",
         help: "How long the session of a channel that was deleted in its chat network stays before the daemon moves it to the trash.",
     },
     KeySpec {
         name: "legacy.from",
-        kind: Kind::Paths,
+        kind: ValueKind::Paths,
         default: "[]",
         help: "Directories in which an earlier bot (claudeclaw, claude-telegram-bot, tinyclaw) was started or kept its state: `denizen migrate` looks there too.",
     },
     KeySpec {
         name: "legacy.temp",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: "/tmp",
         help: "The directory where claude-telegram-bot kept its state.",
     },
@@ -200,17 +200,22 @@ pub const KEYS: &[KeySpec] = &[
 
 /// The keys of an `[agents.<name>]` section.
 pub const AGENT_KEYS: &[KeySpec] = &[
-    KeySpec { name: "provider", kind: Kind::Text, default: "", help: "The provider of sessions made for this agent." },
-    KeySpec { name: "model", kind: Kind::Text, default: "", help: "The model that its sessions use." },
+    KeySpec {
+        name: "provider",
+        kind: ValueKind::Text,
+        default: "",
+        help: "The provider of sessions made for this agent.",
+    },
+    KeySpec { name: "model", kind: ValueKind::Text, default: "", help: "The model that its sessions use." },
     KeySpec {
         name: "instructions",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: "",
         help: "A file that is copied to `AGENTS.md` in each new session of this agent.",
     },
     KeySpec {
         name: "permission_mode",
-        kind: Kind::Text,
+        kind: ValueKind::Text,
         default: "",
         help: "What its sessions may do unasked, at most; never above the provider's.",
     },
@@ -220,25 +225,25 @@ pub const AGENT_KEYS: &[KeySpec] = &[
 pub const SHARE_KEYS: &[KeySpec] = &[
     KeySpec {
         name: "sessions",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "",
         help: "The keys of the sessions that it is shared with; `*` stands for any text, so `discord-*` is all of Discord.",
     },
     KeySpec {
         name: "path",
-        kind: Kind::Path,
+        kind: ValueKind::Path,
         default: "",
         help: "The file or directory. One that does not exist shares nothing.",
     },
     KeySpec {
         name: "mode",
-        kind: Kind::Choice(&["read", "write"]),
+        kind: ValueKind::Choice(&["read", "write"]),
         default: "read",
         help: "Whether it may only be read, or written too.",
     },
     KeySpec {
         name: "protect",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "",
         help: "What agents may not change in it, if not what `protect` says for all: `[]` protects nothing.",
     },

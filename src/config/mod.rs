@@ -55,7 +55,7 @@ pub struct Config {
     /// What becomes of a message that comes while a turn of its session runs.
     pub busy: Busy,
     /// The limits on turns and queues.
-    pub limits: Limits,
+    pub limits: ConfiguredLimits,
     /// How long things are kept.
     pub retention: Retention,
     /// Where earlier systems kept their state.
@@ -118,7 +118,7 @@ impl NetworkMode {
 
 /// The limits on turns and queues, and on what a session's processes use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ConfiguredLimits {
     /// How many turns run at once, all processes together.
     pub turns: u64,
     /// How many messages may wait in one session.
@@ -248,7 +248,7 @@ fn suggestion(nearest: Option<&str>) -> String {
 
 /// Everything that the configuration is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct ConfigInputs<'a> {
     /// The root, against which relative paths are read.
     pub root: &'a Path,
     /// The home directory, for `~/`.
@@ -268,7 +268,7 @@ impl Config {
     ///
     /// # Errors
     /// Where the file is unreadable, untrusted or wrong, or a value or key is.
-    pub fn load(inputs: Inputs<'_>) -> Result<Self, ConfigError> {
+    pub fn load(inputs: ConfigInputs<'_>) -> Result<Self, ConfigError> {
         let text = read(inputs.file, inputs.required)?;
         let document = Document { path: inputs.file, text: &text };
         let mut values: BTreeMap<&str, (Value, Origin)> = BTreeMap::new();
@@ -336,7 +336,7 @@ impl Config {
 
     fn assemble(
         values: &BTreeMap<&str, (Value, Origin)>,
-        inputs: Inputs<'_>,
+        inputs: ConfigInputs<'_>,
         sections: Sections,
         mut settings: Vec<Setting>,
     ) -> Result<Self, ConfigError> {
@@ -399,7 +399,7 @@ impl Config {
             },
             working_dir: text("defaults.working_dir").map(|text| path("defaults.working_dir", text)).transpose()?,
             busy: text("defaults.busy").and_then(Busy::from_word).unwrap_or_default(),
-            limits: Limits {
+            limits: ConfiguredLimits {
                 turns: number("limits.turns"),
                 queued: number("limits.queued"),
                 turn_timeout: span("limits.turn_timeout").unwrap_or(Duration::from_secs(1800)),
@@ -485,7 +485,7 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("mode");
         let environment: Environment = environment.iter().copied().collect();
         let overrides: Vec<_> = overrides.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Config::load(Inputs {
+        Config::load(ConfigInputs {
             root: Path::new("/r"),
             home: Some(Path::new("/h")),
             file: &file,
@@ -567,7 +567,7 @@ mod tests {
         std::fs::write(&file, "").expect("written");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("mode");
         let environment = Environment::default();
-        let inputs = Inputs {
+        let inputs = ConfigInputs {
             root: dir.path(),
             home: None,
             file: &file,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::Kind;
+use super::keys::ValueKind;
 
 /// A value that fits its key's [`Kind`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,19 +30,19 @@ impl Value {
     ///
     /// # Errors
     /// With the rule that the text breaks.
-    pub fn from_text(text: &str, kind: Kind) -> Result<Self, String> {
+    pub fn from_text(text: &str, kind: ValueKind) -> Result<Self, String> {
         let text = text.trim();
         match kind {
-            Kind::Number(_) => {
+            ValueKind::Number(_) => {
                 text.parse().map_err(|_| format!("`{text}` is not a whole number")).and_then(|n| number(n, kind))
             }
-            Kind::NumberOrNever(_) if text != "never" => Self::from_text(text, plain(kind)).map(Self::count),
-            Kind::Ports => {
+            ValueKind::NumberOrNever(_) if text != "never" => Self::from_text(text, plain(kind)).map(Self::count),
+            ValueKind::Ports => {
                 let inner = text.trim_start_matches('[').trim_end_matches(']');
                 let words = inner.split(',').map(str::trim).filter(|word| !word.is_empty());
                 words.map(port).collect::<Result<_, _>>().map(Self::Ports)
             }
-            Kind::Paths | Kind::Texts => {
+            ValueKind::Paths | ValueKind::Texts => {
                 let inner = text.trim_start_matches('[').trim_end_matches(']');
                 let words = inner.split(',').map(|word| word.trim().trim_matches('"')).filter(|word| !word.is_empty());
                 Ok(Self::Texts(words.map(str::to_owned).collect()))
@@ -55,22 +55,24 @@ impl Value {
     ///
     /// # Errors
     /// With the rule that the value breaks.
-    pub fn from_toml(value: &toml::Value, kind: Kind) -> Result<Self, String> {
+    pub fn from_toml(value: &toml::Value, kind: ValueKind) -> Result<Self, String> {
         match (value, kind) {
-            (toml::Value::Integer(n), Kind::Number(_)) => {
+            (toml::Value::Integer(n), ValueKind::Number(_)) => {
                 u64::try_from(*n).map_err(|_| format!("{n} is negative")).and_then(|n| number(n, kind))
             }
-            (toml::Value::Integer(_), Kind::NumberOrNever(_)) => Self::from_toml(value, plain(kind)).map(Self::count),
-            (toml::Value::Array(items), Kind::Ports) => {
+            (toml::Value::Integer(_), ValueKind::NumberOrNever(_)) => {
+                Self::from_toml(value, plain(kind)).map(Self::count)
+            }
+            (toml::Value::Array(items), ValueKind::Ports) => {
                 items.iter().map(|item| port(&item.to_string())).collect::<Result<_, _>>().map(Self::Ports)
             }
-            (toml::Value::Array(items), Kind::Paths | Kind::Texts) => items
+            (toml::Value::Array(items), ValueKind::Paths | ValueKind::Texts) => items
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| format!("{item} is not text")))
                 .collect::<Result<_, _>>()
                 .map(Self::Texts),
             (toml::Value::String(text), kind)
-                if !matches!(kind, Kind::Number(_) | Kind::Paths | Kind::Texts | Kind::Ports) =>
+                if !matches!(kind, ValueKind::Number(_) | ValueKind::Paths | ValueKind::Texts | ValueKind::Ports) =>
             {
                 text_value(text, kind)
             }
@@ -105,9 +107,9 @@ impl Value {
 }
 
 /// The kind of a number that is not `never`.
-fn plain(kind: Kind) -> Kind {
+fn plain(kind: ValueKind) -> ValueKind {
     match kind {
-        Kind::NumberOrNever(least) => Kind::Number(least),
+        ValueKind::NumberOrNever(least) => ValueKind::Number(least),
         other => other,
     }
 }
@@ -119,40 +121,42 @@ fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-fn number(n: u64, kind: Kind) -> Result<Value, String> {
+fn number(n: u64, kind: ValueKind) -> Result<Value, String> {
     match kind {
-        Kind::Number(least) if n < least => Err(format!("{n} is less than {least}")),
+        ValueKind::Number(least) if n < least => Err(format!("{n} is less than {least}")),
         _ => Ok(Value::Number(n)),
     }
 }
 
-fn text_value(text: &str, kind: Kind) -> Result<Value, String> {
+fn text_value(text: &str, kind: ValueKind) -> Result<Value, String> {
     match kind {
-        Kind::Choice(choices) if !choices.contains(&text) => Err(format!("`{text}` is not {}", expected(kind))),
-        Kind::SpanOrNever if text == "never" => Ok(Value::Span(None)),
-        Kind::SizeOrNever if text == "never" => Ok(Value::Size(None)),
-        Kind::NumberOrNever(_) if text == "never" => Ok(Value::Count(None)),
-        Kind::NumberOrNever(_) => Err(format!("`{text}` is not {}", expected(kind))),
-        Kind::SizeOrNever => parse_size(text).map(|size| Value::Size(Some(size))),
-        Kind::Span | Kind::SpanOrNever => parse_span(text).map(|span| Value::Span(Some(span))),
+        ValueKind::Choice(choices) if !choices.contains(&text) => Err(format!("`{text}` is not {}", expected(kind))),
+        ValueKind::SpanOrNever if text == "never" => Ok(Value::Span(None)),
+        ValueKind::SizeOrNever if text == "never" => Ok(Value::Size(None)),
+        ValueKind::NumberOrNever(_) if text == "never" => Ok(Value::Count(None)),
+        ValueKind::NumberOrNever(_) => Err(format!("`{text}` is not {}", expected(kind))),
+        ValueKind::SizeOrNever => parse_size(text).map(|size| Value::Size(Some(size))),
+        ValueKind::Span | ValueKind::SpanOrNever => parse_span(text).map(|span| Value::Span(Some(span))),
         _ if text.contains('\0') => Err("it holds a NUL character".to_owned()),
         _ => Ok(Value::Text(text.to_owned())),
     }
 }
 
-fn expected(kind: Kind) -> String {
+fn expected(kind: ValueKind) -> String {
     match kind {
-        Kind::Text | Kind::Path => "text".to_owned(),
-        Kind::Choice(choices) => format!("one of `{}`", choices.join("`, `")),
-        Kind::Number(_) => "a whole number".to_owned(),
-        Kind::Span => "a time span such as \"30m\"".to_owned(),
-        Kind::SpanOrNever => "a time span such as \"30d\", or \"never\"".to_owned(),
-        Kind::Paths | Kind::Texts => "a list of texts".to_owned(),
-        Kind::Ports => "a list of TCP ports".to_owned(),
-        Kind::SizeOrNever => "a number of bytes such as \"512M\" or \"8G\", or \"never\"".to_owned(),
-        Kind::NumberOrNever(_) => "a whole number, or \"never\"".to_owned(),
-        Kind::Secret => "text, or one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }`, `{ command = [..] }`".to_owned(),
-        Kind::Section => "a section".to_owned(),
+        ValueKind::Text | ValueKind::Path => "text".to_owned(),
+        ValueKind::Choice(choices) => format!("one of `{}`", choices.join("`, `")),
+        ValueKind::Number(_) => "a whole number".to_owned(),
+        ValueKind::Span => "a time span such as \"30m\"".to_owned(),
+        ValueKind::SpanOrNever => "a time span such as \"30d\", or \"never\"".to_owned(),
+        ValueKind::Paths | ValueKind::Texts => "a list of texts".to_owned(),
+        ValueKind::Ports => "a list of TCP ports".to_owned(),
+        ValueKind::SizeOrNever => "a number of bytes such as \"512M\" or \"8G\", or \"never\"".to_owned(),
+        ValueKind::NumberOrNever(_) => "a whole number, or \"never\"".to_owned(),
+        ValueKind::Secret => {
+            "text, or one of `{ env = \"NAME\" }`, `{ file = \"PATH\" }`, `{ command = [..] }`".to_owned()
+        }
+        ValueKind::Section => "a section".to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, mpsc};
 
 use super::event::LoopEvent;
-use crate::config::{Config, ConfigError, Environment, Inputs};
+use crate::config::{Config, ConfigError, ConfigInputs, Environment};
 
 /// How long a file has to be left alone before it is read: editors write in
 /// several steps.
@@ -40,7 +40,7 @@ impl ConfigSource {
     /// # Errors
     /// Where it is unreadable, untrusted or wrong.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(Inputs {
+        Config::load(ConfigInputs {
             root: &self.root,
             home: self.home.as_deref(),
             file: &self.file,

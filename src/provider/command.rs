@@ -15,7 +15,7 @@ use super::{
     Continuation, Failure, FailureKind, Input, Invocation, Parser, ProcessEnd, Provider, ProviderError, ProviderEvent,
     Step, Turn, briefed_prompt,
 };
-use crate::config::keys::{KeySpec, Kind};
+use crate::config::keys::{KeySpec, ValueKind};
 
 /// The provider.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct CommandProvider;
 
 const KEYS: &[KeySpec] = &[KeySpec {
     name: "args",
-    kind: Kind::Texts,
+    kind: ValueKind::Texts,
     default: "[]",
     help: "The program's arguments. `{conversation}`, `{session}`, `{memory}` and `{model}` are filled in.",
 }];

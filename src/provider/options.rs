@@ -1,7 +1,7 @@
 //! `[providers.<name>]`: the section of one provider, read by its owner.
 
 use crate::config::NetworkMode;
-use crate::config::keys::{KeySpec, Kind, nearest};
+use crate::config::keys::{KeySpec, ValueKind, nearest};
 use crate::config::value::Value;
 use crate::session::PermissionMode;
 
@@ -11,33 +11,33 @@ use super::Provider;
 pub const COMMON_KEYS: &[KeySpec] = &[
     KeySpec {
         name: "program",
-        kind: Kind::Text,
+        kind: ValueKind::Text,
         default: "",
         help: "The program: a name that is looked for in PATH, or an absolute path.",
     },
-    KeySpec { name: "model", kind: Kind::Text, default: "", help: "The model of sessions that set none." },
+    KeySpec { name: "model", kind: ValueKind::Text, default: "", help: "The model of sessions that set none." },
     KeySpec {
         name: "permission_mode",
-        kind: Kind::Choice(&["plan", "default", "acceptEdits", "bypassPermissions"]),
+        kind: ValueKind::Choice(&["plan", "default", "acceptEdits", "bypassPermissions"]),
         default: "acceptEdits",
         help: "What agents may do unasked. It is the ceiling: a session may lower it, never raise it. The rest is asked for \
                where the program can ask (Claude Code and Codex) and somebody can be asked, else refused.",
     },
     KeySpec {
         name: "env",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Names of environment variables that the program inherits beyond the basics and its login.",
     },
     KeySpec {
         name: "network",
-        kind: Kind::Choice(&["open", "providers", "none"]),
+        kind: ValueKind::Choice(&["open", "providers", "none"]),
         default: "",
         help: "What its agents may reach, where that is not what `network` says for all.",
     },
     KeySpec {
         name: "read",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Files and directories that the program reads beside the system and its own installation, which is found by itself.",
     },

@@ -10,7 +10,7 @@ use super::host::{self, Call, Here, Person, Said};
 use super::manager::{Manager, State};
 use super::unit::{self, Daemon, Start};
 use super::{Scope, ServiceError, lost};
-use crate::config::keys::{KEYS, Kind};
+use crate::config::keys::{KEYS, ValueKind};
 use crate::config::{Environment, Value};
 use crate::files::{self, Dir, Durability, Staging, make_private_dir};
 
@@ -231,10 +231,12 @@ fn configured(wish: &Wish) -> Result<(Duration, Vec<lost::Source>), ServiceError
     };
     let table: toml::Table = toml::from_str(&text)
         .map_err(|error| ServiceError::Configuration { file, reason: error.message().to_owned() })?;
-    let given =
-        table.get("limits").and_then(|limits| limits.get("grace")).map(|grace| Value::from_toml(grace, Kind::Span));
+    let given = table
+        .get("limits")
+        .and_then(|limits| limits.get("grace"))
+        .map(|grace| Value::from_toml(grace, ValueKind::Span));
     let default = KEYS.iter().find(|spec| spec.name == "limits.grace");
-    let default = default.map(|spec| Value::from_text(spec.default, Kind::Span));
+    let default = default.map(|spec| Value::from_text(spec.default, ValueKind::Span));
     let grace = [given, default].into_iter().flatten().find_map(|value| match value {
         Ok(Value::Span(span)) => span,
         _ => None,

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, Kind, SHARE_KEYS, variable};
+use denizen::config::keys::{AGENT_KEYS, KEYS, KeySpec, SHARE_KEYS, ValueKind, variable};
 use denizen::prove::{ATTEMPTS, Expected};
 use denizen::provider::{COMMON_KEYS, PROVIDERS};
 
@@ -147,20 +147,22 @@ fn names(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn kind(kind: Kind) -> String {
+fn kind(kind: ValueKind) -> String {
     match kind {
-        Kind::Text => "text".to_owned(),
-        Kind::Choice(choices) => choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or "),
-        Kind::Number(least) => format!("number, at least {least}"),
-        Kind::Span => "time span".to_owned(),
-        Kind::SpanOrNever => "time span, or `never`".to_owned(),
-        Kind::Path => "path".to_owned(),
-        Kind::Paths => "list of paths".to_owned(),
-        Kind::Texts => "list of texts".to_owned(),
-        Kind::Ports => "list of TCP ports".to_owned(),
-        Kind::SizeOrNever => "size, or `never`".to_owned(),
-        Kind::NumberOrNever(least) => format!("number, at least {least}, or `never`"),
-        Kind::Secret => "text, `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [..] }`".to_owned(),
-        Kind::Section => "section".to_owned(),
+        ValueKind::Text => "text".to_owned(),
+        ValueKind::Choice(choices) => {
+            choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(" or ")
+        }
+        ValueKind::Number(least) => format!("number, at least {least}"),
+        ValueKind::Span => "time span".to_owned(),
+        ValueKind::SpanOrNever => "time span, or `never`".to_owned(),
+        ValueKind::Path => "path".to_owned(),
+        ValueKind::Paths => "list of paths".to_owned(),
+        ValueKind::Texts => "list of texts".to_owned(),
+        ValueKind::Ports => "list of TCP ports".to_owned(),
+        ValueKind::SizeOrNever => "size, or `never`".to_owned(),
+        ValueKind::NumberOrNever(least) => format!("number, at least {least}, or `never`"),
+        ValueKind::Secret => "text, `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [..] }`".to_owned(),
+        ValueKind::Section => "section".to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use hyper::Uri;
 
 use super::wire::Id;
 use crate::channel::{COMMON_KEYS, ChannelError, SectionContext, unknown_key};
-use crate::config::keys::{KeySpec, Kind, nearest};
+use crate::config::keys::{KeySpec, ValueKind, nearest};
 use crate::key::Key;
 
 /// What `api_url` is by default.
@@ -17,91 +17,91 @@ const API: &str = "https://discord.com/api/v10";
 pub(super) const KEYS: &[KeySpec] = &[
     KeySpec {
         name: "owners",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Ids of the users who may do everything. Without one, nobody can use the commands that reach other sessions.",
     },
     KeySpec {
         name: "approvers",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "",
         help: "Ids of the users who may answer an agent's questions for permission; without it, the owners.",
     },
     KeySpec {
         name: "allowed_users",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Ids of the users who may talk. Empty means nobody but the owners.",
     },
     KeySpec {
         name: "allowed_roles",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Ids of the roles whose members may talk in their guild.",
     },
     KeySpec {
         name: "open_channels",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Ids of the channels in which everybody may talk, in their threads too.",
     },
     KeySpec {
         name: "respond",
-        kind: Kind::Choice(&["mention", "all"]),
+        kind: ValueKind::Choice(&["mention", "all"]),
         default: "mention",
         help: "What is answered in a guild: messages that mention the bot or answer it, or all.",
     },
     KeySpec {
         name: "listen",
-        kind: Kind::Choice(&["true", "false"]),
+        kind: ValueKind::Choice(&["true", "false"]),
         default: "true",
         help: "Whether anything is answered in guilds. With `false`, only where a guild's or channel's own section says `true`.",
     },
     KeySpec {
         name: "join",
-        kind: Kind::Section,
+        kind: ValueKind::Section,
         default: "",
         help: "Channels that deliberately are one session: `{ KEY = [\"CHANNEL ID\", ...] }`. Their threads stay sessions of their own.",
     },
     KeySpec {
         name: "dms",
-        kind: Kind::Choice(&["own", "shared", "off"]),
+        kind: ValueKind::Choice(&["own", "shared", "off"]),
         default: "own",
         help: "Direct messages: a session for each user (`own`), the session `default` for all (`shared`), or not answered (`off`).",
     },
     KeySpec {
         name: "agents",
-        kind: Kind::Texts,
+        kind: ValueKind::Texts,
         default: "[]",
         help: "Names of agents that a message may begin with, as `@name`: it then goes to that agent's session of the channel.",
     },
     KeySpec {
         name: "guilds",
-        kind: Kind::Section,
+        kind: ValueKind::Section,
         default: "",
         help: "`[channels.discord.guilds.<id>]`: `listen`, `respond` and `agents` of one guild instead of the above; `allowed_users` and `allowed_roles` beside them.",
     },
     KeySpec {
         name: "channels",
-        kind: Kind::Section,
+        kind: ValueKind::Section,
         default: "",
         help: "`[channels.discord.channels.<id>]`: the same for one channel and its threads, or for one thread.",
     },
     KeySpec {
         name: "application_id",
-        kind: Kind::Text,
+        kind: ValueKind::Text,
         default: "",
         help: "The id of the application, where the server does not say it.",
     },
     KeySpec {
         name: "api_url",
-        kind: Kind::Text,
+        kind: ValueKind::Text,
         default: API,
         help: "The HTTP API, for another server that speaks Discord's protocol.",
     },
     KeySpec {
         name: "gateway_url",
-        kind: Kind::Text,
+        kind: ValueKind::Text,
         default: "",
         help: "The gateway, `ws://` or `wss://`; without it, what the API says.",
     },

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use denizen::config::{Config, Environment, Inputs};
+use denizen::config::{Config, ConfigInputs, Environment};
 use denizen::control::{Control, ControlError, SendOptions, Wait};
 use denizen::message::Inbound;
 use denizen::session::Store;
@@ -63,7 +63,7 @@ pub(crate) fn send(root: &Root, key: &str, text: &str, mut decide: impl FnMut(Pe
 fn control(root: &Root) -> Control {
     let environment: Environment = root.environment().into_iter().collect();
     let (path, home) = (root.path(), root.home());
-    let config = Config::load(Inputs {
+    let config = Config::load(ConfigInputs {
         root: &path,
         home: Some(&home),
         file: &path.join("denizen.toml"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use denizen::config::{Config, Environment, Inputs};
+use denizen::config::{Config, ConfigInputs, Environment};
 use denizen::control::Control;
 use denizen::daemon::{self, ConfigSource, Serve, ShutdownStage};
 use denizen::session::Store;
@@ -37,7 +37,7 @@ fn serve() {
         overrides: Vec::new(),
         here: root.clone(),
     };
-    let loaded = Config::load(Inputs {
+    let loaded = Config::load(ConfigInputs {
         root: &root,
         home: home.as_deref(),
         file: &source.file,
