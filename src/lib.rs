@@ -40,10 +40,10 @@ pub mod process;
 pub mod provider_home;
 
 /// Sessions in a backup or a file: verified, packed, unpacked, copied.
-pub mod archive;
+pub mod backup;
 
 /// Moving in from earlier systems: found, planned, applied; what they left is only read.
-pub mod legacy;
+pub mod migrate;
 
 /// What comes in from a channel, and where the reply goes.
 pub mod message;
@@ -52,7 +52,7 @@ pub mod message;
 pub mod turn;
 
 /// The operations on sessions, once, for every way of asking for them.
-pub mod control;
+pub mod ops;
 
 /// The proof: an adversary that tries to get out of a session, and the table of its attempts.
 pub mod prove;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use denizen::archive::{self, Exporter, Tree};
+use denizen::backup::{self, Exporter, Tree};
 use denizen::config::{Config, ConfigInputs, Environment};
-use denizen::control::{Control, SendOptions, Wait};
 use denizen::key::Key;
 use denizen::message::Inbound;
+use denizen::ops::{Control, SendOptions, Wait};
 use denizen::session::{Conversation, LastTurn, ProviderChoice, Record, Settings, Store, TurnOutcome};
 use denizen::turn::Setup;
 use tokio::runtime::Runtime;
@@ -100,7 +100,7 @@ async fn one(control: &Control, key: &str, text: &str) -> String {
 /// Looks at every session of a root, as `denizen verify` does.
 pub(crate) fn verify(root: &Path) {
     let tree = Tree::at(root).expect("a root");
-    let verdict = archive::verify(&tree, true, &mut || (), &mut |_| ()).expect("a verdict");
+    let verdict = backup::verify(&tree, true, &mut || (), &mut |_| ()).expect("a verdict");
     assert_eq!(verdict.sound, verdict.sessions);
 }
 

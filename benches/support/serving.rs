@@ -13,8 +13,8 @@ use denizen::channel::{
 };
 use denizen::config::keys::KeySpec;
 use denizen::config::{Config, ConfigInputs, Environment, Secret};
-use denizen::control::Control;
 use denizen::daemon::{self, ConfigSource, Serve, ShutdownStage};
+use denizen::ops::Control;
 use denizen::session::{Address, Author, Store};
 use denizen::turn::Setup;
 use tokio::sync::{oneshot, watch};

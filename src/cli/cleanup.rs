@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::escape;
 use super::watch::{self, WaitArgs};
 use crate::config::value::parse_span;
-use crate::control::{CleanupStep, NotUndone, Noted};
+use crate::ops::{CleanupStep, NotUndone, Noted};
 
 /// Archive and trash old sessions, and delete what was in the trash for long enough
 ///

@@ -47,14 +47,14 @@ fn rule(text: &str) -> Result<Rule, String> {
 }
 
 /// One thing that was looked at.
-struct Finding {
+struct DoctorCheck {
     verdict: Grade,
     about: String,
     found: String,
     remedy: Option<String>,
 }
 
-impl Finding {
+impl DoctorCheck {
     fn new(verdict: Grade, about: &str, found: impl Into<String>, remedy: Option<String>) -> Self {
         Self { verdict, about: about.to_owned(), found: found.into(), remedy }
     }
@@ -82,7 +82,7 @@ pub(super) fn run(app: &App, args: &DoctorArgs) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(app: &App, finding: &Finding) {
+fn show(app: &App, finding: &DoctorCheck) {
     let word = match finding.verdict {
         Grade::Good => "ok",
         Grade::Note => "note",
@@ -104,30 +104,40 @@ fn show(app: &App, finding: &Finding) {
     }
 }
 
-fn root(app: &App, findings: &mut Vec<Finding>) {
+fn root(app: &App, findings: &mut Vec<DoctorCheck>) {
     use std::os::unix::fs::PermissionsExt;
     let root = app.control.store.root();
     let setup = &app.control.setup;
     match std::fs::metadata(root) {
         Err(_) => {
             let remedy = Some("`denizen init`, or the first message, makes it".to_owned());
-            findings.push(Finding::new(Grade::Note, "root", format!("{} does not exist yet", root.display()), remedy));
+            findings.push(DoctorCheck::new(
+                Grade::Note,
+                "root",
+                format!("{} does not exist yet", root.display()),
+                remedy,
+            ));
         }
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o777;
             if mode & 0o077 == 0 {
-                findings.push(Finding::new(Grade::Good, "root", root.display().to_string(), None));
+                findings.push(DoctorCheck::new(Grade::Good, "root", root.display().to_string(), None));
             } else {
                 let found = format!("{} can be entered by others (mode {mode:o})", root.display());
-                findings.push(Finding::new(Grade::Note, "root", found, Some(format!("chmod 700 {}", root.display()))));
+                findings.push(DoctorCheck::new(
+                    Grade::Note,
+                    "root",
+                    found,
+                    Some(format!("chmod 700 {}", root.display())),
+                ));
             }
             if let Err(error) = app.control.store.staging() {
-                findings.push(Finding::new(Grade::Bad, "root", CliError::from(error).message, None));
+                findings.push(DoctorCheck::new(Grade::Bad, "root", CliError::from(error).message, None));
             }
         }
     }
     for warning in bad_places(root, &setup.environment, setup.home.as_deref()) {
-        findings.push(Finding::new(
+        findings.push(DoctorCheck::new(
             Grade::Bad,
             "root",
             warning,
@@ -135,14 +145,14 @@ fn root(app: &App, findings: &mut Vec<Finding>) {
         ));
     }
     for (verdict, found, remedy) in places(root, setup.home.as_deref(), setup.config.walls) {
-        findings.push(Finding::new(verdict, "places", found, remedy));
+        findings.push(DoctorCheck::new(verdict, "places", found, remedy));
     }
     let found = if app.config_file.exists() {
         app.config_file.display().to_string()
     } else {
         "none, defaults are used".to_owned()
     };
-    findings.push(Finding::new(Grade::Good, "configuration", found, None));
+    findings.push(DoctorCheck::new(Grade::Good, "configuration", found, None));
 }
 
 /// What is to be said of where the root and HOME are, as agents read the system.
@@ -197,7 +207,7 @@ pub(super) fn bad_places(root: &Path, environment: &Environment, home: Option<&P
     bad
 }
 
-fn providers(app: &App, findings: &mut Vec<Finding>) {
+fn providers(app: &App, findings: &mut Vec<DoctorCheck>) {
     let setup = &app.control.setup;
     let names = AUTO
         .iter()
@@ -210,7 +220,7 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
         let (provider, options) = match provider_of(&setup.config, name) {
             Ok(found) => found,
             Err(error) => {
-                findings.push(Finding::new(Grade::Bad, &about, error.to_string(), None));
+                findings.push(DoctorCheck::new(Grade::Bad, &about, error.to_string(), None));
                 continue;
             }
         };
@@ -221,40 +231,40 @@ fn providers(app: &App, findings: &mut Vec<Finding>) {
                 let found = format!("{}, {login}", program.display());
                 let remedy = (login == NO_LOGIN).then(|| provider.login_hint().to_owned());
                 let verdict = if remedy.is_some() { Grade::Note } else { Grade::Good };
-                findings.push(Finding::new(verdict, &about, found, remedy));
+                findings.push(DoctorCheck::new(verdict, &about, found, remedy));
             }
             Err(error)
                 if setup.config.provider.as_deref() == Some(name) || setup.config.providers.contains_key(name) =>
             {
                 let hint = CliError::from(error.clone()).hint;
-                findings.push(Finding::new(Grade::Bad, &about, error.to_string(), hint));
+                findings.push(DoctorCheck::new(Grade::Bad, &about, error.to_string(), hint));
             }
-            Err(_) => findings.push(Finding::new(Grade::Note, &about, "not installed", None)),
+            Err(_) => findings.push(DoctorCheck::new(Grade::Note, &about, "not installed", None)),
         }
     }
     if installed == 0 {
         let remedy = Some("install one, or use `--provider notes`, which needs no account".to_owned());
-        findings.push(Finding::new(Grade::Note, "providers", "no agent CLI is installed", remedy));
+        findings.push(DoctorCheck::new(Grade::Note, "providers", "no agent CLI is installed", remedy));
     }
 }
 
 /// The daemon, and whether each chat network would work: its section, its token,
 /// and what the network says to it.
-fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+fn channels(app: &App, findings: &mut Vec<DoctorCheck>) -> Result<(), CliError> {
     let setup = &app.control.setup;
     let root = app.control.store.root();
     let runs = daemon::is_running(&app.control.store);
     let found = if runs { "runs" } else { "does not run" };
     let remedy = (!runs && !setup.config.channels.is_empty()).then(|| "`denizen serve` starts it".to_owned());
     let verdict = if remedy.is_some() { Grade::Note } else { Grade::Good };
-    findings.push(Finding::new(verdict, "daemon", found, remedy));
+    findings.push(DoctorCheck::new(verdict, "daemon", found, remedy));
     let agents: Vec<&str> = setup.config.agents.keys().map(String::as_str).collect();
     let context = SectionContext { agents: &agents, root, home: setup.home.as_deref() };
     for (name, section) in &setup.config.channels {
         let about = format!("channel {name}");
         let wrong = |error: ChannelError, remedy: Option<String>| {
             let error = CliError::from(daemon::DaemonError::from(error));
-            Finding::new(Grade::Bad, &about, error.message, remedy.or(error.hint))
+            DoctorCheck::new(Grade::Bad, &about, error.message, remedy.or(error.hint))
         };
         let checked = channel::named(name).and_then(|channel| {
             channel.check(section, context)?;
@@ -279,7 +289,8 @@ fn channels(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
             };
         match app.wait_for(async { Ok(channel.examine(section, context, &token).await) })? {
             Ok(found) => {
-                findings.extend(found.into_iter().map(|one| Finding::new(one.grade, &about, one.found, one.remedy)));
+                findings
+                    .extend(found.into_iter().map(|one| DoctorCheck::new(one.grade, &about, one.found, one.remedy)));
             }
             Err(error) => findings.push(wrong(error, None)),
         }
@@ -309,7 +320,7 @@ fn login(app: &App, provider: &dyn Provider) -> String {
     }
 }
 
-fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+fn sessions(app: &App, findings: &mut Vec<DoctorCheck>) -> Result<(), CliError> {
     let listed = app.control.list()?;
     let mut good = 0;
     for shown in listed {
@@ -323,14 +334,14 @@ fn sessions(app: &App, findings: &mut Vec<Finding>) -> Result<(), CliError> {
         };
         let error = CliError::from(error);
         let about = format!("session {}", shown.folder);
-        findings.push(Finding::new(Grade::Bad, &about, error.message, remedy.or(error.hint)));
+        findings.push(DoctorCheck::new(Grade::Bad, &about, error.message, remedy.or(error.hint)));
     }
-    findings.push(Finding::new(Grade::Good, "sessions", format!("{good} can be read"), None));
+    findings.push(DoctorCheck::new(Grade::Good, "sessions", format!("{good} can be read"), None));
     Ok(())
 }
 
 /// What keeps agents inside their sessions here, and what does not.
-fn walls(app: &App, findings: &mut Vec<Finding>) {
+fn walls(app: &App, findings: &mut Vec<DoctorCheck>) {
     let setup = &app.control.setup;
     let means = probe::means_now(&app.control.store, &setup.config, &setup.environment);
     let walls = setup.config.walls;
@@ -338,12 +349,12 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
         let found = "off: an agent can read and write whatever you can, other sessions too";
         let possible = [WallsMode::Full, WallsMode::Kernel].into_iter().find(|mode| means.against(*mode).is_none());
         let possible = possible.map(|mode| format!("`walls = \"{}\"` can be had here", mode.name()));
-        findings.push(Finding::new(Grade::Note, "walls", found, possible));
+        findings.push(DoctorCheck::new(Grade::Note, "walls", found, possible));
         return;
     }
     if let Some(obstacle) = means.against(walls) {
         let found = format!("{} cannot be had: {obstacle}", walls.name());
-        findings.push(Finding::new(Grade::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
+        findings.push(DoctorCheck::new(Grade::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
         return;
     }
     let sockets = if means.landlock >= KERNEL_LANDLOCK {
@@ -357,28 +368,31 @@ fn walls(app: &App, findings: &mut Vec<Finding>) {
         }
         _ => format!("kernel: Landlock {}, seccomp", means.landlock),
     };
-    findings.push(Finding::new(Grade::Good, "walls", held, None));
+    findings.push(DoctorCheck::new(Grade::Good, "walls", held, None));
     if setup.config.walls == WallsMode::Kernel {
         let found =
             "not held: names, sizes and times of others' files, and their mode and attributes; all command lines";
-        findings.push(Finding::new(Grade::Note, "walls", found, Some("`walls = \"full\"` holds these".to_owned())));
+        findings.push(DoctorCheck::new(Grade::Note, "walls", found, Some("`walls = \"full\"` holds these".to_owned())));
     }
     match setup.config.network {
         NetworkMode::Open => {
             let found = "open: agents reach the network, and servers on this machine's loopback address";
             let remedy = "`network = \"providers\"` leaves them the ports of model servers";
-            findings.push(Finding::new(Grade::Note, "network", found, Some(remedy.to_owned())));
+            findings.push(DoctorCheck::new(Grade::Note, "network", found, Some(remedy.to_owned())));
         }
         NetworkMode::Providers => match means.against_ports() {
-            None => {
-                findings.push(Finding::new(Grade::Good, "network", "providers: TCP to the configured ports only", None))
-            }
+            None => findings.push(DoctorCheck::new(
+                Grade::Good,
+                "network",
+                "providers: TCP to the configured ports only",
+                None,
+            )),
             Some(obstacle) => {
                 let found = format!("providers cannot be had: {obstacle}");
-                findings.push(Finding::new(Grade::Bad, "network", found, Some(obstacle.remedy().to_owned())));
+                findings.push(DoctorCheck::new(Grade::Bad, "network", found, Some(obstacle.remedy().to_owned())));
             }
         },
-        NetworkMode::None => findings.push(Finding::new(Grade::Good, "network", "none", None)),
+        NetworkMode::None => findings.push(DoctorCheck::new(Grade::Good, "network", "none", None)),
     }
 }
 
@@ -397,18 +411,18 @@ fn how_to_give(source: &SecretSource) -> String {
 }
 
 /// What earlier crashes left behind.
-fn leftovers(app: &App, findings: &mut Vec<Finding>) {
+fn leftovers(app: &App, findings: &mut Vec<DoctorCheck>) {
     let store = &app.control.store;
     let count = |name: &str| std::fs::read_dir(store.state_path(name)).map_or(0, Iterator::count);
     let conflicts = count("conflicts");
     if conflicts > 0 {
         let remedy = Some(format!("look at them and remove them: {}", store.conflicts_path().display()));
-        findings.push(Finding::new(Grade::Note, "conflicts", format!("{conflicts} files were set aside"), remedy));
+        findings.push(DoctorCheck::new(Grade::Note, "conflicts", format!("{conflicts} files were set aside"), remedy));
     }
     let temporaries = count("tmp");
     if temporaries > 0 {
         let remedy = Some(format!("when nothing runs, remove them: {}", store.state_path("tmp").display()));
-        findings.push(Finding::new(
+        findings.push(DoctorCheck::new(
             Grade::Note,
             "temporaries",
             format!("{temporaries} were left behind by a crash"),

@@ -4,20 +4,20 @@
 use std::error::Error;
 use std::path::Path;
 
-use crate::archive::ArchiveError;
+use crate::backup::ArchiveError;
 use crate::causes::with_causes;
 use crate::channel::ChannelError;
 use crate::config::ConfigError;
-use crate::control::ControlError;
 use crate::daemon::DaemonError;
 use crate::files::{self, quoted};
 use crate::key::KeyError;
-use crate::legacy::LegacyError;
+use crate::migrate::LegacyError;
+use crate::ops::ControlError;
 use crate::process::SpawnError;
 use crate::provider::{FailureKind, ProviderError, built_in};
 use crate::provider_home::RehomeError;
 use crate::sandbox::ConfineError;
-use crate::service::{ServiceError, Source};
+use crate::service::{EnvironmentSecret, ServiceError};
 use crate::session::{ClaimError, SessionError, Waiting};
 use crate::turn::{ChoiceError, TurnError};
 
@@ -205,8 +205,8 @@ impl From<ServiceError> for CliError {
 }
 
 /// How a service gets a secret that so far comes from a variable of the shell.
-pub(super) fn another_source(source: &Source, root: &Path) -> String {
-    let Source { key, variable } = source;
+pub(super) fn another_source(source: &EnvironmentSecret, root: &Path) -> String {
+    let EnvironmentSecret { key, variable } = source;
     // `channels.discord.token` is kept in `access/discord-token`.
     let name = key.rsplit('.').nth(1).unwrap_or("a").replace('/', "-");
     let (dir, file) = (root.join("access"), format!("access/{name}-token"));

@@ -11,9 +11,9 @@ use super::App;
 use super::error::CliError;
 use super::output::{RESET, YELLOW, bytes, counted, escape};
 use super::watch::{self, WaitArgs};
-use crate::archive::Exporter;
-use crate::control::{ControlError, Exported};
+use crate::backup::Exporter;
 use crate::files::{Dir, Error};
+use crate::ops::{ControlError, Exported};
 
 /// Pack sessions into one compressed file, for another machine or an archive
 ///

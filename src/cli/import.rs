@@ -12,10 +12,10 @@ use super::error::CliError;
 use super::output::{bytes, escape};
 use super::verify;
 use super::watch::{self, WaitArgs};
-use crate::archive::{self, Incoming};
-use crate::control::{ControlError, ImportStep, Imported};
+use crate::backup::{self, ArchivedSession};
 use crate::files::{Dir, Error, open_regular};
 use crate::key::Key;
+use crate::ops::{ControlError, ImportStep, Imported};
 use crate::session::SessionError;
 
 /// Unpack sessions that `denizen export` packed
@@ -48,7 +48,7 @@ pub(super) fn run(app: &App, args: &ImportArgs, here: &Path) -> Result<ExitCode,
     let io = |source| Error::Io { action: "read", path: path.clone(), source };
     let size = file.metadata().map_err(io)?.len();
     let bar = app.out.reading("checking", size);
-    let found = archive::inspect(&file, &path, args.case_twins, &mut |read| bar.set_position(read))?;
+    let found = backup::inspect(&file, &path, args.case_twins, &mut |read| bar.set_position(read))?;
     bar.finish_and_clear();
     let wanted = choose(args, found)?;
     let mut missed = false;
@@ -135,7 +135,7 @@ fn code(missed: bool) -> ExitCode {
 }
 
 /// The sessions that were asked for, each with the key that it is to have.
-fn choose(args: &ImportArgs, found: Vec<Incoming>) -> Result<Vec<(Incoming, Key)>, CliError> {
+fn choose(args: &ImportArgs, found: Vec<ArchivedSession>) -> Result<Vec<(ArchivedSession, Key)>, CliError> {
     for text in &args.keys {
         if !found.iter().any(|incoming| names(incoming, text)) {
             let mut known: Vec<String> = found.iter().take(5).map(|i| format!("`{}`", i.key)).collect();
@@ -147,7 +147,7 @@ fn choose(args: &ImportArgs, found: Vec<Incoming>) -> Result<Vec<(Incoming, Key)
         }
     }
     let wanted = found.into_iter().filter(|i| args.keys.is_empty() || args.keys.iter().any(|text| names(i, text)));
-    let mut wanted: Vec<(Incoming, Key)> = wanted
+    let mut wanted: Vec<(ArchivedSession, Key)> = wanted
         .map(|incoming| {
             let key = incoming.key.clone();
             (incoming, key)
@@ -163,7 +163,7 @@ fn choose(args: &ImportArgs, found: Vec<Incoming>) -> Result<Vec<(Incoming, Key)
     Ok(wanted)
 }
 
-fn names(incoming: &Incoming, text: &str) -> bool {
+fn names(incoming: &ArchivedSession, text: &str) -> bool {
     incoming.key.as_str() == text || incoming.folder == text
 }
 

@@ -12,9 +12,9 @@ use uuid::Uuid;
 use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, escape, one_line};
-use crate::control::Shown;
 use crate::daemon;
 use crate::key::Key;
+use crate::ops::Shown;
 use crate::session::{Record, SessionError};
 
 /// How many sessions a terminal is shown unasked.
@@ -155,7 +155,7 @@ fn is_archived(shown: &Shown) -> bool {
 /// A session in the list, as JSON.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Row<'a> {
+enum SessionRow<'a> {
     Session {
         key: &'a Key,
         folder: &'a str,
@@ -175,9 +175,9 @@ enum Row<'a> {
     },
 }
 
-fn as_json(shown: &Shown) -> Row<'_> {
+fn as_json(shown: &Shown) -> SessionRow<'_> {
     match &shown.record {
-        Ok(record) => Row::Session {
+        Ok(record) => SessionRow::Session {
             key: &record.key,
             folder: &shown.folder,
             title: record.title.as_deref(),
@@ -190,7 +190,7 @@ fn as_json(shown: &Shown) -> Row<'_> {
             archived_at: record.archived_at,
             busy: shown.busy,
         },
-        Err(error) => Row::Unreadable { folder: &shown.folder, error: error.to_string() },
+        Err(error) => SessionRow::Unreadable { folder: &shown.folder, error: error.to_string() },
     }
 }
 

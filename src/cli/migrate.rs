@@ -9,7 +9,10 @@ use serde_json::json;
 use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, escape};
-use crate::legacy::{self, Became, Migration, Outcome, Place, Plan, Receipt, Report, Search, Wanted};
+use crate::migrate::{
+    self, Became, ConversationPlace, LegacySearch, MigratedOutcome, Migration, MigrationPlan, MigrationReceipt, Report,
+    WantedConversation,
+};
 use crate::provider::LoginUser;
 
 /// Move in from claudeclaw, claude-telegram-bot or tinyclaw
@@ -52,9 +55,9 @@ pub(super) fn run(app: &App, args: &MigrateArgs, here: &Path) -> Result<ExitCode
     let setup = &app.control.setup;
     let (root, home) = (app.control.store.root(), setup.home.as_deref());
     let mut search = if args.from.is_empty() && args.from_json.is_none() {
-        Search::everywhere(root, here, &setup.config.legacy, home, &setup.environment)
+        LegacySearch::everywhere(root, here, &setup.config.legacy, home, &setup.environment)
     } else {
-        Search::only(&args.from.iter().map(|path| place(&here.join(path))).collect::<Result<Vec<_>, _>>()?)
+        LegacySearch::only(&args.from.iter().map(|path| place(&here.join(path))).collect::<Result<Vec<_>, _>>()?)
     };
     search.replay = args.replay;
     if let Some(rows) = &args.from_json {
@@ -78,7 +81,7 @@ pub(super) fn run(app: &App, args: &MigrateArgs, here: &Path) -> Result<ExitCode
         bar.finish_and_clear();
         return Ok(show_plan(app, &plan));
     }
-    let busy = || CliError::from(legacy::LegacyError::Busy);
+    let busy = || CliError::from(migrate::LegacyError::Busy);
     let lock = migration.lock()?.ok_or_else(busy)?;
     let plan = migration.plan(&mut || bar.inc(1));
     bar.finish_and_clear();
@@ -104,8 +107,8 @@ pub(super) fn notice(app: &App, here: &Path) {
     if app.out.quiet || app.out.json {
         return;
     }
-    let search = Search::near(app.control.store.root(), here, &app.control.setup.config.legacy);
-    let found = legacy::glance(&app.control.store, &search);
+    let search = LegacySearch::near(app.control.store.root(), here, &app.control.setup.config.legacy);
+    let found = migrate::glance(&app.control.store, &search);
     let Some(first) = found.first() else { return };
     let more = if found.len() > 1 { format!(" and {} more", found.len() - 1) } else { String::new() };
     let first = escape(&first.display().to_string());
@@ -116,7 +119,7 @@ pub(super) fn notice(app: &App, here: &Path) {
 fn undo(app: &App, receipt: &str) -> Result<ExitCode, CliError> {
     let bar = app.out.counting("taking back");
     let undone = app.wait_for(async {
-        let undone = legacy::undo(&app.control.store, receipt, &mut || bar.inc(1)).await;
+        let undone = migrate::undo(&app.control.store, receipt, &mut || bar.inc(1)).await;
         Ok(undone?)
     })?;
     bar.finish_and_clear();
@@ -134,7 +137,7 @@ fn undo(app: &App, receipt: &str) -> Result<ExitCode, CliError> {
     Ok(if undone.changed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show_plan(app: &App, plan: &Plan) -> ExitCode {
+fn show_plan(app: &App, plan: &MigrationPlan) -> ExitCode {
     if app.out.json {
         app.out.json_lines(plan.sources.iter().map(|source| {
             json!({
@@ -152,7 +155,7 @@ fn show_plan(app: &App, plan: &Plan) -> ExitCode {
                     "name": entry.name,
                     "conversation": id_of(&entry.conversation),
                     "current": planned.current() == Some(entry),
-                    "moves": matches!(entry.place, Place::At { .. }),
+                    "moves": matches!(entry.place, ConversationPlace::At { .. }),
                     "last_used_at": entry.last_used_at,
                 })
             });
@@ -173,8 +176,10 @@ fn show_plan(app: &App, plan: &Plan) -> ExitCode {
             for entry in planned.entries.iter().rev() {
                 let role = if planned.current() == Some(entry) { "current" } else { "earlier" };
                 let what = match (&entry.conversation, &entry.place) {
-                    (Wanted::Id(id), Place::At { provider, .. }) => format!("{provider} {id}, whose file moves along"),
-                    (Wanted::Id(id), _) => format!("{id}, whose file was not found"),
+                    (WantedConversation::Id(id), ConversationPlace::At { provider, .. }) => {
+                        format!("{provider} {id}, whose file moves along")
+                    }
+                    (WantedConversation::Id(id), _) => format!("{id}, whose file was not found"),
                     _ => "no conversation".to_owned(),
                 };
                 let from = plan.path_of(entry.source).display().to_string();
@@ -199,14 +204,14 @@ fn show_plan(app: &App, plan: &Plan) -> ExitCode {
     show_rest(app, plan)
 }
 
-fn id_of(wanted: &Wanted) -> Option<&str> {
+fn id_of(wanted: &WantedConversation) -> Option<&str> {
     match wanted {
-        Wanted::Id(id) => Some(id),
-        Wanted::Last | Wanted::Nothing => None,
+        WantedConversation::Id(id) => Some(id),
+        WantedConversation::Last | WantedConversation::Nothing => None,
     }
 }
 
-fn show_report(app: &App, plan: &Plan, report: &Report) -> ExitCode {
+fn show_report(app: &App, plan: &MigrationPlan, report: &Report) -> ExitCode {
     if app.out.json {
         app.out.json_lines(report.receipts.iter().map(|receipt| {
             let mut value = json!(receipt);
@@ -235,8 +240,8 @@ fn show_report(app: &App, plan: &Plan, report: &Report) -> ExitCode {
     show_rest(app, plan)
 }
 
-fn show_receipt(app: &App, receipt: &Receipt, left: &mut usize) {
-    let count = |fits: &dyn Fn(&Outcome) -> bool| receipt.entries.iter().filter(|entry| fits(entry)).count();
+fn show_receipt(app: &App, receipt: &MigrationReceipt, left: &mut usize) {
+    let count = |fits: &dyn Fn(&MigratedOutcome) -> bool| receipt.entries.iter().filter(|entry| fits(entry)).count();
     let mut words = Vec::new();
     let mut word = |count: usize, one: &str, many: &str| match count {
         0 => {}
@@ -255,7 +260,7 @@ fn show_receipt(app: &App, receipt: &Receipt, left: &mut usize) {
     let words = if words.is_empty() { "nothing to move in".to_owned() } else { words.join(", ") };
     let source = escape(&receipt.source.display().to_string());
     app.out.done(format_args!("{BOLD}{source}{RESET}: {words} (receipt {})", receipt.name()));
-    let made: Vec<&Outcome> = receipt.entries.iter().filter(|entry| entry.made).collect();
+    let made: Vec<&MigratedOutcome> = receipt.entries.iter().filter(|entry| entry.made).collect();
     for entry in made.iter().take(*left) {
         let Some(key) = &entry.session else { continue };
         let place = match &entry.working_dir {
@@ -282,7 +287,7 @@ fn show_receipt(app: &App, receipt: &Receipt, left: &mut usize) {
 }
 
 /// What is left alone, and what the person should know; the exit code.
-fn show_rest(app: &App, plan: &Plan) -> ExitCode {
+fn show_rest(app: &App, plan: &MigrationPlan) -> ExitCode {
     let broken = plan.sources.iter().filter_map(|source| Some((&source.read.path, source.broken.as_ref()?)));
     let refused = plan.refused.iter().map(|refused| (&refused.path, &refused.reason));
     let left: Vec<_> = broken.chain(refused).collect();

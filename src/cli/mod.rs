@@ -53,8 +53,8 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigInputs, Environment};
-use crate::control::Control;
 use crate::key::Key;
+use crate::ops::Control;
 use crate::process::{inside, launcher};
 use crate::provider::PROVIDERS;
 use crate::sandbox::Ground;
@@ -77,7 +77,7 @@ struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Args)]
@@ -118,7 +118,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     Send(send::SendArgs),
     Attach(attach::AttachArgs),
     Exec(exec::ExecArgs),
@@ -250,8 +250,8 @@ fn show_error(out: Output, error: &CliError) {
 fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<ExitCode, CliError> {
     // These two need no root.
     match &cli.command {
-        Command::Completions(args) => return completions::run(args, &mut Cli::command()),
-        Command::Man(args) => return man::run(args, out, Cli::command()),
+        CliCommand::Completions(args) => return completions::run(args, &mut Cli::command()),
+        CliCommand::Man(args) => return man::run(args, out, Cli::command()),
         _ => {}
     }
     let home = environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
@@ -262,12 +262,12 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     };
     // These work where the configuration is missing or broken.
     match &cli.command {
-        Command::Init(args) => return init::run(args, out, &root, &config_file, &environment, home.as_deref()),
-        Command::Service(args) => {
+        CliCommand::Init(args) => return init::run(args, out, &root, &config_file, &environment, home.as_deref()),
+        CliCommand::Service(args) => {
             let config = cli.global.config.is_some().then_some(config_file);
             return service::run(args, out, root, config, &environment, &cli.global.overrides);
         }
-        Command::Verify(args) => return verify::run(args, out, &root, here),
+        CliCommand::Verify(args) => return verify::run(args, out, &root, here),
         _ => {}
     }
     let config = Config::load(ConfigInputs {
@@ -279,7 +279,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
         overrides: &cli.global.overrides,
     })?;
     // `doctor` names a wrong section among everything else.
-    if !matches!(cli.command, Command::Doctor(_)) {
+    if !matches!(cli.command, CliCommand::Doctor(_)) {
         for name in config.providers.keys() {
             crate::turn::provider_of(&config, name)?;
         }
@@ -292,7 +292,7 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
     let control = Control { setup: Arc::new(Setup::attended(config, environment, home, launcher)), store };
     let app = App { out, control, config_file };
     // The daemon moves it in by itself.
-    if !matches!(cli.command, Command::Migrate(_) | Command::Serve(_)) {
+    if !matches!(cli.command, CliCommand::Migrate(_) | CliCommand::Serve(_)) {
         migrate::notice(&app, here);
     }
     let store = app.control.store.clone();
@@ -304,41 +304,43 @@ fn run(cli: Cli, out: Output, environment: Environment, here: &Path) -> Result<E
 
 fn dispatch(cli: Cli, app: App, here: &Path) -> Result<ExitCode, CliError> {
     match cli.command {
-        Command::Send(args) => send::run(&app, &args, here),
-        Command::Attach(args) => attach::run(&app, &args),
-        Command::Exec(args) => exec::run(&app, &args),
-        Command::Ls(args) => ls::run(&app, &args),
-        Command::Status(args) => status::run(&app, &args),
-        Command::History(args) => history::run(&app, &args),
-        Command::Path(args) => path::run(&app, &args),
-        Command::Usage(args) => usage::run(&app, &args),
-        Command::Pending(args) => pending::run(&app, &args),
-        Command::New(args) => new::run(&app, &args),
-        Command::Resume(args) => resume::run(&app, &args),
-        Command::Fork(args) => fork::run(&app, &args),
-        Command::Rename(args) => rename::run(&app, &args),
-        Command::Compact(args) => compact::run(&app, &args),
-        Command::Cd(args) => cd::run(&app, &args, here),
-        Command::Set(args) => set::run(&app, &args),
-        Command::Stop(args) => stop::run(&app, &args),
-        Command::Retry(args) => retry::run(&app, &args),
-        Command::Archive(args) => archive::run(&app, &args),
-        Command::Unarchive(args) => archive::run_unarchive(&app, &args),
-        Command::Rm(args) => rm::run(&app, &args),
-        Command::Trash(args) => trash::run(&app, &args),
-        Command::Cleanup(args) => cleanup::run(&app, &args),
-        Command::Export(args) => export::run(&app, &args, here),
-        Command::Import(args) => import::run(&app, &args, here),
-        Command::Restore(args) => restore::run(&app, &args, here),
-        Command::Migrate(args) => migrate::run(&app, &args, here),
-        Command::Serve(args) => serve::run(app, &args, &cli.global, here),
-        Command::Login(args) => login::run(&app, &args),
-        Command::Pairing(args) => pairing::run(&app, &args),
-        Command::Doctor(args) => doctor::run(&app, &args),
-        Command::Config(args) => config::run(&app, &args),
-        Command::Init(_) | Command::Service(_) | Command::Verify(_) | Command::Completions(_) | Command::Man(_) => {
-            Ok(ExitCode::SUCCESS)
-        }
+        CliCommand::Send(args) => send::run(&app, &args, here),
+        CliCommand::Attach(args) => attach::run(&app, &args),
+        CliCommand::Exec(args) => exec::run(&app, &args),
+        CliCommand::Ls(args) => ls::run(&app, &args),
+        CliCommand::Status(args) => status::run(&app, &args),
+        CliCommand::History(args) => history::run(&app, &args),
+        CliCommand::Path(args) => path::run(&app, &args),
+        CliCommand::Usage(args) => usage::run(&app, &args),
+        CliCommand::Pending(args) => pending::run(&app, &args),
+        CliCommand::New(args) => new::run(&app, &args),
+        CliCommand::Resume(args) => resume::run(&app, &args),
+        CliCommand::Fork(args) => fork::run(&app, &args),
+        CliCommand::Rename(args) => rename::run(&app, &args),
+        CliCommand::Compact(args) => compact::run(&app, &args),
+        CliCommand::Cd(args) => cd::run(&app, &args, here),
+        CliCommand::Set(args) => set::run(&app, &args),
+        CliCommand::Stop(args) => stop::run(&app, &args),
+        CliCommand::Retry(args) => retry::run(&app, &args),
+        CliCommand::Archive(args) => archive::run(&app, &args),
+        CliCommand::Unarchive(args) => archive::run_unarchive(&app, &args),
+        CliCommand::Rm(args) => rm::run(&app, &args),
+        CliCommand::Trash(args) => trash::run(&app, &args),
+        CliCommand::Cleanup(args) => cleanup::run(&app, &args),
+        CliCommand::Export(args) => export::run(&app, &args, here),
+        CliCommand::Import(args) => import::run(&app, &args, here),
+        CliCommand::Restore(args) => restore::run(&app, &args, here),
+        CliCommand::Migrate(args) => migrate::run(&app, &args, here),
+        CliCommand::Serve(args) => serve::run(app, &args, &cli.global, here),
+        CliCommand::Login(args) => login::run(&app, &args),
+        CliCommand::Pairing(args) => pairing::run(&app, &args),
+        CliCommand::Doctor(args) => doctor::run(&app, &args),
+        CliCommand::Config(args) => config::run(&app, &args),
+        CliCommand::Init(_)
+        | CliCommand::Service(_)
+        | CliCommand::Verify(_)
+        | CliCommand::Completions(_)
+        | CliCommand::Man(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -8,7 +8,7 @@ use super::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, GREEN, RED, RESET, YELLOW, escape, one_line};
 use crate::causes::with_causes;
-use crate::prove::{self, Expected, Group, Mode, Proof, ProofError, Row, Verdict};
+use crate::prove::{self, AttemptGroup, AttemptRow, AttemptVerdict, Expected, Mode, Proof, ProofError};
 use crate::sandbox::Rule;
 
 pub(super) fn run(app: &App, control: bool, without: Option<Rule>) -> Result<ExitCode, CliError> {
@@ -21,22 +21,22 @@ pub(super) fn run(app: &App, control: bool, without: Option<Rule>) -> Result<Exi
         })
     })?;
     let mut group = None;
-    let mut rows: Vec<&Row> = proof.rows.iter().collect();
+    let mut rows: Vec<&AttemptRow> = proof.rows.iter().collect();
     rows.sort_by_key(|row| (row.attempt.group, row.attempt.number));
     for row in rows {
         show(app, row, &mut group);
     }
     summary(app, &proof);
-    Ok(if proof.count(Verdict::Otherwise) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if proof.count(AttemptVerdict::Otherwise) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show(app: &App, row: &Row, group: &mut Option<Group>) {
+fn show(app: &App, row: &AttemptRow, group: &mut Option<AttemptGroup>) {
     let (attempt, seen) = (row.attempt, &row.seen);
     let word = match row.verdict {
-        Verdict::AsExpected => "ok",
-        Verdict::NotHere => "not here",
-        Verdict::NotTried => "not tried",
-        Verdict::Otherwise => "OTHERWISE",
+        AttemptVerdict::AsExpected => "ok",
+        AttemptVerdict::NotHere => "not here",
+        AttemptVerdict::NotTried => "not tried",
+        AttemptVerdict::Otherwise => "OTHERWISE",
     };
     if app.out.json {
         app.out.json(&json!({
@@ -50,7 +50,7 @@ fn show(app: &App, row: &Row, group: &mut Option<Group>) {
         }));
         return;
     }
-    if app.out.quiet && row.verdict != Verdict::Otherwise {
+    if app.out.quiet && row.verdict != AttemptVerdict::Otherwise {
         return;
     }
     if *group != Some(attempt.group) {
@@ -58,9 +58,9 @@ fn show(app: &App, row: &Row, group: &mut Option<Group>) {
         *group = Some(attempt.group);
     }
     let color = match row.verdict {
-        Verdict::AsExpected => GREEN,
-        Verdict::NotHere | Verdict::NotTried => YELLOW,
-        Verdict::Otherwise => RED,
+        AttemptVerdict::AsExpected => GREEN,
+        AttemptVerdict::NotHere | AttemptVerdict::NotTried => YELLOW,
+        AttemptVerdict::Otherwise => RED,
     };
     let came = match (seen.through, row.expected) {
         (true, _) => "through".to_owned(),
@@ -69,8 +69,8 @@ fn show(app: &App, row: &Row, group: &mut Option<Group>) {
     };
     let how = one_line(&escape(&seen.how), 70);
     let expected = match row.verdict {
-        Verdict::Otherwise => format!(", expected {}", row.expected),
-        Verdict::NotHere => attempt.unless.map(|reason| format!(" ({reason})")).unwrap_or_default(),
+        AttemptVerdict::Otherwise => format!(", expected {}", row.expected),
+        AttemptVerdict::NotHere => attempt.unless.map(|reason| format!(" ({reason})")).unwrap_or_default(),
         _ => String::new(),
     };
     app.out.data(format_args!(
@@ -81,7 +81,7 @@ fn show(app: &App, row: &Row, group: &mut Option<Group>) {
 
 fn summary(app: &App, proof: &Proof) {
     let count = |verdict| proof.count(verdict);
-    let (total, otherwise) = (proof.rows.len(), count(Verdict::Otherwise));
+    let (total, otherwise) = (proof.rows.len(), count(AttemptVerdict::Otherwise));
     let through = proof.rows.iter().filter(|row| row.seen.through).count();
     if app.out.json {
         return;
@@ -90,8 +90,8 @@ fn summary(app: &App, proof: &Proof) {
         "mode `{}`: {total} attempts, {through} got through, {} stopped; {otherwise} otherwise than expected{}{}",
         proof.mode,
         total - through,
-        some(count(Verdict::NotHere), "not possible on this machine"),
-        some(count(Verdict::NotTried), "not tried"),
+        some(count(AttemptVerdict::NotHere), "not possible on this machine"),
+        some(count(AttemptVerdict::NotTried), "not tried"),
     ));
 }
 

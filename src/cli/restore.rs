@@ -11,9 +11,9 @@ use super::error::CliError;
 use super::output::{ago, counted, escape};
 use super::verify;
 use super::watch::{self, WaitArgs};
-use crate::archive::Tree;
-use crate::control::{RestoreOptions, Restored, Restoring};
+use crate::backup::Tree;
 use crate::key::Key;
+use crate::ops::{RestoreOptions, Restored, Restoring};
 
 /// Bring sessions back from a backup
 ///

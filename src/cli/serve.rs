@@ -126,17 +126,17 @@ fn log(root: &Path, format: LogFormat, level: tracing::Level) -> Result<(), CliE
 struct Both(Mutex<Rotating>);
 
 /// One event on its way to both.
-struct Event<'a>(&'a Mutex<Rotating>);
+struct LogLine<'a>(&'a Mutex<Rotating>);
 
 impl<'a> MakeWriter<'a> for Both {
-    type Writer = Event<'a>;
+    type Writer = LogLine<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Event(&self.0)
+        LogLine(&self.0)
     }
 }
 
-impl Write for Event<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         // Neither a closed terminal nor a full disk stops the daemon.
         let _shown = std::io::stderr().write_all(bytes);

@@ -12,7 +12,8 @@ use crate::config::{Config, ConfigInputs, Environment};
 use crate::files::Durability;
 use crate::sandbox::Ground;
 use crate::service::{
-    Before, Event, Here, Installed, Plan, Scope, State, Wish, installed_program, plan, removal, status,
+    Here, InstallEvent, InstallPlan, Installed, Scope, ServiceState, UnitBefore, Wish, installed_program, plan,
+    removal, status,
 };
 use crate::session::Store;
 
@@ -35,7 +36,7 @@ enum ServiceCommand {
     /// Show whether the service runs, and the last lines of its log
     ///
     /// The exit code is 1 where it does not run.
-    Status(StatusArgs),
+    Status(ServiceStatusArgs),
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -83,7 +84,7 @@ struct UninstallArgs {
 }
 
 #[derive(Debug, Args)]
-struct StatusArgs {
+struct ServiceStatusArgs {
     #[command(flatten)]
     scope: ScopeArgs,
 }
@@ -142,11 +143,11 @@ fn here(store: &Store, config: Option<&Path>, environment: &Environment) -> Here
     Here::new(environment, &Ground::of(&shares, store))
 }
 
-fn show_plan(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
+fn show_plan(out: Output, plan: &InstallPlan) -> Result<ExitCode, CliError> {
     let before: Vec<String> = plan.linger.iter().map(|linger| &linger.on).map(ToString::to_string).collect();
     let then: Vec<String> = plan.then.iter().chain([&plan.doctor]).map(ToString::to_string).collect();
     if out.json {
-        let writes = plan.before != Before::Same;
+        let writes = plan.before != UnitBefore::Same;
         out.json(&json!({
             "file": plan.file, "writes": writes, "text": plan.text, "before": before, "then": then, "lost": plan.lost,
         }));
@@ -156,9 +157,9 @@ fn show_plan(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
         out.data(format_args!("would call   {}", escape(&call)));
     }
     match plan.before {
-        Before::Same => out.data(format_args!("unchanged    {}", plan.file.display())),
-        Before::Absent => out.data(format_args!("would write  {}", plan.file.display())),
-        Before::Other(_) => out.data(format_args!("would write  {} anew", plan.file.display())),
+        UnitBefore::Same => out.data(format_args!("unchanged    {}", plan.file.display())),
+        UnitBefore::Absent => out.data(format_args!("would write  {}", plan.file.display())),
+        UnitBefore::Other(_) => out.data(format_args!("would write  {} anew", plan.file.display())),
     }
     for call in then {
         out.data(format_args!("would call   {}", escape(&call)));
@@ -169,7 +170,7 @@ fn show_plan(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn install(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
+fn install(out: Output, plan: &InstallPlan) -> Result<ExitCode, CliError> {
     plan.install(&mut |event| tell(out, event))?;
     if out.json {
         let said = plan.doctor(&["--json"])?;
@@ -179,7 +180,7 @@ fn install(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
     }
     let as_whom = plan.person.as_ref().map_or_else(String::new, |person| format!(" as {}", escape(&person.name)));
     out.done(format_args!("The service runs{as_whom}, and starts at boot"));
-    if plan.before == Before::Same && plan.state.active == "active" {
+    if plan.before == UnitBefore::Same && plan.state.active == "active" {
         out.done(format_args!("It ran already and was left alone; after an upgrade: {}", plan.manager.restart()));
     }
     let said = plan.doctor(&[])?;
@@ -200,17 +201,17 @@ fn install(out: Output, plan: &Plan) -> Result<ExitCode, CliError> {
     Ok(ExitCode::FAILURE)
 }
 
-fn tell(out: Output, event: Event<'_>) {
+fn tell(out: Output, event: InstallEvent<'_>) {
     match event {
-        Event::Called(call) => out.done(format_args!("called   {}", escape(&call.to_string()))),
-        Event::Wrote(file) => out.done(format_args!("wrote    {}", escape(&file.display().to_string()))),
-        Event::Removed(file) => out.done(format_args!("removed  {}", escape(&file.display().to_string()))),
-        Event::Log(line) => out.note(format_args!("log      {}", escape(line))),
+        InstallEvent::Called(call) => out.done(format_args!("called   {}", escape(&call.to_string()))),
+        InstallEvent::Wrote(file) => out.done(format_args!("wrote    {}", escape(&file.display().to_string()))),
+        InstallEvent::Removed(file) => out.done(format_args!("removed  {}", escape(&file.display().to_string()))),
+        InstallEvent::Log(line) => out.note(format_args!("log      {}", escape(line))),
     }
 }
 
 /// What a person should know who set more in the shell than the service has.
-fn remarks(out: Output, plan: &Plan) {
+fn remarks(out: Output, plan: &InstallPlan) {
     if plan.person.as_ref().is_some_and(|person| person.uid == 0) {
         out.note(format_args!(
             "{YELLOW}warning:{RESET} it runs as root, and so do the agents; with `--as USER` as another user"
@@ -264,7 +265,7 @@ fn uninstall(out: Output, args: &UninstallArgs, here: &Here) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_status(out: Output, args: &StatusArgs, here: &Here) -> Result<ExitCode, CliError> {
+fn show_status(out: Output, args: &ServiceStatusArgs, here: &Here) -> Result<ExitCode, CliError> {
     let installed = status(here, args.scope.scope())?;
     if installed.is_empty() {
         if out.json {
@@ -309,7 +310,7 @@ fn show(out: Output, one: &Installed) {
 }
 
 /// How a service is, for a person.
-fn in_words(state: &State) -> String {
+fn in_words(state: &ServiceState) -> String {
     let again = match state.restarts {
         0 => String::new(),
         1 => ", started again once by itself".to_owned(),
@@ -330,7 +331,7 @@ fn in_words(state: &State) -> String {
 }
 
 /// Why a service ended, by the word of systemd.exec(5) and systemd.service(5).
-fn why(state: &State) -> String {
+fn why(state: &ServiceState) -> String {
     match (state.result.as_str(), state.status.as_str()) {
         ("exit-code", "2") => "the configuration or the command line is wrong (exit code 2)".to_owned(),
         ("exit-code", "203") => "the program is not there any more, or cannot be started".to_owned(),

@@ -9,8 +9,8 @@ use super::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, bytes, escape, one_line};
 use crate::config::{Access, WallsMode};
-use crate::control::SessionStatus;
 use crate::daemon;
+use crate::ops::SessionStatus;
 use crate::process::probe;
 use crate::session::{Conversation, TurnOutcome, Usage};
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::App;
 use super::error::CliError;
 use super::watch::{self, WaitArgs};
-use crate::control::{ControlError, Wait};
 use crate::key::Key;
+use crate::ops::{ControlError, Wait};
 use crate::process::ChildOutcome;
 use crate::session::WorkspaceGuard;
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::output::{DIM, Output, RED, RESET, YELLOW, bytes, counted, escape};
-use crate::archive::{Finding, Severity, Tree, verify};
+use crate::backup::{Finding, Severity, Tree, verify};
 
 /// Check whether a root or a backup of it could be restored
 ///

@@ -15,9 +15,9 @@ use super::error::CliError;
 use super::output::{Output, RESET, YELLOW, escape, one_line};
 use super::permission;
 use crate::config::value::parse_span;
-use crate::control::{ControlError, Delivery, SendOptions, Wait};
 use crate::daemon;
 use crate::key::Key;
+use crate::ops::{ControlError, Delivery, SendOptions, Wait};
 use crate::session::Waiting;
 use crate::turn::{TurnError, TurnEvent, TurnReply};
 
@@ -73,7 +73,7 @@ pub(super) fn with_turn<T>(
     let mut watcher = Watcher::new(out, streaming);
     let mut tell = move |progress: TurnEvent<'_>| watcher.show(progress);
     app.wait_for(async {
-        let mut interrupts = Interrupts::listen()
+        let mut interrupts = InterruptSignals::listen()
             .map_err(|error| CliError::failed(format!("could not listen for interrupts: {error}")))?;
         let interrupt = Notify::new();
         let (asking, asks) = mpsc::channel(1);
@@ -102,9 +102,9 @@ pub(super) fn with_turn<T>(
 }
 
 /// Interrupt, termination and hang-up.
-struct Interrupts([Signal; 3]);
+struct InterruptSignals([Signal; 3]);
 
-impl Interrupts {
+impl InterruptSignals {
     fn listen() -> std::io::Result<Self> {
         let [interrupt, terminate, hang_up] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);

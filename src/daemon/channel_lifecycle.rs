@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::context::{Shared, blocking};
 use crate::causes::with_causes;
 use crate::channel::PlaceChange;
-use crate::control::{Control, ControlError, Wait};
 use crate::files::{self, Dir, make_private_dir};
 use crate::key::Key;
+use crate::ops::{Control, ControlError, Wait};
 use crate::session::SessionError;
 use crate::turn::TurnEvent;
 

@@ -13,9 +13,9 @@ use super::event::LoopEvent;
 use super::session_worker::WorkerState;
 use super::{phrases, render, replies};
 use crate::channel::{AccessRole, Answer, Invoked, Pressed};
-use crate::control::commands::{CommandSpec, MayGive, find, help};
-use crate::control::{Control, ControlError, SendOptions, Wait};
 use crate::key::Key;
+use crate::ops::commands::{CommandSpec, MayGive, find, help};
+use crate::ops::{Control, ControlError, SendOptions, Wait};
 use crate::session::Address;
 use crate::turn::TurnEvent;
 
@@ -253,7 +253,7 @@ impl Again<'_> {
         self.any().await
     }
 
-    async fn send(&self, mut held: crate::control::Held) -> Result<(), ControlError> {
+    async fn send(&self, mut held: crate::ops::Held) -> Result<(), ControlError> {
         if held.message().reply.is_none() {
             held.answer_to(self.address.clone())?;
         }

@@ -15,7 +15,7 @@ use super::log;
 use super::seen::SeenMessages;
 use crate::channel::ChannelClient;
 use crate::config::Busy;
-use crate::control::Control;
+use crate::ops::Control;
 
 /// What is in force now.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use super::context::{ChannelHandle, Shared, blocking};
 use super::render;
 use super::session_worker::WorkerState;
 use crate::channel::{ChannelClient, DOUBT, Post, PostedId, SendError};
-use crate::control::Unrecorded;
+use crate::ops::Unrecorded;
 use crate::session::{Address, EntryNote, Queue, QueueEntry, SessionError};
 
 /// The longest time between two tries.

@@ -2,8 +2,8 @@
 
 use crate::channel::ChannelEvent;
 use crate::config::{Config, ConfigError};
-use crate::control::Held;
 use crate::key::Key;
+use crate::ops::Held;
 
 /// Something that happened.
 #[derive(Debug)]

@@ -19,8 +19,8 @@ use crate::channel::{
     Accepted, Channel, ChannelEvent, ChannelMessage, Invoked, NetworkState, PlaceChange, Pressed, Stranger,
 };
 use crate::config::{Config, ConfigError};
-use crate::control::{Control, Held};
 use crate::key::Key;
+use crate::ops::{Control, Held};
 use crate::session::{PairingAnswer, People};
 use crate::turn::Setup;
 

@@ -10,9 +10,9 @@ use super::session_worker::{Work, WorkerState};
 use super::{deliver, phrases};
 use crate::channel::{Accepted, Attachment, ChannelMessage};
 use crate::config::Busy;
-use crate::control::{Control, ControlError, Held};
 use crate::files::{Dir, Durability};
 use crate::message::{Inbound, ReplyTo};
+use crate::ops::{Control, ControlError, Held};
 use crate::session::{Attached, MessageOptions, More, Queue};
 
 /// The largest attachment that is received, in bytes.

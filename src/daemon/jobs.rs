@@ -12,7 +12,7 @@ use super::progress::{self, ReplyDraft};
 use super::session_worker::{Running, Work, WorkerState};
 use super::{approvals, phrases};
 use crate::causes::with_causes;
-use crate::control::{ControlError, Delivery, Held, SendOptions, Unrecorded, Wait};
+use crate::ops::{ControlError, Delivery, Held, SendOptions, Unrecorded, Wait};
 use crate::session::{EntryNote, Queue};
 use crate::turn::{TurnError, TurnEvent};
 

@@ -41,9 +41,9 @@ pub use log::Rotating;
 
 use crate::channel::{self, Channel, ChannelError, SectionContext};
 use crate::config::{Config, ConfigError, WallsMode};
-use crate::control::Control;
 use crate::files::{self, Lock, is_locked, make_private_dir};
 use crate::login;
+use crate::ops::Control;
 use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
 use crate::sandbox::{Ground, Unsupported};
@@ -273,13 +273,13 @@ fn raise_file_limit() {
 
 /// What earlier systems left moves in, as far as it was not dealt with before.
 fn move_in(control: &Control, source: &ConfigSource) {
-    use crate::legacy::{Migration, Search};
+    use crate::migrate::{LegacySearch, Migration};
     use crate::provider::LoginUser;
     let (setup, store) = (&control.setup, &control.store);
     let ground = Ground::of(&setup.config.shares, store);
     let migration = Migration {
         store,
-        search: Search::near(store.root(), &source.here, &setup.config.legacy),
+        search: LegacySearch::near(store.root(), &source.here, &setup.config.legacy),
         user: LoginUser { environment: &setup.environment, home: setup.home.as_deref(), files: &ground },
         config_file: &source.file,
         force: false,

@@ -1,7 +1,7 @@
 //! What people in a chat are told.
 
 use crate::causes::with_causes;
-use crate::control::ControlError;
+use crate::ops::ControlError;
 use crate::session::{PendingState, SessionError};
 use crate::turn::TurnError;
 

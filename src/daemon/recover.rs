@@ -12,9 +12,9 @@ use super::config_watcher::FileWatch;
 use super::context::{Shared, blocking};
 use super::event::LoopEvent;
 use super::session_worker::{Work, WorkerState};
-use crate::control::{Control, ControlError};
 use crate::files::{Durability, make_private_dir};
 use crate::key::Key;
+use crate::ops::{Control, ControlError};
 use crate::process::DELIVER;
 use crate::session::{EntryNote, Queue, Store};
 

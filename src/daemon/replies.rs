@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::phrases::{one_line, state};
-use crate::control::{SessionStatus, Shown};
+use crate::ops::{SessionStatus, Shown};
 use crate::session::{Conversation, Message, Pending, Record, TurnOutcome, Usage};
 
 /// How many sessions or messages are listed.

@@ -12,8 +12,8 @@ use super::context::Shared;
 use super::event::LoopEvent;
 use super::{ingest, jobs, recover};
 use crate::channel::ChannelMessage;
-use crate::control::{ControlError, Held};
 use crate::key::Key;
+use crate::ops::{ControlError, Held};
 use crate::session::More;
 
 /// How much may stand before a lane that is taking something in.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use super::{ATTEMPTS, Got, Line, PARTY, Party, Scene, stopped};
+use super::{ATTEMPTS, AttemptLine, Got, PARTY, Party, Scene, stopped};
 
 /// The file in the adversary's folder that tells it what to reach.
 pub(super) const SCENE: &str = "scene.json";
@@ -45,7 +45,7 @@ fn attack() -> io::Result<()> {
     let scene: Scene = serde_json::from_reader(io::BufReader::new(File::open(SCENE)?))?;
     let mut out = io::stdout().lock();
     for attempt in ATTEMPTS {
-        let mut line = Line { n: attempt.number, through: true, how: String::new(), untried: false, left: None };
+        let mut line = AttemptLine { n: attempt.number, through: true, how: String::new(), untried: false, left: None };
         match (attempt.make)(&scene) {
             Ok(Got::Through(how)) => line.how = how,
             Ok(Got::Left(path)) => {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, inotify};
 
-use super::raw::Program;
+use super::raw::CallProgram;
 use super::stage::PLANTED;
 use super::{Got, Scene, Tried, stopped, through};
 
@@ -166,7 +166,7 @@ pub(super) fn set_attribute(scene: &Scene) -> Tried {
 }
 
 pub(super) fn truncate(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let path = program.path(&victim(scene, 13));
     program.call(libc::SYS_truncate, &[path, 0.into()]);
     program.run(&scene.own, b"")?;
@@ -180,7 +180,7 @@ pub(super) fn unlink(scene: &Scene) -> Tried {
 
 /// In a child, so that the adversary stays where it is.
 pub(super) fn change_directory(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (dir, file, buffer) = (program.path(&scene.beside), program.path(&scene.sibling.file), program.space(4096));
     program.call(libc::SYS_chdir, &[dir]);
     let fd = program.call(libc::SYS_openat, &[libc::AT_FDCWD.into(), file, 0.into()]);
@@ -228,7 +228,7 @@ pub(super) fn make_session(scene: &Scene) -> Tried {
 pub(super) fn disk(scene: &Scene) -> Tried {
     let device = std::fs::metadata(&scene.own)?.dev();
     let path = scene.own.join("disk");
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (text, kind) = (program.path(&path), libc::S_IFBLK | 0o600);
     program.call(libc::SYS_mknodat, &[libc::AT_FDCWD.into(), text, kind.into(), device.into()]);
     program.run(&scene.own, b"")?;

@@ -9,16 +9,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::files::found;
-use super::raw::{Program, Value};
+use super::raw::{ArgValue, CallProgram};
 use super::{Got, Scene, Tried, stopped, through};
 
-fn flags(flags: i32) -> Value {
-    Value::from(flags)
+fn flags(flags: i32) -> ArgValue {
+    ArgValue::from(flags)
 }
 
 /// Runs a single call.
-fn single(scene: &Scene, number: i64, args: &[Value]) -> Tried {
-    let mut program = Program::default();
+fn single(scene: &Scene, number: i64, args: &[ArgValue]) -> Tried {
+    let mut program = CallProgram::default();
     program.call(number, args);
     program.run(&scene.own, b"")?;
     through("the kernel did it")
@@ -35,8 +35,8 @@ pub(super) fn clone_user_namespace(scene: &Scene) -> Tried {
 }
 
 pub(super) fn clone3_user_namespace(scene: &Scene) -> Tried {
-    let mut program = Program::default();
-    let mut words = [Value::from(0); 8];
+    let mut program = CallProgram::default();
+    let mut words = [ArgValue::from(0); 8];
     (words[0], words[4]) = (flags(libc::CLONE_NEWUSER), flags(libc::SIGCHLD));
     let how = program.words(&words);
     program.call(libc::SYS_clone3, &[how, 64.into()]);
@@ -48,7 +48,7 @@ pub(super) fn clone3_user_namespace(scene: &Scene) -> Tried {
 pub(super) fn bind_in_namespace(scene: &Scene) -> Tried {
     let target = scene.own.join("mounted");
     let tried = with_dir(&target, || {
-        let mut program = Program::default();
+        let mut program = CallProgram::default();
         let (from, to, buffer) = (program.path(&scene.beside), program.path(&target), program.space(4096));
         let file = program.path(&target.join(&scene.sibling.file));
         program.call(libc::SYS_unshare, &[flags(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)]);
@@ -72,7 +72,7 @@ fn with_dir<T>(dir: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T>
 pub(super) fn mount(scene: &Scene) -> Tried {
     let target = scene.own.join("mounted");
     with_dir(&target, || {
-        let mut program = Program::default();
+        let mut program = CallProgram::default();
         let (kind, to) = (program.text(b"tmpfs"), program.path(&target));
         program.call(libc::SYS_mount, &[kind, to, kind, 0.into(), 0.into()]);
         program.call(libc::SYS_umount2, &[to, libc::MNT_DETACH.into()]);
@@ -84,7 +84,7 @@ pub(super) fn mount(scene: &Scene) -> Tried {
 /// Takes away what covers a directory. In mounts of its own, so that the machine
 /// keeps its.
 pub(super) fn unmount(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     program.call(libc::SYS_unshare, &[flags(libc::CLONE_NEWNS)]);
     let path = program.text(b"/proc");
     program.call(libc::SYS_umount2, &[path, libc::MNT_DETACH.into()]);
@@ -94,7 +94,7 @@ pub(super) fn unmount(scene: &Scene) -> Tried {
 
 /// Makes what is mounted read-only writable, in mounts of its own.
 pub(super) fn remount(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (root, none) = (program.text(b"/"), program.text(b"none"));
     program.call(libc::SYS_unshare, &[flags(libc::CLONE_NEWNS)]);
     program.call(libc::SYS_mount, &[none, root, 0.into(), (libc::MS_REMOUNT | libc::MS_BIND).into(), 0.into()]);
@@ -104,7 +104,7 @@ pub(super) fn remount(scene: &Scene) -> Tried {
 
 /// Has its mounts seen outside, in mounts of its own.
 pub(super) fn propagate(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (root, none) = (program.text(b"/"), program.text(b"none"));
     program.call(libc::SYS_unshare, &[flags(libc::CLONE_NEWNS)]);
     program.call(libc::SYS_mount, &[none, root, 0.into(), (libc::MS_SHARED | libc::MS_REC).into(), 0.into()]);
@@ -115,7 +115,7 @@ pub(super) fn propagate(scene: &Scene) -> Tried {
 /// The newer calls for mounts: a copy of a mount as a descriptor.
 pub(super) fn open_tree(scene: &Scene) -> Tried {
     const CLONE: i32 = 1;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let path = program.path(&scene.own);
     program.call(libc::SYS_open_tree, &[libc::AT_FDCWD.into(), path, CLONE.into()]);
     program.run(&scene.own, b"")?;
@@ -123,7 +123,7 @@ pub(super) fn open_tree(scene: &Scene) -> Tried {
 }
 
 pub(super) fn open_file_system(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let kind = program.text(b"tmpfs");
     program.call(libc::SYS_fsopen, &[kind, 0.into()]);
     program.run(&scene.own, b"")?;
@@ -131,7 +131,7 @@ pub(super) fn open_file_system(scene: &Scene) -> Tried {
 }
 
 pub(super) fn chroot(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let path = program.path(&scene.own);
     program.call(libc::SYS_chroot, &[path]);
     program.run(&scene.own, b"")?;
@@ -141,7 +141,7 @@ pub(super) fn chroot(scene: &Scene) -> Tried {
 pub(super) fn pivot_root(scene: &Scene) -> Tried {
     let target = scene.own.join("mounted");
     with_dir(&target, || {
-        let mut program = Program::default();
+        let mut program = CallProgram::default();
         let (kind, to, none) = (program.text(b"tmpfs"), program.path(&target), program.text(b"none"));
         let root = program.text(b"/");
         program.call(libc::SYS_unshare, &[flags(libc::CLONE_NEWNS)]);
@@ -158,7 +158,7 @@ pub(super) fn pivot_root(scene: &Scene) -> Tried {
 /// Opens a file by the kernel's handle of it, which needs no path.
 pub(super) fn open_by_handle(scene: &Scene) -> Tried {
     let (kind, handle) = scene.handle.as_ref().ok_or_else(|| stopped("the file system has no handles"))?;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let mut bytes = u32::try_from(handle.len()).unwrap_or(0).to_le_bytes().to_vec();
     bytes.extend(kind.to_le_bytes());
     bytes.extend(handle);
@@ -172,7 +172,7 @@ pub(super) fn open_by_handle(scene: &Scene) -> Tried {
 
 /// The handle of a file, and its type.
 pub(super) fn handle_of(path: &Path, dir: &Path) -> io::Result<(i32, Vec<u8>)> {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (path, handle, mount) =
         (program.path(path), program.bytes(&[&128_u32.to_le_bytes()[..], &[0; 132]].concat()), program.space(8));
     program.call(libc::SYS_name_to_handle_at, &[libc::AT_FDCWD.into(), path, handle, mount, 0.into()]);
@@ -185,7 +185,7 @@ pub(super) fn handle_of(path: &Path, dir: &Path) -> io::Result<(i32, Vec<u8>)> {
 }
 
 pub(super) fn io_uring(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let parameters = program.space(120);
     program.call(libc::SYS_io_uring_setup, &[8.into(), parameters]);
     program.run(&scene.own, b"")?;
@@ -196,7 +196,7 @@ pub(super) fn io_uring(scene: &Scene) -> Tried {
 /// by another number.
 pub(super) fn old_gate(scene: &Scene) -> Tried {
     const IO_URING_SETUP: u64 = 425;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let parameters = program.space(120);
     program.old_call(IO_URING_SETUP, &[8.into(), parameters]);
     program.run(&scene.own, b"")?;
@@ -207,7 +207,7 @@ pub(super) fn old_gate(scene: &Scene) -> Tried {
 /// that there is no such call, and then the filter let it pass.
 pub(super) fn x32_gate(scene: &Scene) -> Tried {
     const X32: i64 = 0x4000_0000;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let parameters = program.space(120);
     program.call(X32 | libc::SYS_io_uring_setup, &[8.into(), parameters]);
     reached(program.run(&scene.own, b""), libc::ENOSYS)
@@ -223,7 +223,7 @@ fn reached(done: io::Result<Vec<u8>>, answer: i32) -> Tried {
 
 /// Asks for a mount at a place that is not there.
 pub(super) fn reach_mounts(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (kind, place) = (program.text(b"tmpfs"), program.path(&scene.own.join("nowhere")));
     program.call(libc::SYS_mount, &[kind, place, kind, 0.into(), 0.into()]);
     reached(program.run(&scene.own, b""), libc::ENOENT)
@@ -256,7 +256,7 @@ pub(super) fn userfaultfd(scene: &Scene) -> Tried {
 
 /// Makes a map of four bytes.
 pub(super) fn bpf(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let numbers: Vec<u8> = [2_u32, 4, 4, 1].iter().flat_map(|number| number.to_le_bytes()).collect();
     let map = program.bytes(&[numbers, vec![0; 112]].concat());
     program.call(libc::SYS_bpf, &[0.into(), map, 128.into()]);
@@ -266,14 +266,14 @@ pub(super) fn bpf(scene: &Scene) -> Tried {
 
 /// Counts its own time.
 pub(super) fn perf(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let mut event = vec![0_u8; 128];
     event[0] = 1;
     event[4] = 128;
     // Without the kernel and the hypervisor.
     event[40] = 0x60;
     let event = program.bytes(&event);
-    let none = Value::from(-1);
+    let none = ArgValue::from(-1);
     program.call(libc::SYS_perf_event_open, &[event, 0.into(), none, none, 0.into()]);
     program.run(&scene.own, b"")?;
     through("a counter was opened")
@@ -281,7 +281,7 @@ pub(super) fn perf(scene: &Scene) -> Tried {
 
 /// Types into its terminal what a shell would read there. The terminal is its own.
 pub(super) fn type_into_terminal(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (path, zero, letter) = (program.text(b"/dev/ptmx"), program.space(8), program.bytes(b"x"));
     program.call(libc::SYS_setsid, &[]);
     let open = flags(libc::O_RDWR | libc::O_NOCTTY);
@@ -295,7 +295,7 @@ pub(super) fn type_into_terminal(scene: &Scene) -> Tried {
 
 /// Reads from a descriptor that nothing closed.
 pub(super) fn leaked(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let buffer = program.space(4096);
     let length = program.call(libc::SYS_pread64, &[scene.leaked.into(), buffer, 4096.into(), 0.into()]);
     program.print(buffer, length);
@@ -371,7 +371,7 @@ pub(super) fn has_rights(_scene: &Scene) -> Tried {
 /// Sets the name that the machine has.
 pub(super) fn host_name(scene: &Scene) -> Tried {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let text = program.text(name.trim_end().as_bytes());
     program.call(libc::SYS_sethostname, &[text, name.trim_end().len().into()]);
     program.run(&scene.own, b"")?;
@@ -381,7 +381,7 @@ pub(super) fn host_name(scene: &Scene) -> Tried {
 /// Makes a device file for the memory of the machine.
 pub(super) fn make_device(scene: &Scene) -> Tried {
     let path = scene.own.join("device");
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let text = program.path(&path);
     program.call(libc::SYS_mknodat, &[libc::AT_FDCWD.into(), text, (libc::S_IFCHR | 0o600).into(), 0x101.into()]);
     program.run(&scene.own, b"")?;
@@ -391,14 +391,14 @@ pub(super) fn make_device(scene: &Scene) -> Tried {
 
 /// Hands the kernel a module that is none.
 pub(super) fn load_module(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (image, options) = (program.bytes(b"no module"), program.text(b""));
     program.call(libc::SYS_init_module, &[image, 9.into(), options]);
     reached(program.run(&scene.own, b""), libc::ENOEXEC)
 }
 
 pub(super) fn fanotify(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let path = program.path(&scene.own);
     let fd = program.call(libc::SYS_fanotify_init, &[0.into(), 0.into()]);
     let (add, modify) = (libc::FAN_MARK_ADD | libc::FAN_MARK_MOUNT, libc::FAN_MODIFY);
@@ -410,7 +410,7 @@ pub(super) fn fanotify(scene: &Scene) -> Tried {
 /// The kernel's log, which holds addresses.
 pub(super) fn kernel_log(scene: &Scene) -> Tried {
     const READ_ALL: i32 = 3;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let buffer = program.space(4096);
     program.call(libc::SYS_syslog, &[READ_ALL.into(), buffer, 4096.into()]);
     program.run(&scene.own, b"")?;

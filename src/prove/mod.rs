@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use adversary::run as adversary;
-pub use run::{Mode, Proof, ProofError, Row, Verdict, prove};
+pub use run::{AttemptRow, AttemptVerdict, Mode, Proof, ProofError, prove};
 pub use table::ATTEMPTS;
 
 /// One attempt, with what has to come of it.
@@ -34,7 +34,7 @@ pub struct Attempt {
     /// Its number, which it keeps for ever.
     pub number: u16,
     /// What it is aimed at.
-    pub group: Group,
+    pub group: AttemptGroup,
     /// What is tried, in a few words.
     pub name: &'static str,
     /// What has to come of it with `walls = "full"`.
@@ -45,13 +45,13 @@ pub struct Attempt {
     pub off: Expected,
     /// Why even a plain process may fail at it, where it may.
     pub unless: Option<&'static str>,
-    over: Option<Over>,
+    over: Option<NeededNetwork>,
     make: fn(&Scene) -> Tried,
 }
 
 /// The network that an attempt needs, where it needs one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
+enum NeededNetwork {
     Tcp,
     Udp,
     Netlink,
@@ -59,7 +59,7 @@ enum Over {
 
 /// What attempts are aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
+pub enum AttemptGroup {
     /// The files of another session.
     SiblingFiles,
     /// The processes of another session.
@@ -83,7 +83,7 @@ pub enum Group {
     Needed,
 }
 
-impl Group {
+impl AttemptGroup {
     /// What an attempt of this group would reach.
     #[must_use]
     pub fn reaches(self) -> &'static str {
@@ -108,12 +108,12 @@ pub enum Expected {
     /// It succeeds.
     Through,
     /// Something stops it.
-    Stopped(By),
+    Stopped(Prevention),
 }
 
 /// What stops an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum By {
+pub enum Prevention {
     /// It sees only what is mounted for it.
     Mounts,
     /// It sees only its own processes.
@@ -138,7 +138,7 @@ pub enum By {
     Denizen,
 }
 
-impl By {
+impl Prevention {
     /// In words.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -195,7 +195,7 @@ fn stopped(how: impl Into<String>) -> io::Error {
 
 /// What the adversary prints of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct AttemptLine {
     /// The attempt's number.
     pub n: u16,
     /// Whether it got through.

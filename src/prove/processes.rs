@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
 
 use super::files::{found, read};
-use super::raw::{Program, Value};
+use super::raw::{ArgValue, CallProgram};
 use super::{PARTY, Party, Scene, Tried, stopped, through};
 
 /// A file of the process in `/proc`. In a namespace of its own, the adversary
@@ -55,12 +55,12 @@ pub(super) fn memory(party: &Party) -> Tried {
 
 pub(super) fn read_memory_by_call(scene: &Scene, party: &Party) -> Tried {
     let pid = target(party)?;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let length = party.secret.len();
     let buffer = program.space(length);
     let local = program.words(&[buffer, length.into()]);
     let remote = program.words(&[party.address.into(), length.into()]);
-    let one = Value::from(1);
+    let one = ArgValue::from(1);
     let number = pid.as_raw_nonzero().get().into();
     program.call(libc::SYS_process_vm_readv, &[number, local, one, remote, one, 0.into()]);
     program.print(buffer, length);
@@ -70,7 +70,7 @@ pub(super) fn read_memory_by_call(scene: &Scene, party: &Party) -> Tried {
 /// Without stopping it; it is let go when the child that traces it ends.
 pub(super) fn trace(scene: &Scene, pid: i32) -> Tried {
     const SEIZE: i32 = 0x4206;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     program.call(libc::SYS_ptrace, &[SEIZE.into(), pid.into(), 0.into(), 0.into()]);
     program.run(&scene.own, b"")?;
     through("it was traced")
@@ -102,7 +102,7 @@ pub(super) fn take_descriptor(party: &Party) -> Tried {
 /// Sets the limits that it has.
 pub(super) fn set_limits(scene: &Scene, party: &Party) -> Tried {
     let pid = target(party)?.as_raw_nonzero().get();
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let limits = program.space(16);
     for (new, old) in [(0.into(), limits), (limits, 0.into())] {
         program.call(libc::SYS_prlimit64, &[pid.into(), libc::RLIMIT_FSIZE.into(), new, old]);
@@ -131,7 +131,7 @@ pub(super) fn set_processors(party: &Party) -> Tried {
 pub(super) fn set_io_class(scene: &Scene, party: &Party) -> Tried {
     const PROCESS: i32 = 1;
     let pid = target(party)?.as_raw_nonzero().get();
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let class = program.call(libc::SYS_ioprio_get, &[PROCESS.into(), pid.into()]);
     program.call(libc::SYS_ioprio_set, &[PROCESS.into(), pid.into(), class]);
     program.run(&scene.own, b"")?;
@@ -141,7 +141,7 @@ pub(super) fn set_io_class(scene: &Scene, party: &Party) -> Tried {
 /// Sets the scheduling policy that it has.
 pub(super) fn set_policy(scene: &Scene, party: &Party) -> Tried {
     let pid = target(party)?.as_raw_nonzero().get();
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let parameter = program.space(8);
     program.call(libc::SYS_sched_setscheduler, &[pid.into(), 0.into(), parameter]);
     program.run(&scene.own, b"")?;
@@ -168,7 +168,7 @@ pub(super) fn visible(party: &Party) -> Tried {
 /// Enters the mounts of the process, and reads a file there.
 pub(super) fn enter_mounts(scene: &Scene, party: &Party) -> Tried {
     let path = proc(party, "ns/mnt")?;
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (mounts, buffer) = (program.path(&path), program.space(4096));
     let file = program.path(&party.dir.join(&party.file));
     let fd = program.call(libc::SYS_openat, &[libc::AT_FDCWD.into(), mounts, 0.into()]);
@@ -244,7 +244,7 @@ pub(super) fn set_priorities(scene: &Scene) -> Tried {
         let reason = "the user's processes have different priorities, which it would change";
         return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
     }
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     program.call(libc::SYS_setpriority, &[USER.into(), 0.into(), first.into()]);
     program.run(&scene.own, b"")?;
     through("their priorities were set")
@@ -255,7 +255,7 @@ pub(super) fn set_priorities(scene: &Scene) -> Tried {
 pub(super) fn set_io_classes(scene: &Scene) -> Tried {
     const USER: i32 = 3;
     let own = rustix::process::getuid().as_raw();
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     program.call(libc::SYS_ioprio_set, &[USER.into(), own.into(), 0.into()]);
     program.run(&scene.own, b"")?;
     through("their classes were set")

@@ -26,7 +26,7 @@ const PAGE: usize = 0x1000;
 
 /// How a number in an argument is known.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
+pub(super) enum ArgValue {
     /// Now.
     Number(u64),
     /// At this place in the data.
@@ -35,31 +35,31 @@ pub(super) enum Value {
     Result(usize),
 }
 
-impl From<u64> for Value {
+impl From<u64> for ArgValue {
     fn from(number: u64) -> Self {
         Self::Number(number)
     }
 }
 
-impl From<i32> for Value {
+impl From<i32> for ArgValue {
     fn from(number: i32) -> Self {
         Self::Number(i64::from(number).cast_unsigned())
     }
 }
 
-impl From<u32> for Value {
+impl From<u32> for ArgValue {
     fn from(number: u32) -> Self {
         Self::Number(number.into())
     }
 }
 
-impl From<usize> for Value {
+impl From<usize> for ArgValue {
     fn from(number: usize) -> Self {
         Self::Number(number as u64)
     }
 }
 
-impl Value {
+impl ArgValue {
     /// The number itself, or where in memory it will be.
     fn address(self) -> u64 {
         match self {
@@ -80,72 +80,72 @@ enum Gate {
 }
 
 #[derive(Debug)]
-struct Call {
+struct RawCall {
     gate: Gate,
     number: u64,
-    args: Vec<Value>,
+    args: Vec<ArgValue>,
     may_fail: bool,
 }
 
 /// A program that makes system calls in order, and ends at the first that fails.
 #[derive(Debug, Default)]
-pub(super) struct Program {
-    calls: Vec<Call>,
+pub(super) struct CallProgram {
+    calls: Vec<RawCall>,
     data: Vec<u8>,
 }
 
-impl Program {
+impl CallProgram {
     /// Bytes that the calls may read and write; aligned to eight.
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Value {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> ArgValue {
         self.data.resize(self.data.len().next_multiple_of(8), 0);
         let at = self.data.len();
         self.data.extend_from_slice(bytes);
-        Value::Data(at)
+        ArgValue::Data(at)
     }
 
     /// A text that ends with zero.
-    pub(super) fn text(&mut self, text: &[u8]) -> Value {
+    pub(super) fn text(&mut self, text: &[u8]) -> ArgValue {
         self.bytes(&[text, b"\0"].concat())
     }
 
     /// A path.
-    pub(super) fn path(&mut self, path: &Path) -> Value {
+    pub(super) fn path(&mut self, path: &Path) -> ArgValue {
         self.text(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
     }
 
     /// So many zeros.
-    pub(super) fn space(&mut self, size: usize) -> Value {
+    pub(super) fn space(&mut self, size: usize) -> ArgValue {
         self.bytes(&vec![0; size])
     }
 
     /// Numbers of 64 bits in a row; places in the data become addresses.
-    pub(super) fn words(&mut self, words: &[Value]) -> Value {
+    pub(super) fn words(&mut self, words: &[ArgValue]) -> ArgValue {
         let numbers: Vec<u8> = words.iter().flat_map(|word| word.address().to_le_bytes()).collect();
         self.bytes(&numbers)
     }
 
     /// A call; what it gives can be an argument of later ones.
-    pub(super) fn call(&mut self, number: i64, args: &[Value]) -> Value {
+    pub(super) fn call(&mut self, number: i64, args: &[ArgValue]) -> ArgValue {
         self.add(Gate::Native, number.cast_unsigned(), args, false)
     }
 
     /// A call whose failure does not end the program.
-    pub(super) fn try_call(&mut self, number: i64, args: &[Value]) -> Value {
+    pub(super) fn try_call(&mut self, number: i64, args: &[ArgValue]) -> ArgValue {
         self.add(Gate::Native, number.cast_unsigned(), args, true)
     }
 
     /// A call by the gate for programs of 32 bits.
-    pub(super) fn old_call(&mut self, number: u64, args: &[Value]) -> Value {
+    pub(super) fn old_call(&mut self, number: u64, args: &[ArgValue]) -> ArgValue {
         self.add(Gate::Old, number, args, false)
     }
 
-    fn add(&mut self, gate: Gate, number: u64, args: &[Value], may_fail: bool) -> Value {
-        self.calls.push(Call { gate, number, args: args.to_vec(), may_fail });
-        Value::Result(self.calls.len() - 1)
+    fn add(&mut self, gate: Gate, number: u64, args: &[ArgValue], may_fail: bool) -> ArgValue {
+        self.calls.push(RawCall { gate, number, args: args.to_vec(), may_fail });
+        ArgValue::Result(self.calls.len() - 1)
     }
 
     /// Prints bytes.
-    pub(super) fn print(&mut self, from: Value, count: impl Into<Value>) {
+    pub(super) fn print(&mut self, from: ArgValue, count: impl Into<ArgValue>) {
         self.call(libc::SYS_write, &[1.into(), from, count.into()]);
     }
 
@@ -221,7 +221,7 @@ impl Program {
                 ],
             };
             for (arg, (prefix, load, copy)) in call.args.iter().zip(loads) {
-                if let Value::Result(_) = arg {
+                if let ArgValue::Result(_) = arg {
                     // mov rax, [address]; mov reg, rax
                     code.extend([0x48, 0xa1]);
                     code.extend(arg.address().to_le_bytes());
@@ -237,7 +237,7 @@ impl Program {
             code.extend(if call.gate == Gate::Native { [0x0f, 0x05] } else { [0xcd, 0x80] });
             // mov [address], rax
             code.extend([0x48, 0xa3]);
-            code.extend(Value::Result(index).address().to_le_bytes());
+            code.extend(ArgValue::Result(index).address().to_le_bytes());
             if !call.may_fail {
                 // cmp rax, -4095; jae failed
                 code.extend([0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, 0x0f, 0x83, 0, 0, 0, 0]);
@@ -292,20 +292,20 @@ mod tests {
     fn a_program_of_calls_runs() {
         let dir = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink("somewhere", dir.path().join("link")).expect("a link");
-        let mut program = Program::default();
+        let mut program = CallProgram::default();
         let (path, buffer) = (program.path(Path::new("link")), program.space(64));
         program.try_call(libc::SYS_close, &[99.into()]);
         let length = program.call(libc::SYS_readlink, &[path, buffer, 64.into()]);
         program.print(buffer, length);
         assert_eq!(program.run(dir.path(), b"").expect("run"), b"somewhere");
 
-        let mut copy = Program::default();
+        let mut copy = CallProgram::default();
         let buffer = copy.space(8);
         let length = copy.call(libc::SYS_read, &[0.into(), buffer, 8.into()]);
         copy.print(buffer, length);
         assert_eq!(copy.run(dir.path(), b"input").expect("run"), b"input");
 
-        let mut failing = Program::default();
+        let mut failing = CallProgram::default();
         failing.call(libc::SYS_close, &[99.into()]);
         failing.call(libc::SYS_kill, &[1.into(), 1000.into()]);
         let error = failing.run(dir.path(), b"").expect_err("no such descriptor");

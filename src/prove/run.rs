@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;
 
-use super::stage::Stage;
-use super::{ATTEMPTS, Attempt, By, Expected, Line, Over};
+use super::stage::ProofStage;
+use super::{ATTEMPTS, Attempt, AttemptLine, Expected, NeededNetwork, Prevention};
 use crate::config::{NetworkMode, WallsMode};
 use crate::files;
 use crate::process::{self, ChildOutcome, Launch, SpawnError};
@@ -68,11 +68,12 @@ impl Attempt {
             Mode::Control => return Expected::Through,
         };
         match (self.over, network) {
-            (Some(Over::Tcp), NetworkMode::Providers | NetworkMode::None) | (Some(Over::Udp), NetworkMode::None) => {
-                Expected::Stopped(By::Network)
-            }
+            (Some(NeededNetwork::Tcp), NetworkMode::Providers | NetworkMode::None)
+            | (Some(NeededNetwork::Udp), NetworkMode::None) => Expected::Stopped(Prevention::Network),
             // In a network of its own there is nothing to change.
-            (Some(Over::Netlink), NetworkMode::None) if mode == Mode::Kernel => Expected::Stopped(By::Seccomp),
+            (Some(NeededNetwork::Netlink), NetworkMode::None) if mode == Mode::Kernel => {
+                Expected::Stopped(Prevention::Seccomp)
+            }
             _ => expected,
         }
     }
@@ -80,7 +81,7 @@ impl Attempt {
 
 /// How what came of an attempt compares with the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AttemptVerdict {
     /// It is as the table says.
     AsExpected,
     /// Nothing of Denizen's stopped it, but this machine cannot do it.
@@ -93,15 +94,15 @@ pub enum Verdict {
 
 /// What came of one attempt.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct AttemptRow {
     /// The attempt.
     pub attempt: &'static Attempt,
     /// What had to come of it.
     pub expected: Expected,
     /// What the adversary said, corrected by what is seen outside.
-    pub seen: Line,
+    pub seen: AttemptLine,
     /// How the two compare.
-    pub verdict: Verdict,
+    pub verdict: AttemptVerdict,
 }
 
 /// What came of all attempts.
@@ -110,19 +111,19 @@ pub struct Proof {
     /// How children were held.
     pub mode: Mode,
     /// One for each attempt.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AttemptRow>,
 }
 
 impl Proof {
     /// The attempts that got through and should not have.
     pub fn holes(&self) -> impl Iterator<Item = &'static Attempt> {
-        let holes = self.rows.iter().filter(|row| row.verdict == Verdict::Otherwise && row.seen.through);
+        let holes = self.rows.iter().filter(|row| row.verdict == AttemptVerdict::Otherwise && row.seen.through);
         holes.map(|row| row.attempt)
     }
 
     /// How many attempts ended so.
     #[must_use]
-    pub fn count(&self, verdict: Verdict) -> usize {
+    pub fn count(&self, verdict: AttemptVerdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
 }
@@ -181,7 +182,7 @@ pub enum ProofError {
 /// # Errors
 /// Where the proof cannot be made. That it turns out badly is no error.
 pub async fn prove(store: &Store, setup: &Setup, mode: Mode, without: Option<Rule>) -> Result<Proof, ProofError> {
-    let mut stage = Stage::build(store, setup, mode == Mode::Full).await?;
+    let mut stage = ProofStage::build(store, setup, mode == Mode::Full).await?;
     let how = How { mode, without };
     let args = stage.sibling_args();
     let (mut sibling, mut said) = start(&stage, &stage.beside, &args, how)?;
@@ -201,7 +202,7 @@ pub async fn prove(store: &Store, setup: &Setup, mode: Mode, without: Option<Rul
     told.read_to_string(&mut text).await.map_err(ProofError::Stage)?;
     let outcome = adversary.wait().await;
     sibling.end().await;
-    let lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<AttemptLine> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if lines.len() < ATTEMPTS.len() {
         return Err(ProofError::Ended { after: lines.last().map_or(0, |line| line.n), outcome });
     }
@@ -262,7 +263,7 @@ impl Process {
 /// Starts this program in a session, as every child is started there.
 #[expect(clippy::disallowed_methods, reason = "the control is what nothing confines, so it is no child of a session")]
 fn start(
-    stage: &Stage,
+    stage: &ProofStage,
     guard: &WorkspaceGuard,
     args: &[String],
     how: How,
@@ -313,7 +314,7 @@ fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Policy, ProofErr
 }
 
 /// What Denizen does in a session's folder at the next turn, all but the turn.
-fn go_on(stage: &mut Stage) -> Result<(), ProofError> {
+fn go_on(stage: &mut ProofStage) -> Result<(), ProofError> {
     let guard = &mut stage.own;
     guard.settle_granted();
     let settings = guard.workspace().settings()?;
@@ -326,7 +327,7 @@ fn go_on(stage: &mut Stage) -> Result<(), ProofError> {
 
 /// What a person's prompt does in the folder: git is asked for its status there.
 #[expect(clippy::disallowed_methods, reason = "the control does what Denizen must not")]
-async fn ask_git(stage: &Stage) {
+async fn ask_git(stage: &ProofStage) {
     let mut git = tokio::process::Command::new("git");
     git.arg("-C").arg(&stage.scene.own).args(["-c", "safe.directory=*", "status"]);
     // Where it is not installed, nothing is left, and the table allows for that.
@@ -335,7 +336,7 @@ async fn ask_git(stage: &Stage) {
 
 /// Holds what came of an attempt against the table. What is said to have been
 /// left has to be seen, and is removed.
-fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode, network: NetworkMode) -> Row {
+fn judge(attempt: &'static Attempt, mut seen: AttemptLine, mode: Mode, network: NetworkMode) -> AttemptRow {
     if let Some(left) = &seen.left {
         seen.through = left.symlink_metadata().is_ok();
         if seen.through {
@@ -346,11 +347,11 @@ fn judge(attempt: &'static Attempt, mut seen: Line, mode: Mode, network: Network
     }
     let expected = attempt.expected(mode, network);
     let verdict = match expected {
-        _ if seen.untried => Verdict::NotTried,
-        Expected::Through if seen.through => Verdict::AsExpected,
-        Expected::Stopped(_) if !seen.through => Verdict::AsExpected,
-        Expected::Through if attempt.unless.is_some() => Verdict::NotHere,
-        Expected::Through | Expected::Stopped(_) => Verdict::Otherwise,
+        _ if seen.untried => AttemptVerdict::NotTried,
+        Expected::Through if seen.through => AttemptVerdict::AsExpected,
+        Expected::Stopped(_) if !seen.through => AttemptVerdict::AsExpected,
+        Expected::Through if attempt.unless.is_some() => AttemptVerdict::NotHere,
+        Expected::Through | Expected::Stopped(_) => AttemptVerdict::Otherwise,
     };
-    Row { attempt, expected, seen, verdict }
+    AttemptRow { attempt, expected, seen, verdict }
 }

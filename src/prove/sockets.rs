@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::files::found;
-use super::raw::{Program, Value};
+use super::raw::{ArgValue, CallProgram};
 use super::{Party, Scene, Tried, stopped, through};
 
 /// Longer than a process on the same machine takes to answer.
@@ -71,7 +71,7 @@ pub(super) fn tcp(party: &Party) -> Tried {
 
 /// How a connection is made without the call for it, or not by plain TCP.
 #[derive(Clone, Copy)]
-pub(super) enum Way {
+pub(super) enum ConnectVariant {
     /// By MPTCP, which falls back to TCP.
     Multipath,
     /// With the first data, by `sendto`.
@@ -83,24 +83,24 @@ pub(super) enum Way {
 }
 
 /// Connects to the other's TCP port in another way, and hears what it says.
-pub(super) fn tcp_by(scene: &Scene, party: &Party, way: Way) -> Tried {
-    let mut program = Program::default();
+pub(super) fn tcp_by(scene: &Scene, party: &Party, way: ConnectVariant) -> Tried {
+    let mut program = CallProgram::default();
     let [high, low] = party.tcp.to_be_bytes();
     let family = u8::try_from(libc::AF_INET).unwrap_or_default();
     let address = program.bytes(&[family, 0, high, low, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let (data, buffer, size) = (program.bytes(b"hello"), program.space(256), Value::from(16));
-    let protocol = if matches!(way, Way::Multipath) { libc::IPPROTO_MPTCP } else { 0 };
+    let (data, buffer, size) = (program.bytes(b"hello"), program.space(256), ArgValue::from(16));
+    let protocol = if matches!(way, ConnectVariant::Multipath) { libc::IPPROTO_MPTCP } else { 0 };
     let fd = program.call(libc::SYS_socket, &[libc::AF_INET.into(), libc::SOCK_STREAM.into(), protocol.into()]);
-    let flag = Value::from(libc::MSG_FASTOPEN);
+    let flag = ArgValue::from(libc::MSG_FASTOPEN);
     let vector = program.words(&[data, 5.into()]);
     // Of `sendmmsg`, the length that was sent follows.
-    let none = Value::from(0);
+    let none = ArgValue::from(0);
     let message = program.words(&[address, size, vector, 1.into(), none, none, none, none]);
     match way {
-        Way::Multipath => program.call(libc::SYS_connect, &[fd, address, size]),
-        Way::SendTo => program.call(libc::SYS_sendto, &[fd, data, 5.into(), flag, address, size]),
-        Way::SendMessage => program.call(libc::SYS_sendmsg, &[fd, message, flag]),
-        Way::SendMessages => program.call(libc::SYS_sendmmsg, &[fd, message, 1.into(), flag]),
+        ConnectVariant::Multipath => program.call(libc::SYS_connect, &[fd, address, size]),
+        ConnectVariant::SendTo => program.call(libc::SYS_sendto, &[fd, data, 5.into(), flag, address, size]),
+        ConnectVariant::SendMessage => program.call(libc::SYS_sendmsg, &[fd, message, flag]),
+        ConnectVariant::SendMessages => program.call(libc::SYS_sendmmsg, &[fd, message, 1.into(), flag]),
     };
     let length = program.call(libc::SYS_read, &[fd, buffer, 256.into()]);
     program.print(buffer, length);
@@ -119,7 +119,7 @@ pub(super) fn udp(party: &Party) -> Tried {
 
 /// Reads the other's System V shared memory.
 pub(super) fn shared_memory(scene: &Scene, party: &Party) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let id = program.call(libc::SYS_shmget, &[party.key.into(), 0.into(), 0.into()]);
     let address = program.call(libc::SYS_shmat, &[id, 0.into(), 0.into()]);
     program.print(address, party.secret.len());
@@ -128,7 +128,7 @@ pub(super) fn shared_memory(scene: &Scene, party: &Party) -> Tried {
 
 /// Takes a message out of the other's System V queue.
 pub(super) fn system_v_queue(scene: &Scene, party: &Party) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (buffer, length) = (program.space(8 + 256), 256.into());
     let id = program.call(libc::SYS_msgget, &[party.key.into(), 0.into()]);
     program.call(libc::SYS_msgrcv, &[id, buffer, length, 0.into(), libc::IPC_NOWAIT.into()]);
@@ -137,7 +137,7 @@ pub(super) fn system_v_queue(scene: &Scene, party: &Party) -> Tried {
 }
 
 pub(super) fn semaphore(scene: &Scene, party: &Party) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let id = program.call(libc::SYS_semget, &[party.key.into(), 0.into(), 0.into()]);
     program.call(libc::SYS_semctl, &[id, 0.into(), libc::SETVAL.into(), 0.into()]);
     program.run(&scene.own, b"")?;
@@ -146,7 +146,7 @@ pub(super) fn semaphore(scene: &Scene, party: &Party) -> Tried {
 
 /// Takes a message out of the other's POSIX queue.
 pub(super) fn posix_queue(scene: &Scene, party: &Party) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (name, buffer) = (program.text(party.name.as_bytes()), program.space(256));
     let fd = program.call(libc::SYS_mq_open, &[name, (libc::O_RDONLY | libc::O_NONBLOCK).into(), 0.into(), 0.into()]);
     let length = program.call(libc::SYS_mq_timedreceive, &[fd, buffer, 256.into(), 0.into(), 0.into()]);
@@ -159,9 +159,9 @@ const USER_KEYRING: i32 = -4;
 
 /// Reads a key of the person's.
 pub(super) fn read_key(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let (kind, name, buffer) = (program.text(b"user"), program.text(scene.token.as_bytes()), program.space(256));
-    let (search, read) = (Value::from(libc::KEYCTL_SEARCH), Value::from(libc::KEYCTL_READ));
+    let (search, read) = (ArgValue::from(libc::KEYCTL_SEARCH), ArgValue::from(libc::KEYCTL_READ));
     let key = program.call(libc::SYS_keyctl, &[search, USER_KEYRING.into(), kind, name, 0.into()]);
     let length = program.call(libc::SYS_keyctl, &[read, key, buffer, 256.into()]);
     program.print(buffer, length);
@@ -170,7 +170,7 @@ pub(super) fn read_key(scene: &Scene) -> Tried {
 
 /// Puts a key among the person's, and takes it away again.
 pub(super) fn add_key(scene: &Scene) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let name = program.text(format!("{}-added", scene.token).as_bytes());
     let (kind, content) = (program.text(b"user"), program.bytes(b"x"));
     let key = program.call(libc::SYS_add_key, &[kind, name, content, 1.into(), USER_KEYRING.into()]);
@@ -184,29 +184,29 @@ pub(super) fn add_key(scene: &Scene) -> Tried {
 pub(super) fn plant(dir: &Path, party: &Party, key: Option<&str>) {
     let make = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;
     let (secret, length) = (party.secret.as_bytes(), party.secret.len());
-    let mut memory = Program::default();
+    let mut memory = CallProgram::default();
     let id = memory.call(libc::SYS_shmget, &[party.key.into(), 4096.into(), make.into()]);
     let address = memory.call(libc::SYS_shmat, &[id, 0.into(), 0.into()]);
     memory.call(libc::SYS_read, &[0.into(), address, length.into()]);
 
-    let mut queue = Program::default();
+    let mut queue = CallProgram::default();
     let message = queue.bytes(&[&1_u64.to_le_bytes(), secret].concat());
     let id = queue.call(libc::SYS_msgget, &[party.key.into(), make.into()]);
     queue.call(libc::SYS_msgsnd, &[id, message, length.into(), 0.into()]);
 
-    let mut semaphore = Program::default();
+    let mut semaphore = CallProgram::default();
     semaphore.call(libc::SYS_semget, &[party.key.into(), 1.into(), make.into()]);
 
-    let mut posix = Program::default();
+    let mut posix = CallProgram::default();
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
     let (name, message) = (posix.text(party.name.as_bytes()), posix.bytes(secret));
-    let attributes = posix.words(&[0, 1, 256, 0, 0, 0, 0, 0].map(Value::Number));
+    let attributes = posix.words(&[0, 1, 256, 0, 0, 0, 0, 0].map(ArgValue::Number));
     let fd = posix.call(libc::SYS_mq_open, &[name, flags.into(), 0o600.into(), attributes]);
     posix.call(libc::SYS_mq_timedsend, &[fd, message, length.into(), 0.into(), 0.into()]);
 
     let mut programs = vec![memory, queue, semaphore, posix];
     if let Some(key) = key {
-        let mut keys = Program::default();
+        let mut keys = CallProgram::default();
         let (kind, name, content) = (keys.text(b"user"), keys.text(key.as_bytes()), keys.bytes(secret));
         keys.call(libc::SYS_add_key, &[kind, name, content, length.into(), USER_KEYRING.into()]);
         programs.push(keys);
@@ -218,7 +218,7 @@ pub(super) fn plant(dir: &Path, party: &Party, key: Option<&str>) {
 
 /// Removes it again.
 pub(super) fn remove(dir: &Path, party: &Party, key: Option<&str>) {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     let id = program.try_call(libc::SYS_shmget, &[party.key.into(), 0.into(), 0.into()]);
     program.try_call(libc::SYS_shmctl, &[id, libc::IPC_RMID.into(), 0.into()]);
     let id = program.try_call(libc::SYS_msgget, &[party.key.into(), 0.into()]);
@@ -229,7 +229,7 @@ pub(super) fn remove(dir: &Path, party: &Party, key: Option<&str>) {
     program.try_call(libc::SYS_mq_unlink, &[name]);
     if let Some(key) = key {
         let (kind, name) = (program.text(b"user"), program.text(key.as_bytes()));
-        let search = Value::from(libc::KEYCTL_SEARCH);
+        let search = ArgValue::from(libc::KEYCTL_SEARCH);
         let key = program.try_call(libc::SYS_keyctl, &[search, USER_KEYRING.into(), kind, name, 0.into()]);
         program.try_call(libc::SYS_keyctl, &[libc::KEYCTL_UNLINK.into(), key, USER_KEYRING.into()]);
     }
@@ -238,7 +238,7 @@ pub(super) fn remove(dir: &Path, party: &Party, key: Option<&str>) {
 
 /// Makes a socket of a kind that agents have no use for.
 pub(super) fn make_socket(scene: &Scene, family: i32, kind: i32, protocol: i32) -> Tried {
-    let mut program = Program::default();
+    let mut program = CallProgram::default();
     program.call(libc::SYS_socket, &[family.into(), kind.into(), protocol.into()]);
     program.run(&scene.own, b"")?;
     through("the socket was made")

@@ -34,7 +34,7 @@ pub(super) const PLANTED: &str = ".denizen-prove-";
 const SECRET_FILE: &str = "memory/MEMORY.md";
 
 /// Everything that a proof needs. It is removed when this is dropped.
-pub(super) struct Stage {
+pub(super) struct ProofStage {
     dir: PathBuf,
     pub(super) scene: Scene,
     pub(super) own: WorkspaceGuard,
@@ -53,7 +53,7 @@ pub(super) struct Stage {
     _lock: Lock,
 }
 
-impl Stage {
+impl ProofStage {
     /// Builds the stage in a directory of `store`'s root. What is private there, in
     /// the real root and home, is tried too; `shares`: also in a directory that is
     /// shared, which only `full` can.
@@ -258,7 +258,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for ProofStage {
     fn drop(&mut self) {
         for mut process in self.outside.drain(..) {
             let _ended = process.kill();

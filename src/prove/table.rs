@@ -2,29 +2,31 @@
 
 use std::path::Path;
 
-use super::Expected::{self, Stopped, Through};
-use super::Group::{
+use super::AttemptGroup::{
     self, DaemonProcesses, Kernel, Needed, Own, Person, Root, Services, Shared, SiblingFiles, SiblingProcesses,
 };
-use super::sockets::Way;
-use super::{Attempt, By, Over, Scene, Tried, files, granted, kernel, own, processes, sockets, terminals};
+use super::Expected::{self, Stopped, Through};
+use super::sockets::ConnectVariant;
+use super::{
+    Attempt, NeededNetwork, Prevention, Scene, Tried, files, granted, kernel, own, processes, sockets, terminals,
+};
 
 const T: Expected = Through;
-const M: Expected = Stopped(By::Mounts);
-const P: Expected = Stopped(By::Pids);
-const I: Expected = Stopped(By::Ipc);
-const N: Expected = Stopped(By::Name);
-const R: Expected = Stopped(By::Rights);
-const L: Expected = Stopped(By::Landlock);
-const S: Expected = Stopped(By::Scopes);
-const C: Expected = Stopped(By::Seccomp);
-const A: Expected = Stopped(By::Launcher);
-const D: Expected = Stopped(By::Denizen);
+const M: Expected = Stopped(Prevention::Mounts);
+const P: Expected = Stopped(Prevention::Pids);
+const I: Expected = Stopped(Prevention::Ipc);
+const N: Expected = Stopped(Prevention::Name);
+const R: Expected = Stopped(Prevention::Rights);
+const L: Expected = Stopped(Prevention::Landlock);
+const S: Expected = Stopped(Prevention::Scopes);
+const C: Expected = Stopped(Prevention::Seccomp);
+const A: Expected = Stopped(Prevention::Launcher);
+const D: Expected = Stopped(Prevention::Denizen);
 
 /// An attempt, with what has to come of it in the modes `full`, `kernel`, `off`.
 const fn at(
     number: u16,
-    group: Group,
+    group: AttemptGroup,
     name: &'static str,
     [full, kernel, off]: [Expected; 3],
     make: fn(&Scene) -> Tried,
@@ -40,7 +42,7 @@ impl Attempt {
     }
 
     /// What kind of network it needs.
-    const fn over(mut self, network: Over) -> Self {
+    const fn over(mut self, network: NeededNetwork) -> Self {
         self.over = Some(network);
         self
     }
@@ -101,13 +103,13 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(45, DaemonProcesses, "choose the processors of Denizen's process", [P, C, T], |s| processes::set_processors(&s.daemon)),
     at(46, Shared, "connect to another session's abstract socket", [S, C, T], |s| sockets::abstract_socket(&s.sibling)),
     at(47, Shared, "connect to another session's socket by its path", [M, C, T], |s| sockets::socket(&s.sibling)),
-    at(48, Shared, "connect to another session's TCP port", [T, T, T], |s| sockets::tcp(&s.sibling)).over(Over::Tcp),
+    at(48, Shared, "connect to another session's TCP port", [T, T, T], |s| sockets::tcp(&s.sibling)).over(NeededNetwork::Tcp),
     at(49, Shared, "read another session's file in `/tmp`", [M, L, T], |s| files::read(&s.sibling.tmp, &s.sibling.secret)),
     at(50, Shared, "read another session's file in `/dev/shm`", [M, L, T], |s| files::read(&s.sibling.shm, &s.sibling.secret)),
     at(51, Shared, "read another session's System V shared memory", [I, C, T], |s| sockets::shared_memory(s, &s.sibling)),
     at(52, Shared, "connect to Denizen's abstract socket", [S, C, T], |s| sockets::abstract_socket(&s.daemon)),
     at(53, Shared, "connect to Denizen's socket by its path", [M, C, T], |s| sockets::socket(&s.daemon)),
-    at(54, Shared, "connect to Denizen's TCP port", [T, T, T], |s| sockets::tcp(&s.daemon)).over(Over::Tcp),
+    at(54, Shared, "connect to Denizen's TCP port", [T, T, T], |s| sockets::tcp(&s.daemon)).over(NeededNetwork::Tcp),
     at(55, Shared, "read Denizen's file in `/tmp`", [M, L, T], |s| files::read(&s.daemon.tmp, &s.daemon.secret)),
     at(56, Shared, "read Denizen's file in `/dev/shm`", [M, L, T], |s| files::read(&s.daemon.shm, &s.daemon.secret)),
     at(57, Shared, "read Denizen's System V shared memory", [I, C, T], |s| sockets::shared_memory(s, &s.daemon)),
@@ -170,7 +172,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(119, Services, "leave a job for cron", [M, L, T], |s| files::plant(Path::new("/var/spool/cron/crontabs"), s, "")).unless("only root may, where there is cron"),
     at(120, Services, "leave a job for at", [M, L, T], |s| files::plant(Path::new("/var/spool/cron/atjobs"), s, "")).unless("only root may, where there is at"),
     at(121, Services, "leave a file in `/etc`", [M, L, T], |s| files::plant(Path::new("/etc"), s, "denizen-")).unless("only root may"),
-    at(122, Shared, "connect to another session's UDP port", [T, T, T], |s| sockets::udp(&s.sibling)).over(Over::Udp),
+    at(122, Shared, "connect to another session's UDP port", [T, T, T], |s| sockets::udp(&s.sibling)).over(NeededNetwork::Udp),
     at(130, Kernel, "read a key of the person's", [C, C, T], sockets::read_key).unless("the kernel keeps no keys"),
     at(131, Kernel, "add a key to the person's", [C, C, T], sockets::add_key).unless("the kernel keeps no keys"),
     at(132, Shared, "take a message from a System V queue", [I, C, T], |s| sockets::system_v_queue(s, &s.daemon)),
@@ -187,7 +189,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(143, Kernel, "call the kernel by the gate for 32 bits", [C, C, T], kernel::old_gate).unless("the kernel has no such gate"),
     at(144, Kernel, "call the kernel by the numbers of x32", [C, C, T], kernel::x32_gate),
     at(145, Kernel, "make a vsock", [C, C, T], |s| sockets::make_socket(s, libc::AF_VSOCK, libc::SOCK_STREAM, 0)).unless("the kernel has none"),
-    at(146, Kernel, "make a netlink socket, by which networks are listed", [T, T, T], |s| sockets::make_socket(s, libc::AF_NETLINK, libc::SOCK_RAW, 0)).over(Over::Netlink),
+    at(146, Kernel, "make a netlink socket, by which networks are listed", [T, T, T], |s| sockets::make_socket(s, libc::AF_NETLINK, libc::SOCK_RAW, 0)).over(NeededNetwork::Netlink),
     at(147, Kernel, "make a packet socket", [C, C, T], |s| sockets::make_socket(s, libc::AF_PACKET, libc::SOCK_RAW, 0)).unless("only root may"),
     at(148, Kernel, "make a raw socket", [R, R, T], |s| sockets::make_socket(s, libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP)).unless("only root may"),
     at(149, Kernel, "run a program from memory", [T, T, T], kernel::run_from_memory),
@@ -239,10 +241,10 @@ pub const ATTEMPTS: &[Attempt] = &[
     at(225, Person, "have that repository read its configuration elsewhere", [D, D, D], |s| granted::leave(s, ".git/commondir")),
     at(226, Person, "change what a shell runs in a directory that it may write", [M, T, T], |s| granted::change(s, ".envrc")),
     at(227, Person, "leave what an editor runs in a directory that it may write", [D, D, D], |s| granted::leave(s, ".vscode/tasks.json")),
-    at(250, Shared, "connect to another session's TCP port by MPTCP", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::Multipath)).over(Over::Tcp).unless("the kernel has no MPTCP"),
-    at(251, Shared, "connect to another session's TCP port by `sendto`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::SendTo)).over(Over::Tcp).unless("TCP fast open is switched off"),
-    at(252, Shared, "connect to another session's TCP port by `sendmsg`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::SendMessage)).over(Over::Tcp).unless("TCP fast open is switched off"),
-    at(253, Shared, "connect to another session's TCP port by `sendmmsg`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, Way::SendMessages)).over(Over::Tcp).unless("TCP fast open is switched off"),
+    at(250, Shared, "connect to another session's TCP port by MPTCP", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, ConnectVariant::Multipath)).over(NeededNetwork::Tcp).unless("the kernel has no MPTCP"),
+    at(251, Shared, "connect to another session's TCP port by `sendto`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, ConnectVariant::SendTo)).over(NeededNetwork::Tcp).unless("TCP fast open is switched off"),
+    at(252, Shared, "connect to another session's TCP port by `sendmsg`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, ConnectVariant::SendMessage)).over(NeededNetwork::Tcp).unless("TCP fast open is switched off"),
+    at(253, Shared, "connect to another session's TCP port by `sendmmsg`", [T, T, T], |s| sockets::tcp_by(s, &s.sibling, ConnectVariant::SendMessages)).over(NeededNetwork::Tcp).unless("TCP fast open is switched off"),
     at(254, Kernel, "make a netlink socket, by which all sockets of the machine are listed", [C, C, T], |s| netlink(s, libc::NETLINK_SOCK_DIAG)).unless("the kernel has none"),
     at(255, Kernel, "make a netlink socket, by which all starts of processes are told", [C, C, T], |s| netlink(s, libc::NETLINK_CONNECTOR)).unless("the kernel has none"),
     at(256, Kernel, "make a netlink socket, by which all devices are told", [C, C, T], |s| netlink(s, libc::NETLINK_KOBJECT_UEVENT)).unless("the kernel has none"),

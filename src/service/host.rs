@@ -64,12 +64,12 @@ impl std::ops::Deref for Here {
 
 /// A program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct HostCall {
     program: PathBuf,
     args: Vec<String>,
 }
 
-impl Call {
+impl HostCall {
     pub(super) fn new(program: &Path, args: &[&str]) -> Self {
         Self { program: program.to_owned(), args: args.iter().map(|arg| (*arg).to_owned()).collect() }
     }
@@ -82,7 +82,7 @@ impl Call {
 }
 
 /// As it would be typed.
-impl fmt::Display for Call {
+impl fmt::Display for HostCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program.file_name().unwrap_or(self.program.as_os_str());
         f.write_str(&quoted(Path::new(program)))?;
@@ -115,7 +115,7 @@ impl Said {
 
 /// A user of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub struct SystemUser {
     /// The name.
     pub name: String,
     /// The numeric id.
@@ -135,10 +135,10 @@ pub struct Person {
     reason = "systemctl and the like, and `denizen doctor`: no provider, no session, and so no guard to run under"
 )]
 pub(super) fn run(
-    call: &Call,
+    call: &HostCall,
     environment: &Environment,
     dir: &Path,
-    person: Option<&Person>,
+    person: Option<&SystemUser>,
 ) -> Result<Said, ServiceError> {
     use std::os::unix::process::CommandExt;
     let mut command = std::process::Command::new(&call.program);
@@ -154,16 +154,16 @@ pub(super) fn run(
 }
 
 /// The user of this name or number.
-pub(super) fn person(getent: &Path, environment: &Environment, who: &str) -> Result<Person, ServiceError> {
-    let said = run(&Call::new(getent, &["passwd", who]), environment, Path::new("/"), None)?;
+pub(super) fn person(getent: &Path, environment: &Environment, who: &str) -> Result<SystemUser, ServiceError> {
+    let said = run(&HostCall::new(getent, &["passwd", who]), environment, Path::new("/"), None)?;
     said.out.lines().find_map(passwd).ok_or_else(|| ServiceError::NoSuchUser(who.to_owned()))
 }
 
 /// A line of passwd(5).
-fn passwd(line: &str) -> Option<Person> {
+fn passwd(line: &str) -> Option<SystemUser> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
-    Some(Person {
+    Some(SystemUser {
         name: (*name).to_owned(),
         uid: uid.parse().ok()?,
         gid: gid.parse().ok()?,
@@ -188,7 +188,13 @@ mod tests {
         let person = passwd("ann:x:1000:1001:Ann,,,:/home/ann:/bin/bash").expect("a person");
         assert_eq!(
             person,
-            Person { name: "ann".into(), uid: 1000, gid: 1001, home: "/home/ann".into(), shell: "/bin/bash".into() }
+            SystemUser {
+                name: "ann".into(),
+                uid: 1000,
+                gid: 1001,
+                home: "/home/ann".into(),
+                shell: "/bin/bash".into()
+            }
         );
         assert_eq!(passwd("ann:x:none:1001::/home/ann:/bin/sh"), None);
         assert_eq!(passwd(""), None);
@@ -196,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_call_is_shown_as_it_would_be_typed() {
-        let call = Call::new(Path::new("/usr/bin/systemctl"), &["--user", "start", "a b.service"]);
+        let call = HostCall::new(Path::new("/usr/bin/systemctl"), &["--user", "start", "a b.service"]);
         assert_eq!(call.to_string(), "systemctl --user start 'a b.service'");
     }
 

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::host::{self, Call, Here, Person, Said};
-use super::manager::{Manager, State};
-use super::unit::{self, Daemon, Start};
+use super::host::{self, Here, HostCall, Said, SystemUser};
+use super::manager::{Manager, ServiceState};
+use super::unit::{self, ServeCommand, Start};
 use super::{Scope, ServiceError, lost};
 use crate::config::keys::{KEYS, ValueKind};
 use crate::config::{Environment, Value};
@@ -39,7 +39,7 @@ pub struct Wish {
 
 /// What is at the unit's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Before {
+pub enum UnitBefore {
     /// Nothing.
     Absent,
     /// The same text.
@@ -50,21 +50,21 @@ pub enum Before {
 
 /// What an installation would do.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct InstallPlan {
     /// Who starts it.
     pub manager: Manager,
     /// As whom, where that is not whoever installs it.
-    pub person: Option<Person>,
+    pub person: Option<SystemUser>,
     /// The unit.
     pub file: PathBuf,
     /// What stands in it.
     pub text: String,
     /// What is there already.
-    pub before: Before,
+    pub before: UnitBefore,
     /// How the service is.
-    pub state: State,
+    pub state: ServiceState,
     /// What is called once it is written.
-    pub then: Vec<Call>,
+    pub then: Vec<HostCall>,
     /// Whether the service only lives while its user does, unless the user lingers.
     pub linger: Option<Linger>,
     /// The environment that the service starts with.
@@ -74,9 +74,9 @@ pub struct Plan {
     /// The variables that Denizen or a provider would read, set here and not there.
     pub lost: Vec<String>,
     /// The secrets that are set here and not there, where that did not stop it.
-    pub secrets: Vec<lost::Source>,
+    pub secrets: Vec<lost::EnvironmentSecret>,
     /// How `doctor` is called in that environment.
-    pub doctor: Call,
+    pub doctor: HostCall,
     home: PathBuf,
     here: Here,
 }
@@ -85,16 +85,16 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linger {
     /// What switches it on.
-    pub on: Call,
+    pub on: HostCall,
     /// What switches it off.
-    pub off: Call,
+    pub off: HostCall,
 }
 
 /// Something that was done, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum InstallEvent<'a> {
     /// A program was called.
-    Called(&'a Call),
+    Called(&'a HostCall),
     /// The unit was written.
     Wrote(&'a Path),
     /// The unit was removed.
@@ -139,7 +139,7 @@ fn check_program(program: &Path, environment: &Environment) -> Result<(), Servic
 ///
 /// # Errors
 /// Where it could not be done, with the reason.
-pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
+pub fn plan(wish: &Wish, here: &Here) -> Result<InstallPlan, ServiceError> {
     if !wish.force {
         check_program(&wish.program, here)?;
     }
@@ -147,7 +147,7 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
     let person = whom(wish, &manager, here)?;
     let file = manager.file(here)?;
     let (grace, sources) = configured(wish)?;
-    let daemon = Daemon {
+    let daemon = ServeCommand {
         program: wish.program.clone(),
         root: wish.root.clone(),
         config: wish.config.clone(),
@@ -170,10 +170,10 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
     let mut words = daemon.command()?;
     let program = PathBuf::from(words.remove(0));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let doctor = Call::new(&program, &[&words[..], &["doctor"]].concat());
+    let doctor = HostCall::new(&program, &[&words[..], &["doctor"]].concat());
     let state = manager.state(here)?;
-    let is_new = before != Before::Same;
-    let plan = Plan {
+    let is_new = before != UnitBefore::Same;
+    let plan = InstallPlan {
         linger: linger(&manager, here)?,
         then: manager.begin(is_new, &state),
         lost: lost::variables(here, &environment),
@@ -191,7 +191,7 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
         here: here.clone(),
     };
     // A configuration that is wrong is better known before anything is there.
-    let usable = plan.as_the_service(&Call::new(&program, &[&words[..], &["--json", "config"]].concat()))?;
+    let usable = plan.as_the_service(&HostCall::new(&program, &[&words[..], &["--json", "config"]].concat()))?;
     if !usable.ok {
         let complaint = usable.complaint();
         // An error is one object then.
@@ -204,7 +204,7 @@ pub fn plan(wish: &Wish, here: &Here) -> Result<Plan, ServiceError> {
 
 /// As whom a service of the machine runs: as asked, else as whoever owns the
 /// root, else as root.
-fn whom(wish: &Wish, manager: &Manager, here: &Here) -> Result<Option<Person>, ServiceError> {
+fn whom(wish: &Wish, manager: &Manager, here: &Here) -> Result<Option<SystemUser>, ServiceError> {
     use std::os::unix::fs::MetadataExt;
     if manager.scope != Scope::System {
         return match &wish.user {
@@ -222,7 +222,7 @@ fn whom(wish: &Wish, manager: &Manager, here: &Here) -> Result<Option<Person>, S
 
 /// What of the configuration concerns the unit. It may belong to another user,
 /// whom this process may not be: it is read for that alone.
-fn configured(wish: &Wish) -> Result<(Duration, Vec<lost::Source>), ServiceError> {
+fn configured(wish: &Wish) -> Result<(Duration, Vec<lost::EnvironmentSecret>), ServiceError> {
     let file = wish.config.clone().unwrap_or_else(|| wish.root.join("denizen.toml"));
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
@@ -256,19 +256,19 @@ fn search_path(here: &Here) -> String {
     dirs.join(":")
 }
 
-fn before(file: &Path, text: &str, force: bool) -> Result<Before, ServiceError> {
-    let Some(old) = read(file)? else { return Ok(Before::Absent) };
+fn before(file: &Path, text: &str, force: bool) -> Result<UnitBefore, ServiceError> {
+    let Some(old) = read(file)? else { return Ok(UnitBefore::Absent) };
     if !unit::is_ours(&old) {
         return Err(ServiceError::Foreign(file.to_owned()));
     }
     if old == text {
-        return Ok(Before::Same);
+        return Ok(UnitBefore::Same);
     }
     match unit::root_of(&old) {
         Some(root) if !force && unit::root_of(text).as_ref() != Some(&root) => {
             Err(ServiceError::OtherRoot { file: file.to_owned(), root })
         }
-        _ => Ok(Before::Other(old)),
+        _ => Ok(UnitBefore::Other(old)),
     }
 }
 
@@ -293,19 +293,22 @@ fn linger(manager: &Manager, here: &Here) -> Result<Option<Linger>, ServiceError
     if lingers(&loginctl, here)? {
         return Ok(None);
     }
-    Ok(Some(Linger { on: Call::new(&loginctl, &["enable-linger"]), off: Call::new(&loginctl, &["disable-linger"]) }))
+    Ok(Some(Linger {
+        on: HostCall::new(&loginctl, &["enable-linger"]),
+        off: HostCall::new(&loginctl, &["disable-linger"]),
+    }))
 }
 
 pub(super) fn lingers(loginctl: &Path, here: &Environment) -> Result<bool, ServiceError> {
     let uid = rustix::process::geteuid().as_raw().to_string();
-    let call = Call::new(loginctl, &["show-user", &uid, "--property=Linger", "--value"]);
+    let call = HostCall::new(loginctl, &["show-user", &uid, "--property=Linger", "--value"]);
     // It fails where the user is not known to it, who then does not linger.
     Ok(host::run(&call, here, Path::new("/"), None)?.out.trim() == "yes")
 }
 
-impl Plan {
+impl InstallPlan {
     /// Runs a program as the service would.
-    fn as_the_service(&self, call: &Call) -> Result<Said, ServiceError> {
+    fn as_the_service(&self, call: &HostCall) -> Result<Said, ServiceError> {
         let dir = if self.home.is_dir() { &self.home } else { Path::new("/") };
         host::run(call, &self.environment, dir, self.person.as_ref())
     }
@@ -322,10 +325,10 @@ impl Plan {
     ///
     /// # Errors
     /// With the step that failed.
-    pub fn install(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), ServiceError> {
+    pub fn install(&self, tell: &mut dyn FnMut(InstallEvent<'_>)) -> Result<(), ServiceError> {
         self.steps(tell).map_err(|error| {
             if let Ok(lines) = self.manager.log(&self.here, LOG_LINES) {
-                lines.iter().for_each(|line| tell(Event::Log(line)));
+                lines.iter().for_each(|line| tell(InstallEvent::Log(line)));
             }
             let undone = self.take_back().is_ok();
             match error {
@@ -335,25 +338,25 @@ impl Plan {
         })
     }
 
-    fn steps(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), ServiceError> {
-        let call = |call: &Call, tell: &mut dyn FnMut(Event<'_>)| {
-            step(call, &self.here).inspect(|()| tell(Event::Called(call)))
+    fn steps(&self, tell: &mut dyn FnMut(InstallEvent<'_>)) -> Result<(), ServiceError> {
+        let call = |call: &HostCall, tell: &mut dyn FnMut(InstallEvent<'_>)| {
+            step(call, &self.here).inspect(|()| tell(InstallEvent::Called(call)))
         };
         if let Some(linger) = &self.linger {
             call(&linger.on, tell)?;
         }
-        if self.before != Before::Same {
+        if self.before != UnitBefore::Same {
             write(&self.file, &self.text)?;
-            tell(Event::Wrote(&self.file));
+            tell(InstallEvent::Wrote(&self.file));
         }
         self.then.iter().try_for_each(|next| call(next, tell))
     }
 
     /// Makes it as it was before.
     fn take_back(&self) -> Result<(), ServiceError> {
-        let call = |call: &Call| step(call, &self.here);
+        let call = |call: &HostCall| step(call, &self.here);
         match &self.before {
-            Before::Absent => {
+            UnitBefore::Absent => {
                 if read(&self.file)?.is_some() {
                     // It fails where the unit was not loaded yet; then there is nothing to stop.
                     let _ended = call(&self.manager.end());
@@ -362,8 +365,8 @@ impl Plan {
                     let _forgotten = call(&self.manager.forget_failure());
                 }
             }
-            Before::Same => self.manager.back_to(&self.state).iter().try_for_each(call)?,
-            Before::Other(old) => {
+            UnitBefore::Same => self.manager.back_to(&self.state).iter().try_for_each(call)?,
+            UnitBefore::Other(old) => {
                 write(&self.file, old)?;
                 self.manager.back_to(&self.state).iter().try_for_each(call)?;
             }
@@ -376,7 +379,7 @@ impl Plan {
 }
 
 /// Runs a call that has to succeed.
-pub(super) fn step(call: &Call, environment: &Environment) -> Result<(), ServiceError> {
+pub(super) fn step(call: &HostCall, environment: &Environment) -> Result<(), ServiceError> {
     let said = host::run(call, environment, Path::new("/"), None)?;
     if said.ok {
         return Ok(());

@@ -7,7 +7,7 @@ use crate::provider::{BASIC_VARIABLES, PROVIDERS};
 
 /// A secret that the configuration takes from the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct EnvironmentSecret {
     /// The key of the configuration, dotted.
     pub key: String,
     /// The name of the variable.
@@ -15,18 +15,18 @@ pub struct Source {
 }
 
 /// The secrets that a configuration takes from variables: every `{ env = "NAME" }`.
-pub(super) fn sources(configuration: &toml::Table) -> Vec<Source> {
+pub(super) fn sources(configuration: &toml::Table) -> Vec<EnvironmentSecret> {
     let mut found = Vec::new();
     collect(configuration, "", &mut found);
     found
 }
 
-fn collect(table: &toml::Table, above: &str, found: &mut Vec<Source>) {
+fn collect(table: &toml::Table, above: &str, found: &mut Vec<EnvironmentSecret>) {
     for (name, value) in table {
         let Some(inner) = value.as_table() else { continue };
         let key = format!("{above}{name}");
         match (inner.len(), inner.get("env").and_then(toml::Value::as_str)) {
-            (1, Some(variable)) => found.push(Source { key, variable: variable.to_owned() }),
+            (1, Some(variable)) => found.push(EnvironmentSecret { key, variable: variable.to_owned() }),
             _ => collect(inner, &format!("{key}."), found),
         }
     }
@@ -61,7 +61,7 @@ mod tests {
     fn secrets_from_the_environment_are_found_wherever_they_stand() {
         let text = "[channels.discord]\ntoken = { env = \"DISCORD_TOKEN\" }\n[http]\ntoken = { file = \"x\" }\n\
                     [providers.claude]\nenv = [\"A\"]\n[channels.b.c.token]\nenv = \"B\"\n";
-        let source = |key: &str, variable: &str| Source { key: key.into(), variable: variable.into() };
+        let source = |key: &str, variable: &str| EnvironmentSecret { key: key.into(), variable: variable.into() };
         assert_eq!(
             sources(&toml::from_str(text).expect("TOML")),
             [source("channels.discord.token", "DISCORD_TOKEN"), source("channels.b.c.token", "B")]

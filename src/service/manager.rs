@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::host::{self, Call, Here, Person, Said};
+use super::host::{self, Here, HostCall, Said, SystemUser};
 use super::{Scope, ServiceError};
 use crate::config::Environment;
 
@@ -22,7 +22,7 @@ pub struct Manager {
 
 /// How a service is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
+pub struct ServiceState {
     /// What the manager calls it: `active`, `inactive`, `failed`, `activating`.
     pub active: String,
     /// Since when, as the manager writes it; empty where it never was.
@@ -82,10 +82,10 @@ impl Manager {
     }
 
     /// A call of its program.
-    pub(super) fn call(&self, args: &[&str]) -> Call {
+    pub(super) fn call(&self, args: &[&str]) -> HostCall {
         match self.scope {
-            Scope::User => Call::new(&self.systemctl, &[&["--user"], args].concat()),
-            Scope::System => Call::new(&self.systemctl, args),
+            Scope::User => HostCall::new(&self.systemctl, &[&["--user"], args].concat()),
+            Scope::System => HostCall::new(&self.systemctl, args),
         }
     }
 
@@ -108,7 +108,7 @@ impl Manager {
 
     /// What makes it start the service, now and from now on. A service that runs
     /// is left alone if its file is as it was.
-    pub(super) fn begin(&self, is_new: bool, state: &State) -> Vec<Call> {
+    pub(super) fn begin(&self, is_new: bool, state: &ServiceState) -> Vec<HostCall> {
         let mut calls = vec![self.call(&["daemon-reload"]), self.call(&["enable", UNIT])];
         if state.active == "failed" {
             // One that failed too often is not started before this.
@@ -119,7 +119,7 @@ impl Manager {
     }
 
     /// What brings back how the service was, once its file is as it was.
-    pub(super) fn back_to(&self, state: &State) -> Vec<Call> {
+    pub(super) fn back_to(&self, state: &ServiceState) -> Vec<HostCall> {
         let mut calls = vec![self.call(&["daemon-reload"])];
         if !state.enabled {
             calls.push(self.call(&["disable", UNIT]));
@@ -130,23 +130,23 @@ impl Manager {
 
     /// What a person calls to restart a running service.
     #[must_use]
-    pub fn restart(&self) -> Call {
+    pub fn restart(&self) -> HostCall {
         self.call(&["restart", UNIT])
     }
 
     /// What makes it stop the service, now and from now on.
-    pub(super) fn end(&self) -> Call {
+    pub(super) fn end(&self) -> HostCall {
         self.call(&["disable", "--now", UNIT])
     }
 
     /// What it is told once the file is gone.
-    pub(super) fn forget(&self) -> Call {
+    pub(super) fn forget(&self) -> HostCall {
         self.call(&["daemon-reload"])
     }
 
     /// What makes it forget that a service failed, once the file is gone. It
     /// fails if there is nothing to forget.
-    pub(super) fn forget_failure(&self) -> Call {
+    pub(super) fn forget_failure(&self) -> HostCall {
         self.call(&["reset-failed", UNIT])
     }
 
@@ -154,7 +154,7 @@ impl Manager {
     pub(super) fn environment(
         &self,
         environment: &Environment,
-        person: Option<&Person>,
+        person: Option<&SystemUser>,
     ) -> Result<Environment, ServiceError> {
         let mut given = assignments(&self.ask(environment, &["show-environment"])?.out);
         match (self.scope, person) {
@@ -176,7 +176,7 @@ impl Manager {
     }
 
     /// How the service is.
-    pub(super) fn state(&self, environment: &Environment) -> Result<State, ServiceError> {
+    pub(super) fn state(&self, environment: &Environment) -> Result<ServiceState, ServiceError> {
         let properties =
             "--property=ActiveState,ActiveEnterTimestamp,MainPID,NRestarts,Result,ExecMainStatus,UnitFileState";
         Ok(shown(&self.ask(environment, &["show", UNIT, properties])?.out))
@@ -188,7 +188,7 @@ impl Manager {
         let lines = lines.to_string();
         let scope: &[&str] = if self.scope == Scope::User { &["--user"] } else { &[] };
         let args: &[&str] = &["--unit", UNIT, "--lines", &lines, "--no-pager", "--quiet", "--output=cat"];
-        let said = host::run(&Call::new(&journalctl, &[scope, args].concat()), environment, Path::new("/"), None)?;
+        let said = host::run(&HostCall::new(&journalctl, &[scope, args].concat()), environment, Path::new("/"), None)?;
         Ok(said.out.lines().map(str::to_owned).collect())
     }
 }
@@ -239,8 +239,8 @@ fn unescaped(text: &str) -> String {
 }
 
 /// What `systemctl show` prints.
-fn shown(text: &str) -> State {
-    let mut state = State::default();
+fn shown(text: &str) -> ServiceState {
+    let mut state = ServiceState::default();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match name {
             "ActiveState" => value.clone_into(&mut state.active),
@@ -277,7 +277,7 @@ mod tests {
     fn a_state_is_read() {
         let text = "MainPID=0\nNRestarts=5\nExecMainStatus=2\nResult=exit-code\nActiveState=failed\n\
                     ActiveEnterTimestamp=Fri 2026-11-27 17:00:00 UTC\nUnitFileState=enabled\n";
-        let expected = State {
+        let expected = ServiceState {
             active: "failed".into(),
             since: "Fri 2026-11-27 17:00:00 UTC".into(),
             pid: None,

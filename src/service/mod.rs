@@ -4,19 +4,19 @@
 
 mod host;
 mod install;
-mod look;
 mod lost;
 mod manager;
+mod status;
 mod unit;
 
 use std::path::PathBuf;
 
-pub use host::{Call, Here, Person, Said};
-pub use install::{Before, Event, Linger, Plan, Wish, installed_program, plan};
-pub use look::{Installed, Removal, removal, status};
-pub use lost::Source;
-pub use manager::{Manager, State, UNIT};
-pub use unit::{Daemon, Start, Unwritable};
+pub use host::{Here, HostCall, Said, SystemUser};
+pub use install::{InstallEvent, InstallPlan, Linger, UnitBefore, Wish, installed_program, plan};
+pub use lost::EnvironmentSecret;
+pub use manager::{Manager, ServiceState, UNIT};
+pub use status::{Installed, UninstallPlan, removal, status};
+pub use unit::{ServeCommand, Start, Unwritable};
 
 /// Whose service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub enum ServiceError {
     #[error("{}, which the service does not have", variables(sources))]
     Secrets {
         /// The secrets, at least one.
-        sources: Vec<Source>,
+        sources: Vec<EnvironmentSecret>,
         /// The root, below which there is a place for them.
         root: PathBuf,
     },
@@ -125,9 +125,9 @@ pub enum ServiceError {
     File(#[from] crate::files::Error),
 }
 
-fn variables(sources: &[Source]) -> String {
+fn variables(sources: &[EnvironmentSecret]) -> String {
     let said = sources.iter().map(|source| {
-        let Source { key, variable } = source;
+        let EnvironmentSecret { key, variable } = source;
         format!("`{key}` comes from the environment variable {variable}")
     });
     said.collect::<Vec<_>>().join(", ")

@@ -24,7 +24,7 @@ pub enum Start {
 
 /// What is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Daemon {
+pub struct ServeCommand {
     /// The installed program, absolute.
     pub program: PathBuf,
     /// The root, absolute.
@@ -47,7 +47,7 @@ pub struct Unwritable {
     pub reason: &'static str,
 }
 
-impl Daemon {
+impl ServeCommand {
     /// Its command line, without quotes.
     ///
     /// # Errors
@@ -168,8 +168,8 @@ fn quoted_always(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn daemon(program: &str, root: &str) -> Daemon {
-        Daemon {
+    fn daemon(program: &str, root: &str) -> ServeCommand {
+        ServeCommand {
             program: program.into(),
             root: root.into(),
             config: None,

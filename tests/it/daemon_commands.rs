@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use denizen::control::commands::{COMMANDS, MayGive};
+use denizen::ops::commands::{COMMANDS, MayGive};
 
 use super::support::fake::{Fake, until};
 use super::support::net::{Net, end, until_answered};

@@ -524,7 +524,7 @@ fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// What comes out of a file, or nothing where it is refused.
 fn unpacked(packed: &[u8], at: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
-    use denizen::archive::{inspect, unpack};
+    use denizen::backup::{inspect, unpack};
     use denizen::files::Dir;
     let path = at.with_extension("packed");
     fs_err::write(&path, packed).expect("written");

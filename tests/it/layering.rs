@@ -145,7 +145,7 @@ fn every_importer_file_is_in_the_list() {
         .filter(|name| !common.contains(&name.as_str()))
         .collect();
     let listed: BTreeSet<String> =
-        denizen::legacy::IMPORTERS.iter().map(|importer| importer.name().to_owned()).collect();
+        denizen::migrate::IMPORTERS.iter().map(|importer| importer.name().to_owned()).collect();
     assert_eq!(files, listed);
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use denizen::config::{Environment, Legacy};
 use denizen::files::Durability;
-use denizen::legacy::{LegacyError, Migration, Search};
+use denizen::migrate::{LegacyError, LegacySearch, Migration};
 use denizen::provider::LoginUser;
 use denizen::sandbox::Ground;
 use denizen::session::Store;
@@ -290,7 +290,7 @@ fn ten_starts_are_one() {
     let ground = Ground::of(&[], &store);
     let migration = Migration {
         store: &store,
-        search: Search::everywhere(store.root(), &home, &legacy, Some(&home), &environment),
+        search: LegacySearch::everywhere(store.root(), &home, &legacy, Some(&home), &environment),
         user: LoginUser { environment: &environment, home: Some(&home), files: &ground },
         config_file: &config_file,
         force: false,

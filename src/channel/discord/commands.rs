@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::position::StateDir;
 use super::rest::{Api, Body};
 use super::wire::Id;
-use crate::control::commands::{ArgSpec, COMMANDS, CommandSpec};
 use crate::key::hex;
+use crate::ops::commands::{ArgSpec, COMMANDS, CommandSpec};
 
 const NAME: &str = "commands.json";
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use denizen::config::{Config, ConfigInputs, Environment};
-use denizen::control::{Control, ControlError, SendOptions, Wait};
 use denizen::message::Inbound;
+use denizen::ops::{Control, ControlError, SendOptions, Wait};
 use denizen::session::Store;
 use denizen::turn::approval::{PermissionAsk, PermissionRequest};
 use denizen::turn::{Setup, TurnReply};

@@ -177,7 +177,7 @@ impl Net {
         let id = self.id();
         let mut words = line.splitn(2, ' ');
         let name = words.next().expect("a name").trim_start_matches('/').to_owned();
-        let spec = denizen::control::commands::find(&name);
+        let spec = denizen::ops::commands::find(&name);
         let arg = spec.and_then(|spec| spec.args.first()).map_or("unknown", |arg| arg.name);
         let args = words.next().map(|value| (arg.to_owned(), value.to_owned())).into_iter().collect();
         self.act(&Act::Command { id: id.clone(), channel: channel.to_owned(), from: from.to_owned(), name, args });

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use denizen::config::{Config, ConfigInputs, Environment};
-use denizen::control::Control;
 use denizen::daemon::{self, ConfigSource, Serve, ShutdownStage};
+use denizen::ops::Control;
 use denizen::session::Store;
 use denizen::turn::Setup;
 use tokio::signal::unix::{SignalKind, signal};

@@ -56,7 +56,7 @@ const MAX_WINDOW_LOG: u32 = 25;
 
 /// A session in an archive.
 #[derive(Debug, Clone)]
-pub struct Incoming {
+pub struct ArchivedSession {
     /// Its folder.
     pub folder: String,
     /// Its key there.
@@ -77,24 +77,24 @@ pub fn inspect(
     path: &Path,
     allow_twins: bool,
     step: &mut dyn FnMut(u64),
-) -> Result<Vec<Incoming>, ArchiveError> {
-    let mut found: Vec<Incoming> = Vec::new();
+) -> Result<Vec<ArchivedSession>, ArchiveError> {
+    let mut found: Vec<ArchivedSession> = Vec::new();
     let mut seen = HashSet::new();
     Walk { file, path, allow_twins }.run(step, &mut |entry| {
         match entry {
-            Entry::Begin { folder, key } => {
+            ArchiveEntry::Begin { folder, key } => {
                 if !seen.insert(folder.to_owned()) {
                     return refuse(folder.as_bytes(), "this session is in the archive twice");
                 }
-                found.push(Incoming { folder: folder.to_owned(), key: key.clone(), files: 0, bytes: 0 });
+                found.push(ArchivedSession { folder: folder.to_owned(), key: key.clone(), files: 0, bytes: 0 });
             }
-            Entry::Item { item: Item::File { size, .. }, .. } => {
+            ArchiveEntry::Item { item: Item::File { size, .. }, .. } => {
                 if let Some(session) = found.last_mut() {
                     session.files += 1;
                     session.bytes += size;
                 }
             }
-            Entry::Item { .. } => {}
+            ArchiveEntry::Item { .. } => {}
         }
         Ok(())
     })?;
@@ -116,12 +116,12 @@ pub fn unpack(
     let mut into: Option<Dir> = None;
     Walk { file, path, allow_twins }.run(step, &mut |entry| {
         match (entry, &into) {
-            (Entry::Begin { folder, .. }, _) => into = wanted(folder)?,
-            (Entry::Item { path, item: item @ Item::File { .. }, content }, Some(dir)) => {
+            (ArchiveEntry::Begin { folder, .. }, _) => into = wanted(folder)?,
+            (ArchiveEntry::Item { path, item: item @ Item::File { .. }, content }, Some(dir)) => {
                 put_file(dir, path, item, content)?;
             }
-            (Entry::Item { path, item, .. }, Some(dir)) => put(dir, path, item)?,
-            (Entry::Item { .. }, None) => {}
+            (ArchiveEntry::Item { path, item, .. }, Some(dir)) => put(dir, path, item)?,
+            (ArchiveEntry::Item { .. }, None) => {}
         }
         Ok(())
     })
@@ -137,7 +137,7 @@ pub fn check_room(needed: u64, at: &Path) -> Result<(), ArchiveError> {
 }
 
 /// What a walk comes by.
-enum Entry<'a> {
+enum ArchiveEntry<'a> {
     /// A session begins. Its record comes again, as an item.
     Begin {
         /// Its folder.
@@ -191,7 +191,7 @@ impl Walk<'_> {
     fn run(
         &self,
         step: &mut dyn FnMut(u64),
-        take: &mut dyn FnMut(Entry<'_>) -> Result<(), ArchiveError>,
+        take: &mut dyn FnMut(ArchiveEntry<'_>) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
         let io = |source| ArchiveError::io("read", self.path, source);
         let mut file = self.file;
@@ -301,12 +301,12 @@ impl Walk<'_> {
                     return refuse(&name, format!("its key `{}` belongs to the folder `{own}`", record.key));
                 }
                 current.begun = true;
-                take(Entry::Begin { folder: &current.folder, key: &record.key })?;
-                take(Entry::Item { path: &path, item: &item, content: &mut bytes.as_slice() })?;
+                take(ArchiveEntry::Begin { folder: &current.folder, key: &record.key })?;
+                take(ArchiveEntry::Item { path: &path, item: &item, content: &mut bytes.as_slice() })?;
                 continue;
             }
             let mut content = Exactly { inner: &mut entry, left: size };
-            take(Entry::Item { path: &path, item: &item, content: &mut content })?;
+            take(ArchiveEntry::Item { path: &path, item: &item, content: &mut content })?;
             std::io::copy(&mut content, &mut std::io::sink()).map_err(|error| self.broken(error.to_string()))?;
         }
         if !current.folder.is_empty() && !current.begun {

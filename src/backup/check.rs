@@ -314,7 +314,7 @@ impl<'a> Check<'a> {
             let lost = "what was said, as far as the provider's own files do not have it";
             return self.found(found.lost(lost).remedy(self.restore()));
         };
-        let mut transcript = Seen { last: record.turns_elsewhere, ..Seen::default() };
+        let mut transcript = TurnsSeen { last: record.turns_elsewhere, ..TurnsSeen::default() };
         let size = match file.metadata() {
             Ok(metadata) => metadata.len(),
             Err(error) => return self.found(unreadable(&error)),
@@ -452,13 +452,13 @@ impl<'a> Check<'a> {
 
 /// What of the turns was seen in a transcript.
 #[derive(Default)]
-struct Seen {
+struct TurnsSeen {
     last: u64,
     /// Turns that are missing between others, or at the start.
     gaps: Vec<(u64, u64)>,
 }
 
-impl Seen {
+impl TurnsSeen {
     fn take(&mut self, line: &TranscriptEntry) {
         if line.turn > self.last + 1 && self.gaps.len() < MANY {
             self.gaps.push((self.last + 1, line.turn - 1));

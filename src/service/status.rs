@@ -3,9 +3,9 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::host::{Call, Here};
-use super::install::{Event, LOG_LINES, lingers, read, remove, step};
-use super::manager::{Manager, State};
+use super::host::{Here, HostCall};
+use super::install::{InstallEvent, LOG_LINES, lingers, read, remove, step};
+use super::manager::{Manager, ServiceState};
 use super::{Scope, ServiceError, unit};
 use crate::files;
 
@@ -22,7 +22,7 @@ pub struct Installed {
     /// The root in it.
     pub root: String,
     /// How it is.
-    pub state: State,
+    pub state: ServiceState,
     /// Whether it starts at boot, where that can be said.
     pub lingers: Option<bool>,
     /// The last lines of its log, the newest last.
@@ -71,18 +71,18 @@ fn last_lines(log: &Path) -> Vec<String> {
 
 /// What removing a service would do.
 #[derive(Debug, Clone)]
-pub struct Removal {
+pub struct UninstallPlan {
     /// What is called before the unit is removed.
-    pub first: Call,
+    pub first: HostCall,
     /// The unit.
     pub file: PathBuf,
     /// What is called once it is gone.
-    pub then: Call,
+    pub then: HostCall,
     /// What is called after that, and may fail.
-    pub last: Call,
+    pub last: HostCall,
     /// What would switch off that the user lingers, which is left on: other
     /// services may count on it.
-    pub linger: Option<Call>,
+    pub linger: Option<HostCall>,
     here: Here,
 }
 
@@ -90,7 +90,7 @@ pub struct Removal {
 ///
 /// # Errors
 /// Where there are two, or what is there was written by somebody else.
-pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<Removal>, ServiceError> {
+pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<UninstallPlan>, ServiceError> {
     let mut managers = Vec::new();
     for manager in Manager::all(here, scope)? {
         let file = manager.file(here)?;
@@ -109,11 +109,11 @@ pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<Removal>, Ser
     }
     let linger = match here.tool("loginctl") {
         Some(loginctl) if manager.scope == Scope::User => {
-            lingers(&loginctl, here)?.then(|| Call::new(&loginctl, &["disable-linger"]))
+            lingers(&loginctl, here)?.then(|| HostCall::new(&loginctl, &["disable-linger"]))
         }
         _ => None,
     };
-    Ok(Some(Removal {
+    Ok(Some(UninstallPlan {
         first: manager.end(),
         then: manager.forget(),
         last: manager.forget_failure(),
@@ -123,19 +123,19 @@ pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<Removal>, Ser
     }))
 }
 
-impl Removal {
+impl UninstallPlan {
     /// Does it.
     ///
     /// # Errors
     /// With the step that failed; the unit is only removed once the service has stopped.
-    pub fn remove(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), ServiceError> {
-        let call = |call: &Call| step(call, &self.here);
+    pub fn remove(&self, tell: &mut dyn FnMut(InstallEvent<'_>)) -> Result<(), ServiceError> {
+        let call = |call: &HostCall| step(call, &self.here);
         call(&self.first)?;
-        tell(Event::Called(&self.first));
+        tell(InstallEvent::Called(&self.first));
         remove(&self.file)?;
-        tell(Event::Removed(&self.file));
+        tell(InstallEvent::Removed(&self.file));
         call(&self.then)?;
-        tell(Event::Called(&self.then));
+        tell(InstallEvent::Called(&self.then));
         let _forgotten = call(&self.last);
         Ok(())
     }

@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, broken, without_mark};
 use super::keys;
-use super::plan::{Draft, Entry, Place, Role, Skipped, Wanted};
+use super::plan::{ConversationPlace, ConversationRole, ImportDraft, LegacyConversation, Skipped, WantedConversation};
 use super::proposal::{commented, from_file};
-use super::read::{Read, Reader, State};
-use super::{Importer, Search};
+use super::read::{LegacyReader, LegacyState, Read};
+use super::{Importer, LegacySearch};
 use crate::key::Key;
 
 /// The importer.
@@ -34,7 +34,7 @@ impl Importer for ClaudeClaw {
         "claudeclaw"
     }
 
-    fn bases(&self, search: &Search) -> Vec<PathBuf> {
+    fn bases(&self, search: &LegacySearch) -> Vec<PathBuf> {
         let own = |dir: &PathBuf| {
             // Somebody may name the directory of the files themselves.
             let inside = dir.ends_with(OWN) || dir.ends_with(OLD);
@@ -53,7 +53,7 @@ impl Importer for ClaudeClaw {
         ]
     }
 
-    fn read(&self, reader: &mut Reader<'_>) {
+    fn read(&self, reader: &mut LegacyReader<'_>) {
         for name in ["telegram-sessions.json", "session.json", "settings.json"] {
             reader.file(&format!("{OLD}/{name}"));
         }
@@ -79,10 +79,10 @@ impl Importer for ClaudeClaw {
         }
     }
 
-    fn plan(&self, state: &State) -> Draft {
+    fn plan(&self, state: &LegacyState) -> ImportDraft {
         let is_fork = state.dirs.iter().any(|dir| dir.starts_with(Path::new(OWN).join("sessions")));
         let here = Arc::from([state.base.clone()]);
-        let mut planner = Planner { state, here, is_fork, draft: Draft::default() };
+        let mut planner = Planner { state, here, is_fork, draft: ImportDraft::default() };
         for (number, read) in state.files.iter().enumerate() {
             if let Err(reason) = planner.file(number, read) {
                 planner.draft.broken.push((number, reason));
@@ -109,12 +109,12 @@ struct Users<'a> {
 }
 
 struct Planner<'a> {
-    state: &'a State,
+    state: &'a LegacyState,
     /// The directory of the daemon.
     here: Arc<[PathBuf]>,
     /// Whether a fork wrote it, in which the channels it listened to were one.
     is_fork: bool,
-    draft: Draft,
+    draft: ImportDraft,
 }
 
 impl Planner<'_> {
@@ -123,12 +123,16 @@ impl Planner<'_> {
         let agent = || read.name.strip_prefix("agents").ok()?.components().next()?.as_os_str().to_str();
         let shared = || ("default".to_owned(), keys::shared());
         match (name, agent()) {
-            ("session.json", Some(agent)) => self.one(number, read, agent, keys::of_agent(agent), Role::Current),
-            ("session_fallback.json", Some(agent)) => {
-                self.one(number, read, agent, keys::of_agent(agent), Role::Earlier)
+            ("session.json", Some(agent)) => {
+                self.one(number, read, agent, keys::of_agent(agent), ConversationRole::Current)
             }
-            ("session.json", None) => self.one(number, read, &shared().0, shared().1, Role::Current),
-            ("session_fallback.json", None) => self.one(number, read, &shared().0, shared().1, Role::Earlier),
+            ("session_fallback.json", Some(agent)) => {
+                self.one(number, read, agent, keys::of_agent(agent), ConversationRole::Earlier)
+            }
+            ("session.json", None) => self.one(number, read, &shared().0, shared().1, ConversationRole::Current),
+            ("session_fallback.json", None) => {
+                self.one(number, read, &shared().0, shared().1, ConversationRole::Earlier)
+            }
             ("sessions.json", _) => self.sessions(number, read),
             ("session-map.json", _) => self.map(number, read),
             ("telegram-sessions.json", _) => self.users(number, read),
@@ -137,11 +141,11 @@ impl Planner<'_> {
             _ if name.ends_with(".backup") => {
                 let own = Fields::read(&read.bytes)?.text("key");
                 let name = own.unwrap_or_else(|| "default".to_owned());
-                self.one(number, read, &name, keys::of_name(&name), Role::Earlier)
+                self.one(number, read, &name, keys::of_name(&name), ConversationRole::Earlier)
             }
             _ => {
                 let name = decoded(name.strip_suffix(".json").unwrap_or(name));
-                self.one(number, read, &name, keys::of_name(&name), Role::Earlier)
+                self.one(number, read, &name, keys::of_name(&name), ConversationRole::Earlier)
             }
         }
     }
@@ -153,7 +157,7 @@ impl Planner<'_> {
         read: &Read,
         name: &str,
         key: (Key, Option<String>),
-        role: Role,
+        role: ConversationRole,
     ) -> Result<(), String> {
         let fields = Fields::read(&read.bytes)?;
         let found = String::from_utf8_lossy(without_mark(&read.bytes)).trim().to_owned();
@@ -177,7 +181,7 @@ impl Planner<'_> {
                 continue;
             };
             let name = fields.text("threadId").or_else(|| fields.text("key")).unwrap_or(place);
-            self.entry(number, &name, keys::of_name(&name), &fields, found.get().to_owned(), Role::Current);
+            self.entry(number, &name, keys::of_name(&name), &fields, found.get().to_owned(), ConversationRole::Current);
         }
         Ok(())
     }
@@ -191,7 +195,7 @@ impl Planner<'_> {
                 continue;
             };
             let key = keys::of_name(&format!("tg:dm:{user}"));
-            self.entry(number, &user, key, &fields, found.get().to_owned(), Role::Current);
+            self.entry(number, &user, key, &fields, found.get().to_owned(), ConversationRole::Current);
         }
         Ok(())
     }
@@ -207,7 +211,7 @@ impl Planner<'_> {
                 let found = found.map(ToString::to_string).unwrap_or_default();
                 // What was reset is not to be continued.
                 let reset = fields.text("status").as_deref() == Some("reset");
-                let role = if reset { Role::Earlier } else { Role::Current };
+                let role = if reset { ConversationRole::Earlier } else { ConversationRole::Current };
                 self.entry(number, &name, key, &fields, found, role);
             }
         }
@@ -221,7 +225,7 @@ impl Planner<'_> {
         (key, remark): (Key, Option<String>),
         fields: &Fields,
         found: String,
-        role: Role,
+        role: ConversationRole,
     ) {
         let id = fields.text("sessionId").or_else(|| fields.text("claudeSessionId"));
         let Some(id) = id else {
@@ -234,11 +238,11 @@ impl Planner<'_> {
         let last_used_at = fields.time_of(&used).unwrap_or(modified);
         let turns = fields.count("turnCount").max(fields.count("messageCount"));
         let (dirs, memory) = self.dirs(name);
-        self.draft.entries.push(Entry {
+        self.draft.entries.push(LegacyConversation {
             source: number,
             name: name.to_owned(),
             key,
-            conversation: Wanted::Id(id),
+            conversation: WantedConversation::Id(id),
             role,
             provider: None,
             created_at: fields.time("createdAt").unwrap_or(last_used_at),
@@ -250,7 +254,7 @@ impl Planner<'_> {
             memory,
             instructions: None,
             found,
-            place: Place::Unsought,
+            place: ConversationPlace::Unsought,
         });
     }
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use super::fields::{Fields, broken, without_mark};
 use super::keys;
-use super::plan::{Draft, Entry, LeftMessage, Place, Role, Skipped, Wanted};
+use super::plan::{
+    ConversationPlace, ConversationRole, ImportDraft, LeftMessage, LegacyConversation, Skipped, WantedConversation,
+};
 use super::proposal::{commented, from_file};
-use super::read::{Read, Reader, State};
-use super::{Importer, Search};
+use super::read::{LegacyReader, LegacyState, Read};
+use super::{Importer, LegacySearch};
 
 /// The importer.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ impl Importer for TinyClaw {
         "tinyclaw"
     }
 
-    fn bases(&self, search: &Search) -> Vec<PathBuf> {
+    fn bases(&self, search: &LegacySearch) -> Vec<PathBuf> {
         let mut bases: Vec<PathBuf> = search.tinyclaw_homes.clone();
         for dir in search.dirs.iter().chain(&search.home) {
             if HOMES.iter().any(|name| dir.ends_with(name)) {
@@ -45,7 +47,7 @@ impl Importer for TinyClaw {
         &[SETTINGS]
     }
 
-    fn read(&self, reader: &mut Reader<'_>) {
+    fn read(&self, reader: &mut LegacyReader<'_>) {
         if let Some(at) = reader.always(SETTINGS) {
             let agents = agents(&reader.state().base, &reader.state().files[at]).unwrap_or_default();
             for agent in agents {
@@ -63,8 +65,8 @@ impl Importer for TinyClaw {
         }
     }
 
-    fn plan(&self, state: &State) -> Draft {
-        let mut draft = Draft::default();
+    fn plan(&self, state: &LegacyState) -> ImportDraft {
+        let mut draft = ImportDraft::default();
         let mut main = "default".to_owned();
         for (number, read) in state.files.iter().enumerate() {
             let result = match read.name.to_str() {
@@ -88,7 +90,7 @@ impl Importer for TinyClaw {
 }
 
 /// An agent, as the settings describe it.
-struct Agent {
+struct TinyClawAgent {
     /// Its id; `None` for the only one, before there were agents.
     id: Option<String>,
     dir: PathBuf,
@@ -97,7 +99,7 @@ struct Agent {
     instructions: Option<String>,
 }
 
-fn agents(base: &Path, read: &Read) -> Result<Vec<Agent>, String> {
+fn agents(base: &Path, read: &Read) -> Result<Vec<TinyClawAgent>, String> {
     let settings = Fields::read(&read.bytes)?;
     let workspace = settings.object("workspace").and_then(|workspace| workspace.text("path")).map(PathBuf::from);
     let beside = base.parent().unwrap_or(base);
@@ -106,14 +108,14 @@ fn agents(base: &Path, read: &Read) -> Result<Vec<Agent>, String> {
         workspace.unwrap_or_else(|| beside.join(if is_new { "tinyagi-workspace" } else { "tinyclaw-workspace" }));
     let models = settings.object("models").unwrap_or_default();
     let common = models.text("provider").unwrap_or_else(|| "anthropic".to_owned());
-    let agents: Vec<Agent> = settings
+    let agents: Vec<TinyClawAgent> = settings
         .objects("agents")
         .into_iter()
         .map(|(id, fields)| {
             let provider = fields.text("provider").unwrap_or_else(|| common.clone());
             let dir = fields.text("working_directory").map_or_else(|| workspace.join(&id), |dir| workspace.join(dir));
             let (model, instructions) = (fields.text("model"), fields.text("system_prompt"));
-            Agent { id: Some(id), dir, provider: provider_of(&settings, &provider), model, instructions }
+            TinyClawAgent { id: Some(id), dir, provider: provider_of(&settings, &provider), model, instructions }
         })
         .collect();
     if !agents.is_empty() {
@@ -128,7 +130,7 @@ fn agents(base: &Path, read: &Read) -> Result<Vec<Agent>, String> {
         // Before there were agents, the program itself was where it worked.
         (None, beside.to_owned())
     };
-    Ok(vec![Agent { id, dir, provider, model, instructions: None }])
+    Ok(vec![TinyClawAgent { id, dir, provider, model, instructions: None }])
 }
 
 fn provider_of(settings: &Fields, name: &str) -> Option<&'static str> {
@@ -144,7 +146,7 @@ fn provider_of(settings: &Fields, name: &str) -> Option<&'static str> {
 }
 
 /// Plans the agents, and returns the one that gets what names none.
-fn plan_settings(state: &State, number: usize, read: &Read, draft: &mut Draft) -> Result<String, String> {
+fn plan_settings(state: &LegacyState, number: usize, read: &Read, draft: &mut ImportDraft) -> Result<String, String> {
     draft.secret.push(number);
     let agents = agents(&state.base, read)?;
     let ids = || agents.iter().filter_map(|agent| agent.id.as_deref());
@@ -168,12 +170,12 @@ fn plan_settings(state: &State, number: usize, read: &Read, draft: &mut Draft) -
         lines.extend(agent.provider.map(|provider| format!("provider = \"{provider}\"")));
         lines.extend(agent.model.map(|model| format!("model = {}", toml::Value::from(model))));
         let found = Fields::read(&read.bytes)?.object("agents").and_then(|all| all.get(&name).map(ToString::to_string));
-        draft.entries.push(Entry {
+        draft.entries.push(LegacyConversation {
             source: number,
             name,
             key,
-            conversation: Wanted::Last,
-            role: if reset { Role::Earlier } else { Role::Current },
+            conversation: WantedConversation::Last,
+            role: if reset { ConversationRole::Earlier } else { ConversationRole::Current },
             provider: agent.provider,
             created_at: read.modified,
             last_used_at: read.modified,
@@ -184,7 +186,7 @@ fn plan_settings(state: &State, number: usize, read: &Read, draft: &mut Draft) -
             memory: None,
             instructions: agent.instructions,
             found: found.unwrap_or_default(),
-            place: Place::Unsought,
+            place: ConversationPlace::Unsought,
         });
     }
     if !lines.is_empty() {
@@ -195,7 +197,7 @@ fn plan_settings(state: &State, number: usize, read: &Read, draft: &mut Draft) -
 }
 
 /// The places of tokens, and whose messages went to which agent.
-fn plan_channels(read: &Read, draft: &mut Draft) -> Result<(), String> {
+fn plan_channels(read: &Read, draft: &mut ImportDraft) -> Result<(), String> {
     let settings = Fields::read(&read.bytes)?;
     let channels = settings.object("channels").unwrap_or_default();
     for network in ["discord", "telegram"] {
@@ -221,7 +223,7 @@ fn plan_channels(read: &Read, draft: &mut Draft) -> Result<(), String> {
 }
 
 /// The people who were let in.
-fn plan_pairing(read: &Read, draft: &mut Draft) -> Result<(), String> {
+fn plan_pairing(read: &Read, draft: &mut ImportDraft) -> Result<(), String> {
     let pairing = Fields::read(&read.bytes)?;
     let approved = pairing.objects("approved");
     let mut networks: Vec<String> = approved.iter().filter_map(|(_, person)| person.text("channel")).collect();
@@ -237,7 +239,7 @@ fn plan_pairing(read: &Read, draft: &mut Draft) -> Result<(), String> {
 }
 
 /// A message of the queue of files.
-fn plan_message(number: usize, read: &Read, main: &str, draft: &mut Draft) -> Result<(), String> {
+fn plan_message(number: usize, read: &Read, main: &str, draft: &mut ImportDraft) -> Result<(), String> {
     let message = Fields::read(&read.bytes)?;
     let text = message.text("message").ok_or("it holds no message")?;
     let agent = message.text("agent").unwrap_or_else(|| main.to_owned());
@@ -249,8 +251,8 @@ fn plan_message(number: usize, read: &Read, main: &str, draft: &mut Draft) -> Re
 }
 
 /// What `sqlite3 -json … 'select * from thread_sessions'` printed.
-pub(super) fn plan_rows(state: &State) -> Draft {
-    let mut draft = Draft::default();
+pub(super) fn plan_rows(state: &LegacyState) -> ImportDraft {
+    let mut draft = ImportDraft::default();
     for (number, read) in state.files.iter().enumerate() {
         let bytes = without_mark(&read.bytes);
         let rows = match serde_json::from_slice::<Vec<serde_json::Value>>(bytes) {
@@ -271,7 +273,7 @@ pub(super) fn plan_rows(state: &State) -> Draft {
     draft
 }
 
-fn plan_row(number: usize, read: &Read, row: &serde_json::Value, draft: &mut Draft) -> Result<(), String> {
+fn plan_row(number: usize, read: &Read, row: &serde_json::Value, draft: &mut ImportDraft) -> Result<(), String> {
     let found = row.to_string();
     let fields = Fields::read(found.as_bytes())?;
     let field = |name: &str| fields.text(name).ok_or_else(|| format!("it has no `{name}`"));
@@ -282,12 +284,12 @@ fn plan_row(number: usize, read: &Read, row: &serde_json::Value, draft: &mut Dra
         key = key.for_agent(&agent).map_err(|error| error.to_string())?;
     }
     let last_used_at = fields.time_of(&["updated_at", "created_at"]).unwrap_or(read.modified);
-    draft.entries.push(Entry {
+    draft.entries.push(LegacyConversation {
         source: number,
         name: format!("{agent}/{thread}"),
         key,
-        conversation: Wanted::Id(id),
-        role: Role::Current,
+        conversation: WantedConversation::Id(id),
+        role: ConversationRole::Current,
         provider: fields.text("provider").and_then(|name| provider_of(&Fields::default(), &name)),
         created_at: fields.time("created_at").unwrap_or(last_used_at),
         last_used_at,
@@ -298,7 +300,7 @@ fn plan_row(number: usize, read: &Read, row: &serde_json::Value, draft: &mut Dra
         memory: None,
         instructions: None,
         found,
-        place: Place::Unsought,
+        place: ConversationPlace::Unsought,
     });
     Ok(())
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::LegacyError;
-use super::plan::Source;
+use super::plan::LegacyFile;
 use crate::files::{Dir, Durability, Stamp, make_private_dir};
 use crate::key::{Key, hex};
 use crate::session::Store;
@@ -31,7 +31,7 @@ pub(super) const REFUSED: &str = ".refused";
 
 /// What was migrated of one file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct MigrationReceipt {
     /// The version of the format: 1.
     pub version: u64,
     /// The system that wrote the file.
@@ -53,12 +53,12 @@ pub struct Receipt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// What became of each conversation in it.
-    pub entries: Vec<Outcome>,
+    pub entries: Vec<MigratedOutcome>,
 }
 
 /// What became of one conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct MigratedOutcome {
     /// Its name in the file.
     pub name: String,
     /// What became of it.
@@ -142,10 +142,10 @@ pub(super) fn is_dealt_with(store: &Store, system: &str, path: &Path, stamp: &St
     is_there("") || (also_otherwise && (is_there(UNDONE) || is_there(REFUSED)))
 }
 
-impl Receipt {
+impl MigrationReceipt {
     /// The receipt of a file, of which nothing is known yet.
     #[must_use]
-    pub fn of(source: &Source, migrated_at: Timestamp) -> Self {
+    pub fn of(source: &LegacyFile, migrated_at: Timestamp) -> Self {
         let read = &source.read;
         let file = read.path.file_name().and_then(|name| name.to_str()).unwrap_or("copy");
         let copy = if file == RECEIPT { "copy.json" } else { file };

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::fields::{Fields, without_mark};
 use super::keys;
-use super::plan::{Draft, Entry, Place, Role, Skipped, Wanted};
-use super::read::{Read, Reader, State};
-use super::{Importer, Search};
+use super::plan::{ConversationPlace, ConversationRole, ImportDraft, LegacyConversation, Skipped, WantedConversation};
+use super::read::{LegacyReader, LegacyState, Read};
+use super::{Importer, LegacySearch};
 
 /// The importer.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Importer for ClaudeTelegramBot {
         "claude-telegram-bot"
     }
 
-    fn bases(&self, search: &Search) -> Vec<PathBuf> {
+    fn bases(&self, search: &LegacySearch) -> Vec<PathBuf> {
         let own = |dir: &PathBuf| {
             // Somebody may name one of its directories.
             let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -38,7 +38,7 @@ impl Importer for ClaudeTelegramBot {
         &[SINGLE, CHATS]
     }
 
-    fn read(&self, reader: &mut Reader<'_>) {
+    fn read(&self, reader: &mut LegacyReader<'_>) {
         reader.file(SINGLE);
         reader.matching("ctb-*/session.json");
         reader.matching(&format!("{CHATS}/*.json"));
@@ -49,8 +49,8 @@ impl Importer for ClaudeTelegramBot {
         }
     }
 
-    fn plan(&self, state: &State) -> Draft {
-        let mut draft = Draft::default();
+    fn plan(&self, state: &LegacyState) -> ImportDraft {
+        let mut draft = ImportDraft::default();
         for (number, read) in state.files.iter().enumerate() {
             if let Err(reason) = plan_file(number, read, &mut draft) {
                 draft.broken.push((number, reason));
@@ -60,12 +60,12 @@ impl Importer for ClaudeTelegramBot {
     }
 }
 
-fn plan_file(number: usize, read: &Read, draft: &mut Draft) -> Result<(), String> {
+fn plan_file(number: usize, read: &Read, draft: &mut ImportDraft) -> Result<(), String> {
     let fields = Fields::read(&read.bytes)?;
     if fields.get("sessions").is_some() {
         // The one used last comes first; the others are what could be resumed.
         for (place, session) in fields.objects("sessions") {
-            let role = if place == "0" { Role::Current } else { Role::Earlier };
+            let role = if place == "0" { ConversationRole::Current } else { ConversationRole::Earlier };
             let at = place.parse::<usize>().ok();
             let found = fields.get("sessions").and_then(|list| list.get(at?)).map(ToString::to_string);
             add(number, read, &place, &session, found.unwrap_or_default(), role, draft);
@@ -75,11 +75,19 @@ fn plan_file(number: usize, read: &Read, draft: &mut Draft) -> Result<(), String
     let found = String::from_utf8_lossy(without_mark(&read.bytes)).trim().to_owned();
     let name = read.name.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
     let name = if read.name.starts_with(CHATS) { name.to_owned() } else { "session".to_owned() };
-    add(number, read, &name, &fields, found, Role::Current, draft);
+    add(number, read, &name, &fields, found, ConversationRole::Current, draft);
     Ok(())
 }
 
-fn add(number: usize, read: &Read, name: &str, fields: &Fields, found: String, role: Role, draft: &mut Draft) {
+fn add(
+    number: usize,
+    read: &Read,
+    name: &str,
+    fields: &Fields,
+    found: String,
+    role: ConversationRole,
+    draft: &mut ImportDraft,
+) {
     let skip = |reason: &str| Skipped { source: number, name: name.to_owned(), reason: reason.to_owned() };
     let Some(id) = fields.text("session_id") else {
         draft.skipped.push(skip("it names no conversation"));
@@ -91,11 +99,11 @@ fn add(number: usize, read: &Read, name: &str, fields: &Fields, found: String, r
     draft.remarks.extend(remark);
     let saved_at = fields.time("saved_at").unwrap_or(read.modified);
     let dir = fields.text("working_dir").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    draft.entries.push(Entry {
+    draft.entries.push(LegacyConversation {
         source: number,
         name: name.to_owned(),
         key,
-        conversation: Wanted::Id(id),
+        conversation: WantedConversation::Id(id),
         role,
         provider: None,
         created_at: saved_at,
@@ -107,6 +115,6 @@ fn add(number: usize, read: &Read, name: &str, fields: &Fields, found: String, r
         memory: None,
         instructions: None,
         found,
-        place: Place::Unsought,
+        place: ConversationPlace::Unsought,
     });
 }

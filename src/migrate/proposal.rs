@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::plan::Plan;
+use super::plan::MigrationPlan;
 use crate::files::{self, Dir, Staging};
 
 /// Lines of configuration as comments, under a line that says where they come from.
@@ -33,7 +33,7 @@ pub(super) fn from_file(file: &Path, fields: &[&str]) -> String {
 ///
 /// # Errors
 /// Where the file cannot be read or replaced; it is then as it was.
-pub(super) fn append(plan: &Plan, config_file: &Path, staging: &Staging) -> Result<bool, files::Error> {
+pub(super) fn append(plan: &MigrationPlan, config_file: &Path, staging: &Staging) -> Result<bool, files::Error> {
     /// The largest configuration that is read, in bytes.
     const MAX_BYTES: u64 = 1 << 20;
     if plan.proposals.is_empty() {

@@ -23,7 +23,7 @@ pub use edits::{ChangedSession, RemovedSession};
 pub use queries::{Overview, SessionStatus, Shown};
 pub use send::{Delivery, Held, SendOptions, Unrecorded};
 
-use crate::archive::{ArchiveError, Finding};
+use crate::backup::{ArchiveError, Finding};
 use crate::files::{self, Lock};
 use crate::key::Key;
 use crate::session::{Claim, ClaimError, ClaimedFolder, SessionError, Store, WorkspaceGuard};

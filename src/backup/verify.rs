@@ -22,7 +22,7 @@ const LOOKS: usize = 3;
 
 /// What was found in all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct VerifyReport {
     /// How many sessions there are.
     pub sessions: u64,
     /// How many of them have nothing wrong.
@@ -39,7 +39,7 @@ pub struct Verdict {
     pub bytes: u64,
 }
 
-impl Verdict {
+impl VerifyReport {
     fn count(&mut self, findings: &[Finding]) {
         for finding in findings {
             match finding.severity {
@@ -68,14 +68,14 @@ pub fn verify(
     in_use: bool,
     step: &mut dyn FnMut(),
     tell: &mut dyn FnMut(&Finding),
-) -> Result<Verdict, ArchiveError> {
-    let mut verdict = Verdict::default();
+) -> Result<VerifyReport, ArchiveError> {
+    let mut verdict = VerifyReport::default();
     let state = tree.with_state();
     // Names that a power cut left to files are removed by whatever changes the
     // root next; until then no file is blamed for them.
     let in_use = in_use && !state.as_ref().is_some_and(|store| files::has_unfinished_renames(&store.state_path("tmp")));
     let owner = tree.sessions_path().metadata().ok().map(|metadata| metadata.uid());
-    let around = Around { tree, owner, in_use };
+    let around = RootContext { tree, owner, in_use };
     let mut found = around.root();
     found.extend(around.trash());
     found.extend(around.grants());
@@ -101,7 +101,7 @@ pub fn verify(
         drop(send);
         for checked in receive {
             match checked? {
-                Looked::Session(checked) => {
+                FolderLook::Session(checked) => {
                     verdict.sessions += 1;
                     verdict.turns = verdict.turns.saturating_add(checked.turns);
                     verdict.bytes = verdict.bytes.saturating_add(checked.bytes);
@@ -110,7 +110,7 @@ pub fn verify(
                     verdict.count(&checked.findings);
                     checked.findings.iter().for_each(&mut *tell);
                 }
-                Looked::Stray(finding) => {
+                FolderLook::Stray(finding) => {
                     verdict.count(std::slice::from_ref(&finding));
                     tell(&finding);
                 }
@@ -129,21 +129,21 @@ pub fn check_folder(workspace: &Workspace) -> Checked {
 }
 
 /// What stands under a name among the sessions.
-enum Looked {
+enum FolderLook {
     Session(Checked),
     Stray(Finding),
 }
 
-fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Option<u32>) -> Looked {
+fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Option<u32>) -> FolderLook {
     let path = tree.sessions_path().join(name);
     let stray = |problem: String| {
         let remedy = format!("look at it, and move it away: ls -ld {}", quoted(&path));
-        Looked::Stray(finding(Kind::Stray, None, &path, problem).remedy(remedy))
+        FolderLook::Stray(finding(Kind::Stray, None, &path, problem).remedy(remedy))
     };
     let unreadable = |problem: String| {
         let found = finding(Kind::Unreadable, Some(name), &path, problem);
         let found = found.lost("the whole session").remedy(format!("look at it: ls -ld {}", quoted(&path)));
-        Looked::Session(Checked { folder: name.to_owned(), findings: vec![found], turns: 0, bytes: 0 })
+        FolderLook::Session(Checked { folder: name.to_owned(), findings: vec![found], turns: 0, bytes: 0 })
     };
     let metadata = match path.symlink_metadata() {
         Ok(metadata) => metadata,
@@ -181,7 +181,7 @@ fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Opt
     if let Some(store) = state {
         checked.findings.extend(queue(store, name));
     }
-    Looked::Session(checked)
+    FolderLook::Session(checked)
 }
 
 /// The unanswered messages of a session that cannot be read.
@@ -210,13 +210,13 @@ fn queue(store: &Store, folder: &str) -> Vec<Finding> {
 }
 
 /// What lies around the sessions of a whole root.
-struct Around<'a> {
+struct RootContext<'a> {
     tree: &'a Tree,
     owner: Option<u32>,
     in_use: bool,
 }
 
-impl Around<'_> {
+impl RootContext<'_> {
     fn root(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         if !matches!(self.tree.extent(), Extent::Session(_)) {

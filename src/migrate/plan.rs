@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::read::{Daemon, Read, Refused, State};
+use super::read::{LegacyDaemon, LegacyState, Read, Refused};
 use crate::key::Key;
 
 /// What one importer makes of one place.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Draft {
+pub struct ImportDraft {
     /// The conversations.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<LegacyConversation>,
     /// Files that turned out to hold nothing that can be read, by their number.
     pub broken: Vec<(usize, String)>,
     /// What was left out, by the number of its file.
@@ -31,7 +31,7 @@ pub struct Draft {
 
 /// One conversation of an earlier system.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct LegacyConversation {
     /// The number of the file that names it.
     pub source: usize,
     /// Its name in that file.
@@ -39,9 +39,9 @@ pub struct Entry {
     /// The session that it belongs to.
     pub key: Key,
     /// Which conversation it is.
-    pub conversation: Wanted,
+    pub conversation: WantedConversation,
     /// Whether the next message could continue it.
-    pub role: Role,
+    pub role: ConversationRole,
     /// The provider, where the file says so.
     pub provider: Option<&'static str>,
     /// When it was begun.
@@ -63,12 +63,12 @@ pub struct Entry {
     /// The entry as it was found.
     pub found: String,
     /// Where its conversation lies; known after it was looked for.
-    pub place: Place,
+    pub place: ConversationPlace,
 }
 
 /// Which conversation an entry means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedConversation {
     /// The one with this id.
     Id(String),
     /// The one that was last used in the directory.
@@ -79,7 +79,7 @@ pub enum Wanted {
 
 /// What a conversation can be to its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum ConversationRole {
     /// An earlier one.
     Earlier,
     /// The one that the next message continues.
@@ -88,7 +88,7 @@ pub enum Role {
 
 /// Where the file of a conversation lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ConversationPlace {
     /// It was not looked for.
     Unsought,
     /// It was looked for and is not there.
@@ -134,9 +134,9 @@ pub struct LeftMessage {
 
 /// Everything that a migration would do.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Plan {
+pub struct MigrationPlan {
     /// The files that were read.
-    pub sources: Vec<Source>,
+    pub sources: Vec<LegacyFile>,
     /// The sessions, by their keys.
     pub sessions: Vec<Planned>,
     /// The files that are left alone.
@@ -154,7 +154,7 @@ pub struct Plan {
 
 /// A file that is migrated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Source {
+pub struct LegacyFile {
     /// The system that wrote it.
     pub system: &'static str,
     /// The file.
@@ -171,26 +171,26 @@ pub struct Planned {
     /// Its key.
     pub key: Key,
     /// Its conversations, the current one last where there is one.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<LegacyConversation>,
     /// Entries that name one of these once more.
-    pub same: Vec<Entry>,
+    pub same: Vec<LegacyConversation>,
 }
 
 impl Planned {
     /// The conversation that the next message continues.
     #[must_use]
-    pub fn current(&self) -> Option<&Entry> {
-        self.entries.last().filter(|entry| entry.role == Role::Current)
+    pub fn current(&self) -> Option<&LegacyConversation> {
+        self.entries.last().filter(|entry| entry.role == ConversationRole::Current)
     }
 }
 
-impl Plan {
+impl MigrationPlan {
     /// Puts together what the importers made of what was read. Where a program
     /// still writes the files of a place, they are left alone, unless `force`.
     #[must_use]
-    pub fn of(drafts: Vec<(&'static str, State, Draft)>, force: bool) -> Self {
+    pub fn of(drafts: Vec<(&'static str, LegacyState, ImportDraft)>, force: bool) -> Self {
         let mut plan = Self::default();
-        let mut entries: BTreeMap<Key, Vec<Entry>> = BTreeMap::new();
+        let mut entries: BTreeMap<Key, Vec<LegacyConversation>> = BTreeMap::new();
         for (system, state, draft) in drafts {
             plan.refused.extend(state.refused);
             let first = plan.sources.len();
@@ -207,7 +207,7 @@ impl Plan {
                 } else {
                     let broken = draft.broken.iter().find(|(at, _)| *at == number).map(|(_, reason)| reason.clone());
                     numbers.push(Some(plan.sources.len()));
-                    plan.sources.push(Source { system, read, kept: !draft.secret.contains(&number), broken });
+                    plan.sources.push(LegacyFile { system, read, kept: !draft.secret.contains(&number), broken });
                 }
             }
             let at = |number: usize| numbers.get(number).copied().flatten();
@@ -259,28 +259,34 @@ impl Plan {
     }
 }
 
-fn written_by<'a>(daemons: &'a [Daemon], path: &Path) -> Option<&'a Daemon> {
+fn written_by<'a>(daemons: &'a [LegacyDaemon], path: &Path) -> Option<&'a LegacyDaemon> {
     daemons.iter().find(|daemon| daemon.writes.iter().any(|dir| path.starts_with(dir)))
 }
 
 /// The conversations of one session: the newest that may be current is, the
 /// others are earlier ones, and each is there once.
-fn merged(key: Key, mut entries: Vec<Entry>, sources: &[Source], remarks: &mut Vec<String>) -> Planned {
+fn merged(
+    key: Key,
+    mut entries: Vec<LegacyConversation>,
+    sources: &[LegacyFile],
+    remarks: &mut Vec<String>,
+) -> Planned {
     // Stable, so that of two that were used at the same time the first read wins.
     entries.reverse();
     entries.sort_by_key(|entry| (entry.role, entry.last_used_at));
-    let (mut kept, mut same): (Vec<Entry>, Vec<Entry>) = (Vec::new(), Vec::new());
+    let (mut kept, mut same): (Vec<LegacyConversation>, Vec<LegacyConversation>) = (Vec::new(), Vec::new());
     while let Some(mut entry) = entries.pop() {
-        let is_same =
-            |other: &Entry| matches!(entry.conversation, Wanted::Id(_)) && other.conversation == entry.conversation;
+        let is_same = |other: &LegacyConversation| {
+            matches!(entry.conversation, WantedConversation::Id(_)) && other.conversation == entry.conversation
+        };
         if kept.iter().any(is_same) {
             same.push(entry);
             continue;
         }
-        if let Some(current) = kept.first().filter(|first| first.role == Role::Current)
-            && entry.role == Role::Current
+        if let Some(current) = kept.first().filter(|first| first.role == ConversationRole::Current)
+            && entry.role == ConversationRole::Current
         {
-            let file = |entry: &Entry| {
+            let file = |entry: &LegacyConversation| {
                 sources.get(entry.source).map_or_else(String::new, |source| source.read.path.display().to_string())
             };
             remarks.push(format!(
@@ -290,7 +296,7 @@ fn merged(key: Key, mut entries: Vec<Entry>, sources: &[Source], remarks: &mut V
                 entry.name.escape_debug(),
                 file(&entry)
             ));
-            entry.role = Role::Earlier;
+            entry.role = ConversationRole::Earlier;
         }
         kept.push(entry);
     }

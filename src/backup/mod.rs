@@ -24,8 +24,8 @@ pub use finding::{Finding, Kind, Severity};
 pub use items::{LeftOut, copy_out, is_same};
 pub use pack::Exporter;
 pub use tree::{Extent, Tree};
-pub use unpack::{Incoming, check_room, inspect, unpack};
-pub use verify::{Verdict, check_folder, verify};
+pub use unpack::{ArchivedSession, check_room, inspect, unpack};
+pub use verify::{VerifyReport, check_folder, verify};
 
 use crate::files;
 use crate::session::SessionError;

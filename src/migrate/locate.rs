@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::plan::{Entry, Place, Plan, Wanted};
+use super::plan::{ConversationPlace, LegacyConversation, MigrationPlan, WantedConversation};
 use crate::causes::with_causes;
 use crate::files::Dir;
 use crate::provider::{ExternalConversations, Layout, LoginUser, PROVIDERS, Provider};
@@ -18,27 +18,30 @@ const MAX_FIRST_LINE: u64 = 4 * 1024 * 1024;
 
 /// Looks for every conversation of a plan: where its directory says, else
 /// anywhere. `step` is called after each.
-pub(super) fn locate(plan: &mut Plan, user: &LoginUser<'_>, step: &mut dyn FnMut()) {
+pub(super) fn locate(plan: &mut MigrationPlan, user: &LoginUser<'_>, step: &mut dyn FnMut()) {
     let mut finders: Vec<Finder> = PROVIDERS.iter().filter_map(|provider| Finder::new(*provider, user)).collect();
     for entry in plan.sessions.iter_mut().flat_map(|planned| &mut planned.entries) {
         let fits = |finder: &&mut Finder| entry.provider.is_none_or(|provider| provider == finder.provider.name());
         let place = match entry.conversation.clone() {
-            Wanted::Id(id) => finders.iter_mut().filter(fits).find_map(|finder| finder.by_directory(&id, entry)),
-            Wanted::Last => {
+            WantedConversation::Id(id) => {
+                finders.iter_mut().filter(fits).find_map(|finder| finder.by_directory(&id, entry))
+            }
+            WantedConversation::Last => {
                 let found = finders.iter_mut().find(fits).and_then(|finder| finder.last(entry));
-                entry.conversation = found.as_ref().map_or(Wanted::Nothing, |(id, _, _)| Wanted::Id(id.clone()));
+                entry.conversation =
+                    found.as_ref().map_or(WantedConversation::Nothing, |(id, _, _)| WantedConversation::Id(id.clone()));
                 found.map(|(_, used, place)| {
                     (entry.created_at, entry.last_used_at) = (used, used);
                     place
                 })
             }
-            Wanted::Nothing => None,
+            WantedConversation::Nothing => None,
         };
-        entry.place = place.unwrap_or(Place::Missing);
+        entry.place = place.unwrap_or(ConversationPlace::Missing);
         step();
     }
-    let missing = |entry: &Entry| match (&entry.place, &entry.conversation) {
-        (Place::Missing, Wanted::Id(id)) => Some(id.clone()),
+    let missing = |entry: &LegacyConversation| match (&entry.place, &entry.conversation) {
+        (ConversationPlace::Missing, WantedConversation::Id(id)) => Some(id.clone()),
         _ => None,
     };
     for finder in &finders {
@@ -54,7 +57,7 @@ pub(super) fn locate(plan: &mut Plan, user: &LoginUser<'_>, step: &mut dyn FnMut
         }
     }
     for entry in plan.sessions.iter().flat_map(|planned| &planned.entries) {
-        if let (Place::Missing, Wanted::Id(id)) = (&entry.place, &entry.conversation) {
+        if let (ConversationPlace::Missing, WantedConversation::Id(id)) = (&entry.place, &entry.conversation) {
             for reason in finders.iter().filter_map(|finder| finder.refused.get(id)) {
                 plan.remarks.push(format!("the conversation of `{}` is left where it is: {reason}", entry.key));
             }
@@ -97,7 +100,7 @@ impl Finder {
     }
 
     /// The conversation, in a directory that its entry names.
-    fn by_directory(&mut self, id: &str, entry: &Entry) -> Option<Place> {
+    fn by_directory(&mut self, id: &str, entry: &LegacyConversation) -> Option<ConversationPlace> {
         let file = PathBuf::from(format!("{id}.jsonl"));
         if !self.provider.is_conversation_file(id, &file) {
             return None;
@@ -117,9 +120,9 @@ impl Finder {
     }
 
     /// The conversations with these ids, wherever they are.
-    fn anywhere(&self, wanted: &HashSet<String>) -> HashMap<String, Place> {
-        let mut found: HashMap<String, (Timestamp, Place)> = HashMap::new();
-        let mut take = |id: &str, below: &Path, place: Place| {
+    fn anywhere(&self, wanted: &HashSet<String>) -> HashMap<String, ConversationPlace> {
+        let mut found: HashMap<String, (Timestamp, ConversationPlace)> = HashMap::new();
+        let mut take = |id: &str, below: &Path, place: ConversationPlace| {
             // The newest counts, where there are several.
             let Ok((_, stamp)) = self.dir.open_own(below, u64::MAX) else { return };
             let used = Timestamp::from_nanosecond(stamp.modified).unwrap_or_default();
@@ -152,9 +155,9 @@ impl Finder {
 
     /// The conversation that was last used in the directories of an entry, with
     /// its id and when that was.
-    fn last(&mut self, entry: &Entry) -> Option<(String, Timestamp, Place)> {
-        let mut latest: Option<(Timestamp, String, Place)> = None;
-        let mut take = |dir: &Dir, id: String, below: &Path, place: Place| {
+    fn last(&mut self, entry: &LegacyConversation) -> Option<(String, Timestamp, ConversationPlace)> {
+        let mut latest: Option<(Timestamp, String, ConversationPlace)> = None;
+        let mut take = |dir: &Dir, id: String, below: &Path, place: ConversationPlace| {
             let Ok((_, stamp)) = dir.open_own(below, u64::MAX) else { return };
             let used = Timestamp::from_nanosecond(stamp.modified).unwrap_or_default();
             if stamp.size > 0 && latest.as_ref().is_none_or(|(known, ..)| *known < used) {
@@ -203,11 +206,11 @@ impl Finder {
         Some(PathBuf::from(line.pointer("/payload/cwd")?.as_str()?))
     }
 
-    fn place(&self, project: &Path, id: &str) -> Place {
+    fn place(&self, project: &Path, id: &str) -> ConversationPlace {
         let beside = self.dir.path().join(project).join(id);
         let more = self.own.more.iter().map(|(dir, kept)| (dir.join(id), Path::new(kept).join(id)));
         let more = std::iter::once((beside.clone(), PathBuf::from(id))).chain(more);
-        Place::At {
+        ConversationPlace::At {
             provider: self.provider.name(),
             file: beside.with_file_name(format!("{id}.jsonl")),
             kept_as: PathBuf::from(format!("{id}.jsonl")),
@@ -215,8 +218,8 @@ impl Finder {
         }
     }
 
-    fn place_as_kept(&self, below: &Path) -> Place {
+    fn place_as_kept(&self, below: &Path) -> ConversationPlace {
         let (file, kept_as) = (self.dir.path().join(below), below.to_owned());
-        Place::At { provider: self.provider.name(), file, kept_as, more: Vec::new() }
+        ConversationPlace::At { provider: self.provider.name(), file, kept_as, more: Vec::new() }
     }
 }

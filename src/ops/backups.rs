@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::{Control, ControlError, Wait};
-use crate::archive::{self, Checked, Exporter, Finding, Incoming, LeftOut, Severity, Tree};
+use crate::backup::{self, ArchivedSession, Checked, Exporter, Finding, LeftOut, Severity, Tree};
 use crate::files::{self, Dir, Durability, Lock, is_locked};
 use crate::key::Key;
 use crate::session::{Fork, Grant, NameMatch, Record, SessionError, Trashed, Workspace};
@@ -130,15 +130,15 @@ impl Control {
         file: &File,
         path: &Path,
         allow_twins: bool,
-        wanted: Vec<(Incoming, Key)>,
+        wanted: Vec<(ArchivedSession, Key)>,
         wait: &mut Wait<'_>,
         step: &mut dyn FnMut(ImportStep),
     ) -> Result<(), ControlError> {
         let staging = Aside::make(self)?;
         let needed = wanted.iter().map(|(incoming, _)| incoming.bytes).sum();
-        archive::check_room(needed, &staging.path)?;
+        backup::check_room(needed, &staging.path)?;
         let keys: HashMap<&str, &Key> = wanted.iter().map(|(incoming, key)| (incoming.folder.as_str(), key)).collect();
-        archive::unpack(file, path, allow_twins, &mut |read| step(ImportStep::Read(read)), &mut |folder| {
+        backup::unpack(file, path, allow_twins, &mut |read| step(ImportStep::Read(read)), &mut |folder| {
             let Some(key) = keys.get(folder) else { return Ok(None) };
             Ok(Some(staging.make_folder(&key.folder_name())?.with_hard_links()))
         })?;
@@ -193,7 +193,7 @@ impl Control {
         let (lock, claim) = self.claim_place(&folder, wait).await?;
         let guard = self.store.install(lock, claim, &staging.path.join(&folder), record)?;
         // Looked at where it now is, so that a finding names what a person can find.
-        Ok(archive::check_folder(guard.workspace()))
+        Ok(backup::check_folder(guard.workspace()))
     }
 
     /// Brings one session of a backup back, just as it is there. It is copied and
@@ -221,10 +221,10 @@ impl Control {
         };
         let here = self.store.sessions_path().join(folder);
         let there = here.symlink_metadata().is_ok();
-        if there && archive::is_same(source.path(), &here) {
+        if there && backup::is_same(source.path(), &here) {
             return Ok(Restored { key, record, outcome: Restoring::Unchanged, findings: Vec::new() });
         }
-        let findings = archive::check_folder(&source).findings;
+        let findings = backup::check_folder(&source).findings;
         if !options.force
             && let Some(damage) = findings.iter().find(|finding| finding.severity == Severity::Damaged)
         {
@@ -237,7 +237,7 @@ impl Control {
         let staging = Aside::make(self)?;
         let target = staging.make_folder(folder)?;
         let mut unreadable = None;
-        archive::copy_out(source.dir(), &target, |left| {
+        backup::copy_out(source.dir(), &target, |left| {
             unreadable = unreadable.take().or(left.unreadable.then_some(left))
         })?;
         if let Some(left) = unreadable.filter(|_| !options.force) {

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::LegacyError;
-use super::plan::{Entry, LeftMessage, Place, Plan, Planned, Role, Wanted};
+use super::plan::{
+    ConversationPlace, ConversationRole, LeftMessage, LegacyConversation, MigrationPlan, Planned, WantedConversation,
+};
 use super::proposal;
-use super::receipt::{Became, Outcome, Receipt, receipts_path};
+use super::receipt::{Became, MigratedOutcome, MigrationReceipt, receipts_path};
 use super::take::{take_file, take_tree};
 use crate::causes::with_causes;
 use crate::files::{Dir, Durability, Lock, make_private_dir};
@@ -27,7 +29,7 @@ use crate::session::{
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
     /// What became of each file.
-    pub receipts: Vec<Receipt>,
+    pub receipts: Vec<MigrationReceipt>,
     /// Whether proposals were put into the configuration.
     pub proposed: bool,
     /// Why they could not be, where they could not.
@@ -43,7 +45,7 @@ pub struct Report {
 pub(super) fn apply(
     store: &Store,
     lock: &Lock,
-    plan: &Plan,
+    plan: &MigrationPlan,
     config_file: &Path,
     step: &mut dyn FnMut(),
 ) -> Result<Report, LegacyError> {
@@ -68,7 +70,7 @@ enum Built {
 fn build(
     store: &Store,
     planting: &Planting<'_>,
-    plan: &Plan,
+    plan: &MigrationPlan,
     step: &mut dyn FnMut(),
 ) -> Result<Vec<Built>, LegacyError> {
     let mut built = Vec::with_capacity(plan.sessions.len());
@@ -85,7 +87,7 @@ fn build(
         let instructions = planned.entries.iter().rev().find_map(|entry| entry.instructions.as_deref());
         let path = planting.build(&record, &Settings::default(), instructions.map(str::as_bytes))?;
         for entry in &planned.entries {
-            if let Place::At { provider, file, kept_as, more } = &entry.place {
+            if let ConversationPlace::At { provider, file, kept_as, more } = &entry.place {
                 let conversations = path.join("provider").join(provider);
                 take_file(file, &conversations.join(kept_as))?;
                 for (dir, kept_as) in more {
@@ -112,11 +114,11 @@ fn build(
 fn install(
     store: &Store,
     planting: &Planting<'_>,
-    plan: &Plan,
+    plan: &MigrationPlan,
     built: Vec<Built>,
     config_file: &Path,
 ) -> Result<Report, LegacyError> {
-    let mut outcomes: Vec<Vec<Outcome>> = plan.sources.iter().map(|_| Vec::new()).collect();
+    let mut outcomes: Vec<Vec<MigratedOutcome>> = plan.sources.iter().map(|_| Vec::new()).collect();
     for (planned, built) in plan.sessions.iter().zip(built) {
         let there = match built {
             Built::New { uuid, works_in }
@@ -140,8 +142,10 @@ fn install(
     }
     for skipped in &plan.skipped {
         if let Some(outcomes) = outcomes.get_mut(skipped.source) {
-            outcomes
-                .push(Outcome { reason: Some(skipped.reason.clone()), ..Outcome::of(&skipped.name, Became::Skipped) });
+            outcomes.push(MigratedOutcome {
+                reason: Some(skipped.reason.clone()),
+                ..MigratedOutcome::of(&skipped.name, Became::Skipped)
+            });
         }
     }
     // A configuration that cannot be written keeps no conversation from moving in.
@@ -152,7 +156,7 @@ fn install(
     let now = Timestamp::now();
     let mut receipts = Vec::new();
     for (source, entries) in plan.sources.iter().zip(outcomes) {
-        let receipt = Receipt { entries, ..Receipt::of(source, now) };
+        let receipt = MigrationReceipt { entries, ..MigrationReceipt::of(source, now) };
         receipt.build(&source.read.bytes, planting.path())?;
         receipts.push(receipt);
     }
@@ -171,7 +175,7 @@ fn install(
     Ok(Report { receipts, proposed, not_proposed })
 }
 
-impl Outcome {
+impl MigratedOutcome {
     fn of(name: &str, became: Became) -> Self {
         Self {
             name: name.to_owned(),
@@ -206,20 +210,25 @@ fn found(store: &Store, key: &Key) -> Result<There, String> {
 }
 
 /// What became of an entry, by the session that is there now.
-fn outcome(entry: &Entry, planned: &Planned, plan: &Plan, there: &Result<There, String>) -> Outcome {
+fn outcome(
+    entry: &LegacyConversation,
+    planned: &Planned,
+    plan: &MigrationPlan,
+    there: &Result<There, String>,
+) -> MigratedOutcome {
     let id = match &entry.conversation {
-        Wanted::Id(id) => Some(id.clone()),
-        Wanted::Last | Wanted::Nothing => None,
+        WantedConversation::Id(id) => Some(id.clone()),
+        WantedConversation::Last | WantedConversation::Nothing => None,
     };
-    let base = Outcome {
+    let base = MigratedOutcome {
         session: Some(entry.key.clone()),
         provider: id.as_ref().map(|_| provider_of(entry).to_owned()),
         conversation: id.clone(),
-        ..Outcome::of(&entry.name, Became::Conflict)
+        ..MigratedOutcome::of(&entry.name, Became::Conflict)
     };
     let is_last = planned.entries.last() == Some(entry);
     let (became, uuid, made, works_in) = match there {
-        Err(reason) => return Outcome { reason: Some(reason.clone()), ..base },
+        Err(reason) => return MigratedOutcome { reason: Some(reason.clone()), ..base },
         Ok(There::Made { uuid, works_in }) => {
             let current = planned.current().is_some_and(|current| current.conversation == entry.conversation);
             let became = match (&id, current) {
@@ -240,48 +249,47 @@ fn outcome(entry: &Entry, planned: &Planned, plan: &Plan, there: &Result<There, 
                 Became::Empty
             } else {
                 let reason = Some("there is a session of this key already, which stays as it is".to_owned());
-                return Outcome { reason, uuid: Some(record.uuid), ..base };
+                return MigratedOutcome { reason, uuid: Some(record.uuid), ..base };
             };
             (became, record.uuid, own && is_last, works_in)
         }
     };
-    Outcome {
+    MigratedOutcome {
         became,
         uuid: Some(uuid),
         made,
-        moved: planned
-            .entries
-            .iter()
-            .any(|other| other.conversation == entry.conversation && matches!(other.place, Place::At { .. })),
+        moved: planned.entries.iter().any(|other| {
+            other.conversation == entry.conversation && matches!(other.place, ConversationPlace::At { .. })
+        }),
         working_dir: works_in.clone().filter(|_| became != Became::Earlier),
         ..base
     }
 }
 
-fn is_origin(origin: &Value, entry: &Entry, plan: &Plan) -> bool {
+fn is_origin(origin: &Value, entry: &LegacyConversation, plan: &MigrationPlan) -> bool {
     let path = plan.path_of(entry.source);
     origin.get("name").and_then(Value::as_str) == Some(entry.name.as_str())
         && origin.get("file").and_then(Value::as_str) == path.to_str()
 }
 
 /// The record of a session that is to be made.
-fn record_of(planned: &Planned, plan: &Plan) -> Record {
+fn record_of(planned: &Planned, plan: &MigrationPlan) -> Record {
     let mut record = Record::new(planned.key.clone(), place_of(&planned.key));
     let times = planned.entries.iter();
     record.created_at = times.clone().map(|entry| entry.created_at).min().unwrap_or(record.created_at);
     record.last_used_at = times.map(|entry| entry.last_used_at).max().unwrap_or(record.last_used_at);
     for entry in &planned.entries {
         record.turns = record.turns.saturating_add(entry.turns);
-        let Wanted::Id(id) = &entry.conversation else { continue };
+        let WantedConversation::Id(id) = &entry.conversation else { continue };
         let mut conversation = Conversation::new(provider_of(entry), id, &entry.about);
         conversation.started_at = entry.created_at;
         conversation.last_used_at = entry.last_used_at;
         // Of one that turns out to be lost the person is told, if it had any.
-        let missing = u64::from(entry.place == Place::Missing);
+        let missing = u64::from(entry.place == ConversationPlace::Missing);
         conversation.turns = entry.turns.max(missing);
-        conversation.never_here = entry.place == Place::Missing;
+        conversation.never_here = entry.place == ConversationPlace::Missing;
         record.provider = Some(ProviderChoice { name: provider_of(entry).to_owned() });
-        if entry.role == Role::Current {
+        if entry.role == ConversationRole::Current {
             record.conversation = Some(conversation);
         } else {
             conversation.extra.insert("origin".to_owned(), origin_of(entry, plan));
@@ -299,7 +307,7 @@ fn record_of(planned: &Planned, plan: &Plan) -> Record {
 }
 
 /// Where something came from, for people; nothing reads it as state but this module.
-fn origin_of(entry: &Entry, plan: &Plan) -> Value {
+fn origin_of(entry: &LegacyConversation, plan: &MigrationPlan) -> Value {
     let system = plan.sources.get(entry.source).map_or("", |source| source.system);
     let mut origin = json!({
         "system": system,
@@ -323,13 +331,13 @@ fn place_of(key: &Key) -> &'static str {
 
 /// The provider of an entry. Ids that are nowhere tell it by their kind: Codex
 /// makes them of the time (version 7), Claude Code at random.
-fn provider_of(entry: &Entry) -> &str {
+fn provider_of(entry: &LegacyConversation) -> &str {
     let by_id = || match &entry.conversation {
-        Wanted::Id(id) if id.parse::<Uuid>().is_ok_and(|id| id.get_version_num() == 7) => "codex",
+        WantedConversation::Id(id) if id.parse::<Uuid>().is_ok_and(|id| id.get_version_num() == 7) => "codex",
         _ => "claude",
     };
     match (&entry.place, entry.provider) {
-        (Place::At { provider, .. }, _) => provider,
+        (ConversationPlace::At { provider, .. }, _) => provider,
         (_, Some(provider)) => provider,
         _ => by_id(),
     }
@@ -340,7 +348,7 @@ fn provider_of(entry: &Entry) -> &str {
 fn stays_in(planned: &Planned, store: &Store, known: &mut HashMap<PathBuf, bool>) -> Option<(PathBuf, bool)> {
     let entry = planned.entries.last()?;
     let not_moved = planned.current().is_some_and(|current| {
-        matches!(current.place, Place::Missing) && matches!(current.conversation, Wanted::Id(_))
+        matches!(current.place, ConversationPlace::Missing) && matches!(current.conversation, WantedConversation::Id(_))
     });
     if !entry.stays && !not_moved {
         return None;
@@ -360,12 +368,12 @@ fn may_work_in(dir: &Path, store: &Store) -> bool {
 }
 
 /// Gives a message to its session, where it waits to be sent.
-fn replay(store: &Store, left: &LeftMessage) -> Result<Outcome, LegacyError> {
+fn replay(store: &Store, left: &LeftMessage) -> Result<MigratedOutcome, LegacyError> {
     let folder = left.key.folder_name();
-    let base = Outcome { session: Some(left.key.clone()), ..Outcome::of("message", Became::Waiting) };
+    let base = MigratedOutcome { session: Some(left.key.clone()), ..MigratedOutcome::of("message", Became::Waiting) };
     let Some(workspace) = store.open_folder(&folder)? else {
         let reason = Some("there is no session for it".to_owned());
-        return Ok(Outcome { reason, became: Became::Skipped, ..base });
+        return Ok(MigratedOutcome { reason, became: Became::Skipped, ..base });
     };
     let record = workspace.record()?;
     let author = Author { id: left.from.0.clone(), name: left.from.1.clone() };
@@ -382,5 +390,5 @@ fn replay(store: &Store, left: &LeftMessage) -> Result<Outcome, LegacyError> {
         let _kept = queue.accept(&message, u64::MAX)?;
         before.finish();
     }
-    Ok(Outcome { uuid: Some(record.uuid), ..base })
+    Ok(MigratedOutcome { uuid: Some(record.uuid), ..base })
 }

@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What one place of an earlier system holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
+pub struct LegacyState {
     /// The place, free of links.
     pub base: PathBuf,
     /// The files that were read.
@@ -30,7 +30,7 @@ pub struct State {
     /// How many files of a queue were left unread.
     pub unread: usize,
     /// The programs that still write there.
-    pub daemons: Vec<Daemon>,
+    pub daemons: Vec<LegacyDaemon>,
 }
 
 /// A file as it was read.
@@ -62,7 +62,7 @@ pub struct Refused {
 
 /// A program that still writes the files below a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Daemon {
+pub struct LegacyDaemon {
     /// Its process.
     pub pid: i32,
     /// The file that names it.
@@ -72,21 +72,21 @@ pub struct Daemon {
 }
 
 /// Reads one place.
-pub struct Reader<'a> {
+pub struct LegacyReader<'a> {
     dir: Dir,
     replay: bool,
     dealt_with: &'a dyn Fn(&Path, &Stamp) -> bool,
-    state: State,
+    state: LegacyState,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> LegacyReader<'a> {
     /// Opens a place, or nothing where there is none. `dealt_with` says of a file
     /// whether an earlier migration has dealt with it as it is.
     #[must_use]
     pub fn open(base: &Path, dealt_with: &'a dyn Fn(&Path, &Stamp) -> bool) -> Option<Self> {
         let base = std::fs::canonicalize(base).ok()?;
         let dir = Dir::open(&base).ok()?;
-        Some(Self { dir, replay: false, dealt_with, state: State { base, ..State::default() } })
+        Some(Self { dir, replay: false, dealt_with, state: LegacyState { base, ..LegacyState::default() } })
     }
 
     /// Also reads the messages of queues.
@@ -98,13 +98,13 @@ impl<'a> Reader<'a> {
 
     /// What was read.
     #[must_use]
-    pub fn finish(self) -> State {
+    pub fn finish(self) -> LegacyState {
         self.state
     }
 
     /// What was read so far.
     #[must_use]
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &LegacyState {
         &self.state
     }
 
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         let Ok(pid) = digits.parse::<i32>() else { return };
         if pid > 0 && is_of_kind(pid, words, &self.state.base) {
             let writes = writes.iter().map(|dir| self.state.base.join(dir)).collect();
-            self.state.daemons.push(Daemon { pid, file: self.state.base.join(pid_file), writes });
+            self.state.daemons.push(LegacyDaemon { pid, file: self.state.base.join(pid_file), writes });
         }
     }
 

@@ -27,9 +27,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use apply::Report;
-pub use plan::{Draft, Entry, LeftMessage, Place, Plan, Planned, Role, Skipped, Source, Wanted};
-pub use read::{Daemon, Read, Reader, Refused, State};
-pub use receipt::{Became, Outcome, Receipt};
+pub use plan::{
+    ConversationPlace, ConversationRole, ImportDraft, LeftMessage, LegacyConversation, LegacyFile, MigrationPlan,
+    Planned, Skipped, WantedConversation,
+};
+pub use read::{LegacyDaemon, LegacyReader, LegacyState, Read, Refused};
+pub use receipt::{Became, MigratedOutcome, MigrationReceipt};
 pub use undo::{Undone, undo};
 
 use crate::config::{Environment, Legacy};
@@ -47,16 +50,16 @@ pub trait Importer: Sync {
     fn name(&self) -> &'static str;
 
     /// The directories that may hold its state.
-    fn bases(&self, search: &Search) -> Vec<PathBuf>;
+    fn bases(&self, search: &LegacySearch) -> Vec<PathBuf>;
 
     /// Files below such a directory by which it is known at a glance.
     fn signs(&self) -> &'static [&'static str];
 
     /// Reads what is there.
-    fn read(&self, reader: &mut Reader<'_>);
+    fn read(&self, reader: &mut LegacyReader<'_>);
 
     /// What becomes of what was read. Pure.
-    fn plan(&self, state: &State) -> Draft;
+    fn plan(&self, state: &LegacyState) -> ImportDraft;
 }
 
 /// Why a migration, or a part of it, was not done.
@@ -86,7 +89,7 @@ pub enum LegacyError {
 
 /// Where to look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Search {
+pub struct LegacySearch {
     /// Directories in which a bot may have been started, or kept its state.
     pub dirs: Vec<PathBuf>,
     /// Those of them that somebody named.
@@ -103,7 +106,7 @@ pub struct Search {
     pub replay: bool,
 }
 
-impl Search {
+impl LegacySearch {
     /// The places that are looked at unasked, at a glance: beside the root, where
     /// the person is, and what the configuration names.
     #[must_use]
@@ -150,7 +153,7 @@ pub struct Migration<'a> {
     /// Where sessions are made.
     pub store: &'a Arc<Store>,
     /// Where to look.
-    pub search: Search,
+    pub search: LegacySearch,
     /// The user whose conversations are taken along.
     pub user: LoginUser<'a>,
     /// The configuration file, which gets the proposals.
@@ -165,7 +168,7 @@ pub struct Migration<'a> {
 /// The files at a glance that were not dealt with yet. Costs a few looks at
 /// names where there are none, and reads nothing.
 #[must_use]
-pub fn glance(store: &Store, search: &Search) -> Vec<PathBuf> {
+pub fn glance(store: &Store, search: &LegacySearch) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for importer in IMPORTERS {
         for base in importer.bases(search) {
@@ -202,7 +205,7 @@ impl Migration<'_> {
     /// Reads what is there, and says what would become of it. Changes nothing.
     /// `step` is called after each conversation that was looked for.
     #[must_use]
-    pub fn plan(&self, step: &mut dyn FnMut()) -> Plan {
+    pub fn plan(&self, step: &mut dyn FnMut()) -> MigrationPlan {
         let mut drafts = Vec::new();
         let mut seen: Vec<(&str, PathBuf)> = Vec::new();
         for importer in IMPORTERS {
@@ -210,7 +213,7 @@ impl Migration<'_> {
             let dealt_with =
                 |path: &Path, stamp: &Stamp| receipt::is_dealt_with(self.store, name, path, stamp, !self.again);
             for base in importer.bases(&self.search) {
-                let Some(reader) = Reader::open(&base, &dealt_with) else { continue };
+                let Some(reader) = LegacyReader::open(&base, &dealt_with) else { continue };
                 let mut reader = reader.with_queues(self.search.replay);
                 if seen.contains(&(name, reader.state().base.clone())) {
                     continue;
@@ -225,14 +228,14 @@ impl Migration<'_> {
         let rows_dealt_with =
             |path: &Path, stamp: &Stamp| receipt::is_dealt_with(self.store, "tinyclaw", path, stamp, !self.again);
         if let Some((dir, file)) = self.search.rows.as_ref().and_then(|rows| Some((rows.parent()?, rows.file_name()?)))
-            && let Some(mut reader) = Reader::open(dir, &rows_dealt_with)
+            && let Some(mut reader) = LegacyReader::open(dir, &rows_dealt_with)
         {
             reader.file(&file.to_string_lossy());
             let state = reader.finish();
             let draft = tinyclaw::plan_rows(&state);
             drafts.push(("tinyclaw", state, draft));
         }
-        let mut plan = Plan::of(drafts, self.force);
+        let mut plan = MigrationPlan::of(drafts, self.force);
         locate::locate(&mut plan, &self.user, step);
         plan
     }
@@ -241,7 +244,7 @@ impl Migration<'_> {
     ///
     /// # Errors
     /// Where something cannot be written; the next try goes on with it.
-    pub fn apply(&self, lock: &Lock, plan: &Plan, step: &mut dyn FnMut()) -> Result<Report, LegacyError> {
+    pub fn apply(&self, lock: &Lock, plan: &MigrationPlan, step: &mut dyn FnMut()) -> Result<Report, LegacyError> {
         apply::apply(self.store, lock, plan, self.config_file, step)
     }
 
@@ -251,7 +254,7 @@ impl Migration<'_> {
     /// # Errors
     /// Where something cannot be written, which is to be said and keeps nobody
     /// from starting.
-    pub fn at_start(&self) -> Result<(Plan, Report), LegacyError> {
+    pub fn at_start(&self) -> Result<(MigrationPlan, Report), LegacyError> {
         let plan = self.plan(&mut || {});
         if plan.sources.is_empty() {
             return Ok((plan, Report::default()));

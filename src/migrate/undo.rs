@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::LegacyError;
-use super::receipt::{Receipt, UNDONE, make_room, receipts_path};
+use super::receipt::{MigrationReceipt, UNDONE, make_room, receipts_path};
 use crate::causes::with_causes;
 use crate::files::{Dir, Stamp};
 use crate::key::Key;
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// # Errors
 /// Where the receipt cannot be read, or a session cannot be moved.
 pub async fn undo(store: &Arc<Store>, wanted: &str, step: &mut dyn FnMut()) -> Result<Undone, LegacyError> {
-    let (path, receipt) = Receipt::read(store, wanted)?;
+    let (path, receipt) = MigrationReceipt::read(store, wanted)?;
     let mut undone = Undone::default();
     for outcome in receipt.entries.iter().filter(|outcome| outcome.made) {
         let Some(key) = &outcome.session else { continue };
