@@ -60,7 +60,7 @@ pub mod prove;
 /// Chat networks: one file or folder per network, wire format only.
 pub mod channel;
 
-/// The daemon: one loop, a lane for each active session, delivery, recovery.
+/// The daemon: one loop, a worker for each active session, delivery, recovery.
 pub mod daemon;
 
 /// Denizen as a service of systemd: installed, removed, looked at.

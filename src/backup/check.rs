@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::Tree;
-use super::finding::{Finding, Kind, finding};
+use super::finding::{Finding, FindingKind, finding};
 use super::items::{OWN, is_own, stays_inside};
 use super::lines::{each_line, first_broken_line, short};
 use super::moment;
@@ -92,7 +92,7 @@ impl<'a> Check<'a> {
         self.workspace.path().join(name)
     }
 
-    fn finding(&self, kind: Kind, name: impl AsRef<Path>, problem: impl Into<String>) -> Finding {
+    fn finding(&self, kind: FindingKind, name: impl AsRef<Path>, problem: impl Into<String>) -> Finding {
         let path =
             if name.as_ref().as_os_str().is_empty() { self.workspace.path().to_owned() } else { self.path(name) };
         finding(kind, Some(self.workspace.folder()), &path, problem)
@@ -127,7 +127,7 @@ impl<'a> Check<'a> {
                 Err(error) if error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) => continue,
                 Err(error) => {
                     let path = error.path().unwrap_or(&root).strip_prefix(&root).unwrap_or(&root).to_owned();
-                    let found = self.finding(Kind::Unreadable, path, error.to_string());
+                    let found = self.finding(FindingKind::Unreadable, path, error.to_string());
                     let remedy = format!("look at it: ls -ld {}", quoted(error.path().unwrap_or(&root)));
                     self.found(found.lost("what is in it, for whoever makes this copy").remedy(remedy));
                     continue;
@@ -154,7 +154,7 @@ impl<'a> Check<'a> {
                 if closed <= MANY {
                     let problem = format!("its owner may not read it (mode {:o})", metadata.mode() & 0o777);
                     let remedy = format!("chmod u+rwX {}", quoted(entry.path()));
-                    let found = self.finding(Kind::Permissions, &path, problem).remedy(remedy);
+                    let found = self.finding(FindingKind::Permissions, &path, problem).remedy(remedy);
                     self.found(found);
                 }
             }
@@ -163,19 +163,19 @@ impl<'a> Check<'a> {
                 if foreign <= MANY {
                     let problem = format!("it belongs to the user {}", metadata.uid());
                     let remedy = format!("chown -R --reference={0} {0}/*", quoted(&root));
-                    let found = self.finding(Kind::Owner, &path, problem).remedy(remedy);
+                    let found = self.finding(FindingKind::Owner, &path, problem).remedy(remedy);
                     self.found(found);
                 }
             }
             if entry.depth() == 1 && kind.is_file() && is_left_behind(&path) {
-                let found = self.finding(Kind::LeftBehind, &path, "a copy or an editor left it behind");
+                let found = self.finding(FindingKind::LeftBehind, &path, "a copy or an editor left it behind");
                 self.found(found.remedy(format!("look at it, and delete it: rm {}", quoted(entry.path()))));
             }
         }
     }
 
     fn special(&self, path: &Path, is_link: bool) -> Finding {
-        let (kind, own) = if is_own(path) { (Kind::NotAFile, true) } else { (Kind::AgentFile, false) };
+        let (kind, own) = if is_own(path) { (FindingKind::NotAFile, true) } else { (FindingKind::AgentFile, false) };
         let problem = match is_link.then(|| std::fs::read_link(self.path(path)).unwrap_or_default()) {
             Some(target) if stays_inside(path, &target) && !own => {
                 format!("it is a link to `{}`, inside the folder", target.display())
@@ -201,24 +201,24 @@ impl<'a> Check<'a> {
         };
         let problem = with_causes(&error);
         let kind = match &error {
-            SessionError::File(file) if file.is_not_found() => Kind::RecordMissing,
-            SessionError::File(files::Error::HardLinks { .. }) => Kind::Shared,
-            SessionError::Newer { .. } => Kind::RecordNewer,
-            SessionError::Json { .. } => Kind::RecordBroken,
-            _ => Kind::RecordUnreadable,
+            SessionError::File(file) if file.is_not_found() => FindingKind::RecordMissing,
+            SessionError::File(files::Error::HardLinks { .. }) => FindingKind::Shared,
+            SessionError::Newer { .. } => FindingKind::RecordNewer,
+            SessionError::Json { .. } => FindingKind::RecordBroken,
+            _ => FindingKind::RecordUnreadable,
         };
         let found = match kind {
-            Kind::RecordMissing if self.empty => {
+            FindingKind::RecordMissing if self.empty => {
                 let found = self.finding(kind, "", "the folder is empty");
                 let remedy = format!("{}, or delete it: rmdir {}", self.restore(), quoted(self.workspace.path()));
                 found.lost("the whole session, if there was one").remedy(remedy)
             }
-            Kind::Shared => {
+            FindingKind::Shared => {
                 let folder = quoted(self.workspace.path());
                 let remedy = format!("make its files its own: cp -a {folder} {folder}-own && rm -r {folder} && mv {folder}-own {folder}");
                 self.finding(kind, "session.json", problem).remedy(remedy)
             }
-            Kind::RecordNewer => self.finding(kind, "session.json", problem).remedy("update denizen"),
+            FindingKind::RecordNewer => self.finding(kind, "session.json", problem).remedy("update denizen"),
             _ => self
                 .finding(kind, "session.json", problem)
                 .lost("which conversation was the current one, title, counters; the transcript and the conversations are files of their own")
@@ -232,7 +232,7 @@ impl<'a> Check<'a> {
         match self.workspace.settings() {
             Ok(settings) => Some(settings),
             Err(error) => {
-                let found = self.finding(Kind::Settings, "settings.json", with_causes(&error));
+                let found = self.finding(FindingKind::Settings, "settings.json", with_causes(&error));
                 self.found(found.lost("model, permission mode, memory directory").remedy(self.restore()));
                 None
             }
@@ -245,7 +245,7 @@ impl<'a> Check<'a> {
             Ok(dir) => dir,
             Err(error) => {
                 let missing = error.is_not_found();
-                let kind = if missing { Kind::MemoryMissing } else { Kind::MemoryUnreadable };
+                let kind = if missing { FindingKind::MemoryMissing } else { FindingKind::MemoryUnreadable };
                 let problem = if missing { "there is no memory directory".to_owned() } else { with_causes(&error) };
                 let found = self.finding(kind, &relative, problem);
                 self.found(found.lost("what the agent had noted").remedy(self.restore()));
@@ -260,7 +260,7 @@ impl<'a> Check<'a> {
             Ok(bytes) if std::str::from_utf8(&bytes).is_err() => ("it is not UTF-8 text".to_owned(), "a part of it"),
             Ok(_) => return,
         };
-        let found = self.finding(Kind::MemoryUnreadable, name, problem);
+        let found = self.finding(FindingKind::MemoryUnreadable, name, problem);
         self.found(found.lost(lost).remedy(self.restore()));
     }
 
@@ -272,17 +272,17 @@ impl<'a> Check<'a> {
         let original = || tree.workspace(&own).ok().and_then(|workspace| workspace.record().ok());
         let found = match NameMatch::of(folder, record) {
             NameMatch::Own => return,
-            NameMatch::Nobody(reason) => Finding { remedy: mv(), ..self.finding(Kind::Name, "", reason) },
+            NameMatch::Nobody(reason) => Finding { remedy: mv(), ..self.finding(FindingKind::Name, "", reason) },
             NameMatch::Plain(key) if original().is_some_and(|original| original.uuid == record.uuid) => {
                 let problem =
                     format!("it is a copy of `{}`, and becomes the session `{key}` at its next use", record.key);
-                self.finding(Kind::Adoptable, "", problem)
+                self.finding(FindingKind::Adoptable, "", problem)
             }
             NameMatch::Plain(key) => {
                 let problem = format!("it was `{}`, and goes on as `{key}` at its next use", record.key);
                 let free = tree.sessions_path().join(&own).symlink_metadata().is_err();
                 let remedy = mv().filter(|_| free).map(|mv| format!("to go on under the old key: {mv}"));
-                Finding { remedy, ..self.finding(Kind::Adoptable, "", problem) }
+                Finding { remedy, ..self.finding(FindingKind::Adoptable, "", problem) }
             }
         };
         self.found(found);
@@ -293,7 +293,7 @@ impl<'a> Check<'a> {
         let last_turn = record.last_turn.as_ref().map_or(record.last_used_at, |last| last.at).as_nanosecond();
         let earlier = !self.live && moment::came_earlier(self.workspace.path(), Path::new(NAME), last_turn);
         let unreadable = |error: &dyn std::error::Error| {
-            let found = self.finding(Kind::TranscriptUnreadable, NAME, with_causes(error));
+            let found = self.finding(FindingKind::TranscriptUnreadable, NAME, with_causes(error));
             found.lost("what was said").remedy(self.restore())
         };
         let opened = match self.dir().open_file(Path::new(NAME), u64::MAX) {
@@ -306,11 +306,12 @@ impl<'a> Check<'a> {
                 return;
             }
             if !self.live && moment::listed_before(self.workspace.path(), Path::new(""), last_turn, &is_own) {
-                let found = self.finding(Kind::MidTurn, NAME, "the copy was made while the first turn was recorded");
+                let found =
+                    self.finding(FindingKind::MidTurn, NAME, "the copy was made while the first turn was recorded");
                 return self.found(found);
             }
             let problem = format!("there is no transcript, and there were {} turns", record.turns);
-            let found = self.finding(Kind::TranscriptMissing, NAME, problem);
+            let found = self.finding(FindingKind::TranscriptMissing, NAME, problem);
             let lost = "what was said, as far as the provider's own files do not have it";
             return self.found(found.lost(lost).remedy(self.restore()));
         };
@@ -331,7 +332,7 @@ impl<'a> Check<'a> {
                 Err(error) => {
                     // What comes after the recorded size was being written.
                     let being_written = !line.whole && (line.end > recorded || size < recorded);
-                    let kind = if being_written { Kind::MidTurn } else { Kind::TranscriptBroken };
+                    let kind = if being_written { FindingKind::MidTurn } else { FindingKind::TranscriptBroken };
                     let problem = format!("line {} does not parse: {}", line.number, short(&error));
                     let found = self.finding(kind, NAME, problem);
                     if broken.len() < MANY {
@@ -350,20 +351,20 @@ impl<'a> Check<'a> {
                 if last < record.turns { turns_between(last + 1, record.turns) } else { "no whole turn".to_owned() };
             let found = if earlier {
                 let problem = format!("the copy was made while a turn was recorded, so it lacks {turns}");
-                self.finding(Kind::MidTurn, NAME, problem)
+                self.finding(FindingKind::MidTurn, NAME, problem)
             } else {
                 let problem = if size < recorded {
                     format!("it has {size} of {recorded} bytes")
                 } else {
                     format!("it ends with turn {last}, and there were {}", record.turns)
                 };
-                self.finding(Kind::TranscriptCut, NAME, problem).lost(turns).remedy(self.restore())
+                self.finding(FindingKind::TranscriptCut, NAME, problem).lost(turns).remedy(self.restore())
             };
             self.found(found);
         }
         for (from, to) in &transcript.gaps {
             let turns = turns_between(*from, *to);
-            let found = self.finding(Kind::TranscriptGap, NAME, format!("{turns} missing from it"));
+            let found = self.finding(FindingKind::TranscriptGap, NAME, format!("{turns} missing from it"));
             self.found(found.lost(format!("the words of {turns}")).remedy(self.restore()));
         }
     }
@@ -385,7 +386,7 @@ impl<'a> Check<'a> {
             let began = conversation.started_at.as_nanosecond();
             if conversation.never_here {
                 let problem = format!("{what} came here without its file, from an earlier system");
-                let found = self.finding(Kind::NeverHere, name, problem);
+                let found = self.finding(FindingKind::NeverHere, name, problem);
                 return self.found(found);
             }
             let known = |file: &Path| {
@@ -396,7 +397,7 @@ impl<'a> Check<'a> {
             };
             let path = self.workspace.path();
             let found = if !self.live && moment::listed_before(path, &at, began, &known) {
-                self.finding(Kind::MidTurn, name, "the copy was made as this conversation began")
+                self.finding(FindingKind::MidTurn, name, "the copy was made as this conversation began")
             } else {
                 let lost = if current {
                     format!(
@@ -406,7 +407,7 @@ impl<'a> Check<'a> {
                     format!("going back to {turns} turns: {}", conversation.about)
                 };
                 let problem = format!("{what} has no file of {}", conversation.provider);
-                self.finding(Kind::ConversationMissing, name, problem).lost(lost).remedy(self.restore())
+                self.finding(FindingKind::ConversationMissing, name, problem).lost(lost).remedy(self.restore())
             };
             return self.found(found);
         };
@@ -420,10 +421,10 @@ impl<'a> Check<'a> {
         if let Some(mark) = mark.filter(|mark| metadata.len() < mark.bytes) {
             let problem = format!("{what} has {} of {} bytes", metadata.len(), mark.bytes);
             let found = if older {
-                self.finding(Kind::MidTurn, &name, format!("the copy was made while a turn ended: {problem}"))
+                self.finding(FindingKind::MidTurn, &name, format!("the copy was made while a turn ended: {problem}"))
             } else {
                 let lost = format!("a part of {turns} turns, for the agent; the transcript has them");
-                self.finding(Kind::ConversationCut, &name, problem).lost(lost).remedy(self.restore())
+                self.finding(FindingKind::ConversationCut, &name, problem).lost(lost).remedy(self.restore())
             };
             self.found(found);
         }
@@ -432,7 +433,7 @@ impl<'a> Check<'a> {
         let (dir, opened) = match opened.and_then(|dir| dir.open_file(&file, u64::MAX).map(|opened| (dir, opened))) {
             Ok(opened) => opened,
             Err(error) => {
-                let found = self.finding(Kind::ConversationUnreadable, &name, with_causes(&error));
+                let found = self.finding(FindingKind::ConversationUnreadable, &name, with_causes(&error));
                 return self.found(found.lost(format!("{what}, for the agent")).remedy(self.restore()));
             }
         };
@@ -442,7 +443,7 @@ impl<'a> Check<'a> {
             Format::JsonLines => first_broken_line(opened, mark.map_or(0, |mark| mark.bytes), older),
         };
         if let Some((problem, mid_turn)) = broken {
-            let kind = if mid_turn { Kind::MidTurn } else { Kind::ConversationBroken };
+            let kind = if mid_turn { FindingKind::MidTurn } else { FindingKind::ConversationBroken };
             let found = self.finding(kind, &name, problem);
             let lost = format!("a part of {what}, for the agent; the transcript has what was said");
             self.found(if mid_turn { found } else { found.lost(lost).remedy(self.restore()) });

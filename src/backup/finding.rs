@@ -22,7 +22,7 @@ pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// What sort of thing it is; a stable name for programs.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The folder of the session, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
@@ -39,7 +39,7 @@ pub struct Finding {
 }
 
 /// A finding of which nothing is lost, and for which nothing is to be done.
-pub(super) fn finding(kind: Kind, session: Option<&str>, path: &Path, problem: impl Into<String>) -> Finding {
+pub(super) fn finding(kind: FindingKind, session: Option<&str>, path: &Path, problem: impl Into<String>) -> Finding {
     Finding {
         severity: kind.severity(),
         kind,
@@ -68,11 +68,11 @@ macro_rules! kinds {
         /// The sorts of things that can be found.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         #[serde(rename_all = "kebab-case")]
-        pub enum Kind {
+        pub enum FindingKind {
             $($(#[$doc])* $name,)*
         }
 
-        impl Kind {
+        impl FindingKind {
             /// How bad a thing of this sort is.
             #[must_use]
             pub fn severity(self) -> Severity {

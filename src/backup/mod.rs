@@ -2,7 +2,7 @@
 //! back. Whether a tree can be restored, and how one is packed, unpacked and
 //! copied.
 //!
-//! Nothing here takes a lock, and nothing here changes a session: `control`
+//! Nothing here takes a lock, and nothing here changes a session: `ops`
 //! holds the locks, and `session::Store` gives a folder its name.
 
 mod check;
@@ -20,7 +20,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use check::Checked;
-pub use finding::{Finding, Kind, Severity};
+pub use finding::{Finding, FindingKind, Severity};
 pub use items::{LeftOut, copy_out, is_same};
 pub use pack::Exporter;
 pub use tree::{Extent, Tree};

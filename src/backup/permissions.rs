@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::finding::{Finding, Kind, finding};
+use super::finding::{Finding, FindingKind, finding};
 use crate::files::quoted;
 
 /// Whether a path is its owner's alone: nothing for others, `least` for the
@@ -27,7 +27,7 @@ pub(super) fn accessible(
     {
         let problem = format!("it belongs to the user {}, and the sessions to {owner}", metadata.uid());
         let remedy = format!("chown -R --reference={} {}", quoted(path.parent().unwrap_or(path)), quoted(path));
-        return Some(finding(Kind::Owner, session, path, problem).remedy(remedy));
+        return Some(finding(FindingKind::Owner, session, path, problem).remedy(remedy));
     }
     // What a link may be used for, its target says.
     if metadata.is_symlink() || (mode & closed == 0 && mode & least == least) {
@@ -39,5 +39,5 @@ pub(super) fn accessible(
         format!("others may use it (mode {mode:o})")
     };
     let remedy = if metadata.is_dir() { "chmod u=rwx,go=" } else { "chmod u=rw,go=" };
-    Some(finding(Kind::Permissions, session, path, problem).remedy(format!("{remedy} {}", quoted(path))))
+    Some(finding(FindingKind::Permissions, session, path, problem).remedy(format!("{remedy} {}", quoted(path))))
 }

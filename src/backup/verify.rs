@@ -9,7 +9,7 @@ use std::sync::mpsc::sync_channel;
 use serde::Serialize;
 
 use super::check::{Check, Checked};
-use super::finding::{Finding, Kind, Severity, finding};
+use super::finding::{Finding, FindingKind, Severity, finding};
 use super::permissions::{accessible, private};
 use super::{ArchiveError, Extent, Tree};
 use crate::causes::with_causes;
@@ -138,10 +138,10 @@ fn look(tree: &Tree, name: &str, state: Option<&Store>, in_use: bool, owner: Opt
     let path = tree.sessions_path().join(name);
     let stray = |problem: String| {
         let remedy = format!("look at it, and move it away: ls -ld {}", quoted(&path));
-        FolderLook::Stray(finding(Kind::Stray, None, &path, problem).remedy(remedy))
+        FolderLook::Stray(finding(FindingKind::Stray, None, &path, problem).remedy(remedy))
     };
     let unreadable = |problem: String| {
-        let found = finding(Kind::Unreadable, Some(name), &path, problem);
+        let found = finding(FindingKind::Unreadable, Some(name), &path, problem);
         let found = found.lost("the whole session").remedy(format!("look at it: ls -ld {}", quoted(&path)));
         FolderLook::Session(Checked { folder: name.to_owned(), findings: vec![found], turns: 0, bytes: 0 })
     };
@@ -193,7 +193,7 @@ fn queue(store: &Store, folder: &str) -> Vec<Finding> {
     let pending = match Queue::open(store, folder).and_then(|queue| queue.pending()) {
         Ok(pending) => pending,
         Err(error) => {
-            let found = finding(Kind::Queue, Some(folder), &path, with_causes(&error));
+            let found = finding(FindingKind::Queue, Some(folder), &path, with_causes(&error));
             let remedy = format!("look at it: ls -ld {}", quoted(&path));
             return vec![found.lost("the messages that were not answered").remedy(remedy)];
         }
@@ -202,7 +202,7 @@ fn queue(store: &Store, folder: &str) -> Vec<Finding> {
     broken
         .map(|(number, error)| {
             let entry = path.join(format!("{number:016}.entry"));
-            finding(Kind::Queue, Some(folder), &entry, with_causes(&error))
+            finding(FindingKind::Queue, Some(folder), &entry, with_causes(&error))
                 .lost("one message that was not answered")
                 .remedy(format!("look at it, send its message again, and delete it: {}", quoted(&entry)))
         })
@@ -238,7 +238,7 @@ impl RootContext<'_> {
             });
             if let Err(error) = loaded {
                 found.push(
-                    finding(Kind::Configuration, None, &file, with_causes(&error))
+                    finding(FindingKind::Configuration, None, &file, with_causes(&error))
                         .remedy("correct it by hand, or take the file from an older backup"),
                 );
             }
@@ -260,7 +260,12 @@ impl RootContext<'_> {
                 Ok(Err(error)) => with_causes(&error),
                 Err(error) => with_causes(&error),
             };
-            found.push(finding(Kind::Trash, None, &path, format!("a removed session that cannot be read: {error}")));
+            found.push(finding(
+                FindingKind::Trash,
+                None,
+                &path,
+                format!("a removed session that cannot be read: {error}"),
+            ));
         }
         found
     }
@@ -279,7 +284,7 @@ impl RootContext<'_> {
         for name in dir.names().unwrap_or_default() {
             let file = path.join(&name);
             let Some(folder) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
-                found.push(finding(Kind::LeftBehind, None, &file, "it is no grant"));
+                found.push(finding(FindingKind::LeftBehind, None, &file, "it is no grant"));
                 continue;
             };
             found.extend(private(&file, 0o600, Some(folder), self.owner));
@@ -287,7 +292,7 @@ impl RootContext<'_> {
                 Ok(grant) => grant,
                 Err(error) => {
                     found.push(
-                        finding(Kind::Grant, Some(folder), &file, with_causes(&error))
+                        finding(FindingKind::Grant, Some(folder), &file, with_causes(&error))
                             .lost("what the owner granted to this session")
                             .remedy(format!(
                                 "grant it again: `denizen cd {folder} DIR`, or take the file from an older backup"
@@ -304,7 +309,7 @@ impl RootContext<'_> {
             };
             if unused {
                 let problem = "no session here has its uuid, so it counts for nobody";
-                found.push(finding(Kind::GrantUnused, Some(folder), &file, problem));
+                found.push(finding(FindingKind::GrantUnused, Some(folder), &file, problem));
             }
         }
         found

@@ -39,7 +39,7 @@ pub trait ChannelClient: Send + Sync {
         post: &'a Post,
     ) -> BoxFuture<'a, Result<(), SendError>>;
 
-    /// Shows that an answer is being written, for about [`Limits::typing`].
+    /// Shows that an answer is being written, for about [`ChannelLimits::typing`].
     fn typing<'a>(&'a self, to: &'a Address) -> BoxFuture<'a, Result<(), SendError>>;
 
     /// Tells the owners something, each in a direct message. Who cannot be
@@ -66,7 +66,7 @@ pub struct ChannelLimits {
 /// A message to post.
 #[derive(Debug, Clone, Default)]
 pub struct Post {
-    /// What it says: one piece of [`Network::split`].
+    /// What it says: one piece of [`ChannelClient::split`].
     pub text: String,
     /// Its buttons, at most five.
     pub buttons: Vec<Button>,

@@ -1,7 +1,7 @@
 //! Chat networks: one file or folder per network, wire format only.
 //!
-//! A network reports what happened there (`Heard`) and carries out what it is
-//! told (`Network`). It knows who may talk, because its own section of the
+//! A network reports what happened there (`ChannelEvent`) and carries out what it is
+//! told (`ChannelClient`). It knows who may talk, because its own section of the
 //! configuration says so; what a message then does is not decided here.
 
 mod client;
@@ -60,7 +60,7 @@ pub trait Channel: Sync {
     }
 
     /// Connects, and goes on connecting, in tasks on the current runtime.
-    /// Returns at once; how it goes is told by [`Heard::State`].
+    /// Returns at once; how it goes is told by [`ChannelEvent::State`].
     ///
     /// # Errors
     /// Where the section is wrong.

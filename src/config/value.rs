@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::keys::ValueKind;
 
-/// A value that fits its key's [`Kind`].
+/// A value that fits its key's [`ValueKind`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// Text, a choice, or a path as written.

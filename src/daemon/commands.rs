@@ -1,6 +1,6 @@
 //! Commands and buttons: each acts on the session of the place it was given in,
 //! and on no other. What there is, and who may give it, is in
-//! [`crate::control::commands`]; what is done is done by [`Control`].
+//! [`crate::ops::commands`]; what is done is done by [`Control`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

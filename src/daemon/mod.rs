@@ -2,7 +2,7 @@
 //! comes of them is delivered. A function that takes its shutdown signal as an
 //! argument.
 //!
-//! One loop (`hub`) over a closed `event::Event`. Each active session has a
+//! One loop (`hub`) over a closed `event::LoopEvent`. Each active session has a
 //! `lane`: one task that takes messages in, so that they are durable before
 //! anybody is told, and one that takes their turns, one after another. A lane is
 //! gone when nothing of its session is left to do. Nothing here is kept in

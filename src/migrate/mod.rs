@@ -2,7 +2,7 @@
 //! sessions. What they left is only read.
 //!
 //! `read` looks at the files of a place as a stranger's, an importer
-//! makes a `Draft` of what was read (pure), `Plan::of` puts the drafts
+//! makes a `ImportDraft` of what was read (pure), `MigrationPlan::of` puts the drafts
 //! together (pure), `locate` looks for the conversations, `apply` does it.
 //! To add a system: a file here, a `mod` line, an entry in `IMPORTERS`.
 //!

@@ -174,7 +174,7 @@ pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnErr
 ///
 /// # Errors
 /// Where the launcher cannot be started. That the *program* cannot be started
-/// is an [`Outcome`].
+/// is an [`ChildOutcome`].
 pub fn spawn(
     guard: &WorkspaceGuard,
     grant: &Grant,

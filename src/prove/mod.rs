@@ -3,7 +3,7 @@
 //! `ATTEMPTS` is the one table of what is tried and what has to come of it in
 //! each mode. `adversary` makes the attempts inside a session's confinement,
 //! `stage` builds what they are aimed at, `run` puts the one into the other and
-//! compares. Nothing here confines anything: that is `confine`'s.
+//! compares. Nothing here confines anything: that is `sandbox`'s.
 
 mod adversary;
 mod files;

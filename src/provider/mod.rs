@@ -2,7 +2,7 @@
 //!
 //! A provider answers questions and does nothing: which of its files hold a
 //! conversation, what its home must look like, how a turn is invoked, what a
-//! line of its output means. `rehome` performs the steps, `process` starts the
+//! line of its output means. `provider_home` performs the steps, `process` starts the
 //! invocation, `turn` acts on the events.
 //!
 //! To add one: a file here, a `mod` line, an entry in `PROVIDERS`;
@@ -203,11 +203,11 @@ pub trait Parser: Send {
     fn line(&mut self, line: &str, events: &mut Vec<ProviderEvent>);
 
     /// What the end of the process means, after all lines. A turn is answered
-    /// if there was an [`Event::Done`] and no [`Event::Failed`].
+    /// if there was an [`ProviderEvent::Done`] and no [`ProviderEvent::Failed`].
     fn end(&mut self, end: &ProcessEnd<'_>, events: &mut Vec<ProviderEvent>);
 
-    /// How the provider is told what was decided about an [`Event::Ask`]:
-    /// usually an [`Event::Send`].
+    /// How the provider is told what was decided about an [`ProviderEvent::Ask`]:
+    /// usually an [`ProviderEvent::Send`].
     fn answer(&mut self, id: &str, decision: &Decision, events: &mut Vec<ProviderEvent>) {
         let _ = (id, decision, events);
     }
@@ -265,7 +265,7 @@ pub struct Invocation {
 pub enum Input {
     /// All of it, known before the child is started.
     Whole(Vec<u8>),
-    /// The first part of a conversation. Each [`Event::Send`] adds to it, and
+    /// The first part of a conversation. Each [`ProviderEvent::Send`] adds to it, and
     /// the child reads its end once the turn is done. The child must not act on
     /// a part of it: what is written into a pipe can be cut short.
     Conversation(Vec<u8>),

@@ -1,6 +1,6 @@
 //! Installing: first a plan, which changes nothing and finds what would go
 //! wrong; then its steps, taken back where one fails. Not here: what is done
-//! with a service that is there (`service::look`).
+//! with a service that is there (`service::status`).
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -44,6 +44,21 @@ impl Imports {
         self.files.keys().map(|module| (module.clone(), self.named_by(module))).collect()
     }
 
+    /// The types that are defined more than once, of any visibility, tests left
+    /// out; each with the modules that do it.
+    pub(crate) fn twins(&self) -> BTreeMap<String, Vec<Module>> {
+        let mut defined: BTreeMap<String, Vec<Module>> = BTreeMap::new();
+        for (module, file) in &self.files {
+            let mut types = Types::default();
+            types.visit_file(file);
+            for name in types.0 {
+                defined.entry(name).or_default().push(module.clone());
+            }
+        }
+        defined.retain(|_, modules| modules.len() > 1);
+        defined
+    }
+
     fn named_by(&self, module: &Module) -> BTreeSet<Module> {
         let below = |other: &&Module| other.len() == module.len() + 1 && other.starts_with(module);
         let children = self.files.keys().filter(below).filter_map(|other| other.last().cloned());
@@ -67,6 +82,29 @@ impl Imports {
             }
         }
         None
+    }
+}
+
+/// The names of the types that a file defines, also within functions.
+#[derive(Default)]
+struct Types(Vec<String>);
+
+impl<'ast> Visit<'ast> for Types {
+    fn visit_item(&mut self, item: &'ast Item) {
+        let (attributes, name) = match item {
+            Item::Struct(item) => (&item.attrs, Some(&item.ident)),
+            Item::Enum(item) => (&item.attrs, Some(&item.ident)),
+            Item::Union(item) => (&item.attrs, Some(&item.ident)),
+            Item::Trait(item) => (&item.attrs, Some(&item.ident)),
+            Item::Type(item) => (&item.attrs, Some(&item.ident)),
+            Item::Mod(item) => (&item.attrs, None),
+            Item::Fn(item) => (&item.attrs, None),
+            _ => return visit::visit_item(self, item),
+        };
+        if !is_test(attributes) {
+            self.0.extend(name.map(ToString::to_string));
+            visit::visit_item(self, item);
+        }
     }
 }
 
