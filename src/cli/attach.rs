@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::terminal;
 use super::watch::WaitArgs;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::output::escape;
 use super::watch::{self, WaitArgs};

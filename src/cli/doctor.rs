@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::output::{GREEN, RED, RESET, YELLOW, escape};
 use crate::channel::{self, ChannelError, Common, Grade, SectionContext};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::App;
+use super::app::App;
 use super::error::{CliError, FAILED};
 use crate::turn;
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, escape, one_line};
 use crate::daemon;

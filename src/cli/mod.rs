@@ -1,6 +1,7 @@
 //! The command line: arguments, environment, words, exit codes. One command,
 //! one file; the comment on a command's arguments is its help text.
 
+mod app;
 mod archive;
 mod attach;
 mod cd;
@@ -50,18 +51,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, ConfigInputs, Environment};
-use crate::key::Key;
 use crate::ops::Control;
 use crate::process::{inside, launcher};
 use crate::provider::PROVIDERS;
-use crate::sandbox::Ground;
 use crate::session::Store;
 use crate::turn::Setup;
+use app::{App, Global};
 use error::CliError;
-use output::{Color, Output, RED, RESET};
+use output::{Output, RED, RESET};
 
 /// Every conversation with an agent CLI has a home of its own: one folder with
 /// its memory, its transcript and the provider's own files.
@@ -78,43 +78,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: CliCommand,
-}
-
-#[derive(Debug, Args)]
-struct Global {
-    /// Where everything is kept [default: DENIZEN_ROOT, else the platform's data directory + /denizen]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
-    root: Option<PathBuf>,
-    /// The configuration file [default: denizen.toml in the root]
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
-    config: Option<PathBuf>,
-    /// Set a configuration key for this call, such as `-c limits.turns=1`
-    #[arg(short = 'c', long = "override", global = true, value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Global options")]
-    overrides: Vec<(String, String)>,
-    /// Print data as JSON
-    #[arg(long, global = true, help_heading = "Global options")]
-    json: bool,
-    /// Print nothing but data and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
-    quiet: bool,
-    /// Say more about what is done
-    #[arg(short, long, global = true, help_heading = "Global options")]
-    verbose: bool,
-    /// When to use colours
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "WHEN",
-        default_value = "auto",
-        help_heading = "Global options"
-    )]
-    color: Color,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,44 +120,6 @@ enum CliCommand {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
-}
-
-/// What every command works with.
-struct App {
-    out: Output,
-    control: Control,
-    config_file: PathBuf,
-}
-
-impl App {
-    /// The key that a person means, and a word about it where it was not the
-    /// key itself.
-    fn resolve(&self, text: &str) -> Result<Key, CliError> {
-        let key = self.control.store.resolve(text).map_err(|error| match text.parse::<Key>() {
-            // A text that can be no key at all is wrong in itself.
-            Err(wrong) => CliError::from(wrong),
-            Ok(_) => CliError::from(error),
-        })?;
-        if key.as_str() != text {
-            self.out.note(format_args!("session `{}`", output::escape(key.as_str())));
-        }
-        Ok(key)
-    }
-
-    /// What agents can write.
-    fn ground(&self) -> Ground<'_> {
-        Ground::of(&self.control.setup.config.shares, &self.control.store)
-    }
-
-    /// Runs a future to its end, on this thread.
-    fn wait_for<T>(&self, future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| CliError::failed(format!("could not start: {error}")))?;
-        let result = runtime.block_on(future);
-        // A wait that was given up may still stand in its thread.
-        runtime.shutdown_background();
-        result
-    }
 }
 
 /// The program. Reads arguments and environment once and passes them down.

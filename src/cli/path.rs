@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 
 /// Print the path of a session's folder

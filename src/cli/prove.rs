@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, GREEN, RED, RESET, YELLOW, escape, one_line};
 use crate::causes::with_causes;

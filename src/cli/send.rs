@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::watch;
 use crate::config::value::parse_span;

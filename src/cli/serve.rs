@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use super::app::{App, Global};
 use super::error::CliError;
-use super::{App, Global};
 use crate::channel::CHANNELS;
 use crate::daemon::{self, ConfigSource, Rotating, Serve, ShutdownStage};
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::output::{BOLD, RESET, YELLOW, ago, bytes, escape, one_line};
 use crate::config::{Access, WallsMode};

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::watch::{self, WaitArgs};
 use crate::key::Key;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
-use super::App;
+use super::app::App;
 use super::error::CliError;
 use super::output::{Output, RESET, YELLOW, escape, one_line};
 use super::permission;

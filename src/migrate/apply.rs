@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::LegacyError;
+use super::importer::LegacyError;
 use super::plan::{
     ConversationPlace, ConversationRole, LeftMessage, LegacyConversation, MigrationPlan, Planned, WantedConversation,
 };

@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use super::fields::{Fields, without_mark};
+use super::importer::{Importer, LegacySearch};
 use super::keys;
 use super::plan::{ConversationPlace, ConversationRole, ImportDraft, LegacyConversation, Skipped, WantedConversation};
 use super::read::{LegacyReader, LegacyState, Read};
-use super::{Importer, LegacySearch};
 
 /// The importer.
 #[derive(Debug)]

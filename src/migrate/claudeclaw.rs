@@ -12,11 +12,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, broken, without_mark};
+use super::importer::{Importer, LegacySearch};
 use super::keys;
 use super::plan::{ConversationPlace, ConversationRole, ImportDraft, LegacyConversation, Skipped, WantedConversation};
 use super::proposal::{commented, from_file};
 use super::read::{LegacyReader, LegacyState, Read};
-use super::{Importer, LegacySearch};
 use crate::key::Key;
 
 /// The importer.

@@ -2,7 +2,7 @@
 //! sessions. What they left is only read.
 //!
 //! `read` looks at the files of a place as a stranger's, an importer
-//! makes a `ImportDraft` of what was read (pure), `MigrationPlan::of` puts the drafts
+//! makes an `ImportDraft` of what was read (pure), `MigrationPlan::of` puts the drafts
 //! together (pure), `locate` looks for the conversations, `apply` does it.
 //! To add a system: a file here, a `mod` line, an entry in `IMPORTERS`.
 //!
@@ -13,6 +13,7 @@ mod apply;
 mod claude_telegram_bot;
 mod claudeclaw;
 mod fields;
+mod importer;
 mod keys;
 mod locate;
 mod plan;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use apply::Report;
+pub use importer::{Importer, LegacyError, LegacySearch};
 pub use plan::{
     ConversationPlace, ConversationRole, ImportDraft, LeftMessage, LegacyConversation, LegacyFile, MigrationPlan,
     Planned, Skipped, WantedConversation,
@@ -35,117 +37,13 @@ pub use read::{LegacyDaemon, LegacyReader, LegacyState, Read, Refused};
 pub use receipt::{Became, MigratedOutcome, MigrationReceipt};
 pub use undo::{Undone, undo};
 
-use crate::config::{Environment, Legacy};
 use crate::files::{self, Lock, Stamp};
 use crate::provider::LoginUser;
-use crate::session::{SessionError, Store};
+use crate::session::Store;
 
 /// The systems that are known.
 pub const IMPORTERS: &[&dyn Importer] =
     &[&claudeclaw::ClaudeClaw, &claude_telegram_bot::ClaudeTelegramBot, &tinyclaw::TinyClaw];
-
-/// One earlier system.
-pub trait Importer: Sync {
-    /// Its name.
-    fn name(&self) -> &'static str;
-
-    /// The directories that may hold its state.
-    fn bases(&self, search: &LegacySearch) -> Vec<PathBuf>;
-
-    /// Files below such a directory by which it is known at a glance.
-    fn signs(&self) -> &'static [&'static str];
-
-    /// Reads what is there.
-    fn read(&self, reader: &mut LegacyReader<'_>);
-
-    /// What becomes of what was read. Pure.
-    fn plan(&self, state: &LegacyState) -> ImportDraft;
-}
-
-/// Why a migration, or a part of it, was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum LegacyError {
-    /// A file could not be read or written.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// A session could not be made or removed.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// Another process migrates into this root.
-    #[error("another process migrates into this root")]
-    Busy,
-    /// There is no such receipt.
-    #[error("there is no receipt `{0}`")]
-    NoReceipt(String),
-    /// A receipt is not what it should be.
-    #[error("`{}` is no receipt: {reason}", path.display())]
-    Broken {
-        /// The receipt.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-/// Where to look.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LegacySearch {
-    /// Directories in which a bot may have been started, or kept its state.
-    pub dirs: Vec<PathBuf>,
-    /// Those of them that somebody named.
-    pub from: Vec<PathBuf>,
-    /// Directories for temporary files.
-    pub temp: Vec<PathBuf>,
-    /// The home directory.
-    pub home: Option<PathBuf>,
-    /// Homes of tinyclaw that the environment names.
-    pub tinyclaw_homes: Vec<PathBuf>,
-    /// A file of rows that were taken out of tinyclaw's database.
-    pub rows: Option<PathBuf>,
-    /// Whether messages that were never answered are taken along.
-    pub replay: bool,
-}
-
-impl LegacySearch {
-    /// The places that are looked at unasked, at a glance: beside the root, where
-    /// the person is, and what the configuration names.
-    #[must_use]
-    pub fn near(root: &Path, here: &Path, legacy: &Legacy) -> Self {
-        let beside = root.parent().map(Path::to_owned);
-        let mut dirs: Vec<PathBuf> = beside.into_iter().chain([here.to_owned()]).chain(legacy.from.clone()).collect();
-        let mut seen = Vec::new();
-        dirs.retain(|dir| {
-            let new = !seen.contains(dir);
-            seen.push(dir.clone());
-            new
-        });
-        Self { dirs, from: legacy.from.clone(), ..Self::default() }
-    }
-
-    /// Every place where an earlier system is known to have kept its state.
-    #[must_use]
-    pub fn everywhere(
-        root: &Path,
-        here: &Path,
-        legacy: &Legacy,
-        home: Option<&Path>,
-        environment: &Environment,
-    ) -> Self {
-        let named = ["TINYAGI_HOME", "TINYCLAW_HOME"].iter().filter_map(|name| environment.get(name));
-        Self {
-            temp: vec![legacy.temp.clone()],
-            home: home.map(Path::to_owned),
-            tinyclaw_homes: named.map(PathBuf::from).collect(),
-            ..Self::near(root, here, legacy)
-        }
-    }
-
-    /// Only these places.
-    #[must_use]
-    pub fn only(from: &[PathBuf]) -> Self {
-        Self { dirs: from.to_vec(), from: from.to_vec(), ..Self::default() }
-    }
-}
 
 /// What a migration needs.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::LegacyError;
+use super::importer::LegacyError;
 use super::plan::LegacyFile;
 use crate::files::{Dir, Durability, Stamp, make_private_dir};
 use crate::key::{Key, hex};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::LegacyError;
+use super::importer::LegacyError;
 use crate::files::{self, Dir, Durability, make_private_dir};
 
 /// How deep a directory is gone into.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fields::{Fields, broken, without_mark};
+use super::importer::{Importer, LegacySearch};
 use super::keys;
 use super::plan::{
     ConversationPlace, ConversationRole, ImportDraft, LeftMessage, LegacyConversation, Skipped, WantedConversation,
 };
 use super::proposal::{commented, from_file};
 use super::read::{LegacyReader, LegacyState, Read};
-use super::{Importer, LegacySearch};
 
 /// The importer.
 #[derive(Debug)]

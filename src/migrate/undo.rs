@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::LegacyError;
+use super::importer::LegacyError;
 use super::receipt::{MigrationReceipt, UNDONE, make_room, receipts_path};
 use crate::causes::with_causes;
 use crate::files::{Dir, Stamp};

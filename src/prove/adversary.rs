@@ -13,10 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use super::{ATTEMPTS, AttemptLine, Got, PARTY, Party, Scene, stopped};
-
-/// The file in the adversary's folder that tells it what to reach.
-pub(super) const SCENE: &str = "scene.json";
+use super::attempt::{AttemptLine, Got, PARTY, Party, SCENE, Scene, stopped};
+use super::table::ATTEMPTS;
 
 /// The name of a party's socket, in its folder.
 const SOCKET: &str = "socket";

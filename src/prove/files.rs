@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, inotify};
 
+use super::attempt::{Got, PLANTED, Scene, Tried, stopped, through};
 use super::raw::CallProgram;
-use super::stage::PLANTED;
-use super::{Got, Scene, Tried, stopped, through};
 
 /// Reads a file, which has to hold the word.
 pub(super) fn read(path: &Path, word: &str) -> Tried {

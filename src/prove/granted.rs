@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 
+use super::attempt::{Got, Scene, Tried, through};
 use super::files::append;
-use super::{Got, Scene, Tried, through};
 
 /// The name of the directory on the stage; it holds a repository.
 pub(super) const NAME: &str = "granted";

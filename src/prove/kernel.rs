@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::attempt::{Got, Scene, Tried, stopped, through};
 use super::files::found;
 use super::raw::{ArgValue, CallProgram};
-use super::{Got, Scene, Tried, stopped, through};
 
 fn flags(flags: i32) -> ArgValue {
     ArgValue::from(flags)

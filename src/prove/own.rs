@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, Mode};
 
+use super::attempt::{Got, Scene, Tried, stopped, through};
 use super::files::read;
-use super::{Got, Scene, Tried, stopped, through};
 
 /// Writes what is there already, so that the session stays as it is.
 pub(super) fn change_record(scene: &Scene) -> Tried {

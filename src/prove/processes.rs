@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
 
+use super::attempt::{PARTY, Party, Scene, Tried, stopped, through};
 use super::files::{found, read};
 use super::raw::{ArgValue, CallProgram};
-use super::{PARTY, Party, Scene, Tried, stopped, through};
 
 /// A file of the process in `/proc`. In a namespace of its own, the adversary
 /// may see another process with that number.

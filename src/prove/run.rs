@@ -8,16 +8,17 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;
 
-use super::stage::ProofStage;
-use super::{ATTEMPTS, Attempt, AttemptLine, Expected, NeededNetwork, Prevention};
+use super::attempt::{Attempt, AttemptLine, Expected, NeededNetwork, Prevention};
+use super::stage::{ProofError, ProofStage};
+use super::table::ATTEMPTS;
 use crate::config::{NetworkMode, WallsMode};
 use crate::files;
-use crate::process::{self, ChildOutcome, Launch, SpawnError};
+use crate::process::{self, ChildOutcome, Launch};
 use crate::provider::{Invocation, Options, built_in, child_environment};
-use crate::provider_home::{self, RehomeError};
+use crate::provider_home;
 use crate::sandbox::{Ground, Policy, Rule};
-use crate::session::{ClaimError, Grant, PermissionMode, SessionError, Store, WorkspaceGuard};
-use crate::turn::{self, ChoiceError, Chosen, Setup, Subject, TurnError, find_program, provider_of};
+use crate::session::{Grant, PermissionMode, Store, WorkspaceGuard};
+use crate::turn::{self, Chosen, Setup, Subject, TurnError, find_program, provider_of};
 
 /// Longer than all attempts take.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -126,54 +127,6 @@ impl Proof {
     pub fn count(&self, verdict: AttemptVerdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
-}
-
-/// Why nothing was proved.
-#[derive(Debug, thiserror::Error)]
-pub enum ProofError {
-    /// Another proof has the stage.
-    #[error("another proof is running in this root")]
-    Running,
-    /// The stage could not be built.
-    #[error("the stage of the proof could not be built")]
-    Stage(#[source] io::Error),
-    /// A process of the proof said nothing of use.
-    #[error("the {who} of the proof did not say where it is: {reason}")]
-    Silent {
-        /// Which process.
-        who: &'static str,
-        /// What it said instead.
-        reason: String,
-    },
-    /// The adversary did not come to the end.
-    #[error("the adversary ended after attempt {after}: {outcome}")]
-    Ended {
-        /// The last attempt that it told of.
-        after: u16,
-        /// How it ended.
-        outcome: String,
-    },
-    /// A file of the stage could not be made.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// A session of the stage is not as it should be.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// A session of the stage could not be claimed.
-    #[error(transparent)]
-    Claim(#[from] ClaimError),
-    /// A child could not be started.
-    #[error(transparent)]
-    Spawn(#[from] SpawnError),
-    /// There are no walls.
-    #[error(transparent)]
-    Turn(#[from] TurnError),
-    /// The built-in provider is not to be had.
-    #[error(transparent)]
-    Choice(#[from] ChoiceError),
-    /// What Denizen does with the folder afterwards failed.
-    #[error(transparent)]
-    Rehome(#[from] RehomeError),
 }
 
 /// Makes all attempts from one throw-away session against another, in a root of

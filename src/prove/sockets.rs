@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::attempt::{Party, Scene, Tried, stopped, through};
 use super::files::found;
 use super::raw::{ArgValue, CallProgram};
-use super::{Party, Scene, Tried, stopped, through};
 
 /// Longer than a process on the same machine takes to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

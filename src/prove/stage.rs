@@ -13,13 +13,16 @@ use std::sync::Arc;
 use rustix::io::FdFlags;
 use uuid::Uuid;
 
-use super::run::ProofError;
-use super::{PARTY, Party, Scene, adversary, files, granted, kernel, own, sockets, terminals};
+use super::attempt::{PARTY, PLANTED, Party, SCENE, Scene};
+use super::{files, granted, kernel, own, sockets, terminals};
 use crate::config::{Access, Environment, Share};
 use crate::files::{Durability, Lock, make_private_dir};
 use crate::key::Key;
-use crate::session::{Claim, NewSession, Store, WorkspaceGuard};
+use crate::process::SpawnError;
+use crate::provider_home::RehomeError;
+use crate::session::{Claim, ClaimError, NewSession, SessionError, Store, WorkspaceGuard};
 use crate::turn::Setup;
+use crate::turn::{ChoiceError, TurnError};
 
 /// The session of the adversary.
 const OWN: &str = "adversary";
@@ -27,11 +30,56 @@ const OWN: &str = "adversary";
 /// The session beside it.
 const BESIDE: &str = "beside";
 
-/// How the names of files begin that are planted in the real root and home.
-pub(super) const PLANTED: &str = ".denizen-prove-";
-
 /// The file with the secret, in each party's directory.
 const SECRET_FILE: &str = "memory/MEMORY.md";
+
+/// Why nothing was proved.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// Another proof has the stage.
+    #[error("another proof is running in this root")]
+    Running,
+    /// The stage could not be built.
+    #[error("the stage of the proof could not be built")]
+    Stage(#[source] io::Error),
+    /// A process of the proof said nothing of use.
+    #[error("the {who} of the proof did not say where it is: {reason}")]
+    Silent {
+        /// Which process.
+        who: &'static str,
+        /// What it said instead.
+        reason: String,
+    },
+    /// The adversary did not come to the end.
+    #[error("the adversary ended after attempt {after}: {outcome}")]
+    Ended {
+        /// The last attempt that it told of.
+        after: u16,
+        /// How it ended.
+        outcome: String,
+    },
+    /// A file of the stage could not be made.
+    #[error(transparent)]
+    File(#[from] crate::files::Error),
+    /// A session of the stage is not as it should be.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A session of the stage could not be claimed.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// A child could not be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// There are no walls.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+    /// The built-in provider is not to be had.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
+    /// What Denizen does with the folder afterwards failed.
+    #[error(transparent)]
+    Rehome(#[from] RehomeError),
+}
 
 /// Everything that a proof needs. It is removed when this is dropped.
 pub(super) struct ProofStage {
@@ -254,7 +302,7 @@ impl ProofStage {
         sockets::plant(&self.dir, &self.scene.sibling, None);
         let server = self.scene.root.join("state/homes/beside/codex/server");
         std::os::unix::fs::symlink(self.scene.beside.join(&self.scene.sibling.socket), server)?;
-        put(&self.scene.own.join(adversary::SCENE), &serde_json::to_string(&self.scene)?)
+        put(&self.scene.own.join(SCENE), &serde_json::to_string(&self.scene)?)
     }
 }
 

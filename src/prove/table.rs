@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::AttemptGroup::{
+use super::attempt::AttemptGroup::{
     self, DaemonProcesses, Kernel, Needed, Own, Person, Root, Services, Shared, SiblingFiles, SiblingProcesses,
 };
-use super::Expected::{self, Stopped, Through};
+use super::attempt::Expected::{self, Stopped, Through};
+use super::attempt::{Attempt, NeededNetwork, Prevention, Scene, Tried};
 use super::sockets::ConnectVariant;
-use super::{
-    Attempt, NeededNetwork, Prevention, Scene, Tried, files, granted, kernel, own, processes, sockets, terminals,
-};
+use super::{files, granted, kernel, own, processes, sockets, terminals};
 
 const T: Expected = Through;
 const M: Expected = Stopped(Prevention::Mounts);

@@ -13,8 +13,8 @@ use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::OptionalActions;
 
+use super::attempt::{Scene, Tried, stopped, through};
 use super::files::found;
-use super::{Scene, Tried, stopped, through};
 
 /// A terminal that stands in for one of the person's, with a line typed into it:
 /// where the keys come from, the terminal, and its path.

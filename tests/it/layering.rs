@@ -44,21 +44,8 @@ fn modules_name_only_modules_below_them() {
 
 /// Circles that are left, each by the first of its files. The list only gets
 /// shorter.
-const CIRCLES: &[&str] = &[
-    "channel",
-    "cli",
-    "config",
-    "daemon",
-    "files::dir",
-    "migrate",
-    "process",
-    "prove::adversary",
-    "provider",
-    "sandbox",
-    "sandbox::ground",
-    "session::claim",
-    "turn",
-];
+const CIRCLES: &[&str] =
+    &["config", "daemon", "files::dir", "process", "provider", "sandbox", "sandbox::ground", "session::claim", "turn"];
 
 #[test]
 fn no_files_name_each_other_in_a_circle() {
@@ -157,7 +144,8 @@ fn every_provider_file_is_in_the_list() {
 
 #[test]
 fn every_importer_file_is_in_the_list() {
-    let common = ["apply", "fields", "keys", "locate", "mod", "plan", "proposal", "read", "receipt", "take", "undo"];
+    let common =
+        ["apply", "fields", "importer", "keys", "locate", "mod", "plan", "proposal", "read", "receipt", "take", "undo"];
     let files: BTreeSet<String> = std::fs::read_dir(source().join("migrate"))
         .expect("a directory")
         .flatten()
@@ -171,7 +159,7 @@ fn every_importer_file_is_in_the_list() {
 
 #[test]
 fn every_channel_file_is_in_the_list() {
-    let common = ["client", "event", "examined", "http", "mod", "section", "text", "tls"];
+    let common = ["client", "connection", "event", "examined", "http", "mod", "section", "text", "tls"];
     let files: BTreeSet<String> = std::fs::read_dir(source().join("channel"))
         .expect("a directory")
         .flatten()

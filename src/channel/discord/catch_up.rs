@@ -1,12 +1,12 @@
-//! After a session was lost: what was written meanwhile in the channels that
-//! are listened to, over HTTP. Bounded in number and age, and checked as if it
-//! had just been written.
+//! After a session was lost: which channels may hold something that was written
+//! meanwhile, and what that is, over HTTP. Bounded in number and age. Not here:
+//! whether it is answered, which is checked as if it had just been written.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::dispatch::{Deaf, Intake};
-use super::route::listens;
+use super::position::Mark;
+use super::rest::Api;
 use super::wire::{Guild, Id, WireMessage};
 
 /// How old a message may be that is answered late.
@@ -19,67 +19,51 @@ const MOST_PAGES: usize = 3;
 /// How many channels without a mark of their own are looked at in a guild.
 const MOST_UNKNOWN: usize = 25;
 
-/// Catches up the direct channels.
-pub(super) async fn directs(intake: &mut Intake) -> Result<(), Deaf> {
-    let own: Vec<(Id, Id)> = marks(intake, |guild| guild.is_none());
-    for (channel, after) in own {
-        one(intake, &channel, None, &after).await?;
-    }
-    Ok(())
+/// The direct channels, each with the message up to which it was read.
+pub(super) fn directs(marks: &HashMap<Id, Mark>) -> Vec<(Id, Id)> {
+    of(marks, None)
 }
 
-/// Catches up a guild that has come in sight: the channels that were read
-/// before, and those in which something was written since.
-pub(super) async fn guild(intake: &mut Intake, id: &Id, guild: &Guild) -> Result<(), Deaf> {
-    let own = marks(intake, |of| of == Some(id));
+/// The channels of a guild that has come in sight: those that were read before,
+/// and those in which something was written since `before`.
+pub(super) fn guild(marks: &HashMap<Id, Mark>, before: Option<&Id>, id: &Id, guild: &Guild) -> Vec<(Id, Id)> {
+    let own = of(marks, Some(id));
     let listed = || guild.channels.iter().chain(&guild.threads);
     let is_newer = |channel: &Id, after: &Id| {
         let last = listed().find(|it| it.id == *channel).and_then(|it| it.last_message_id.clone());
         last.is_none_or(|last| last.order() > after.order())
     };
     let mut wanted: Vec<(Id, Id)> = own.iter().filter(|(channel, after)| is_newer(channel, after)).cloned().collect();
-    if let Some(before) = intake.before.clone() {
+    if let Some(before) = before {
         let unknown = listed().filter(|channel| !own.iter().any(|(id, _)| *id == channel.id));
         let written =
             unknown.filter(|it| it.last_message_id.as_ref().is_some_and(|last| last.order() > before.order()));
         wanted.extend(written.take(MOST_UNKNOWN).map(|channel| (channel.id.clone(), before.clone())));
     }
-    for (channel, after) in wanted {
-        one(intake, &channel, Some(id), &after).await?;
-    }
-    Ok(())
+    wanted
 }
 
-/// Catches up guilds that were read before and have not come in sight.
-pub(super) async fn guilds(intake: &mut Intake, guilds: &HashSet<Id>) -> Result<(), Deaf> {
-    for id in guilds {
-        guild(intake, id, &Guild::default()).await?;
-    }
-    Ok(())
-}
-
-fn marks(intake: &Intake, of: impl Fn(Option<&Id>) -> bool) -> Vec<(Id, Id)> {
-    let own = intake.marks.iter().filter(|(_, mark)| of(mark.guild.as_ref()));
+fn of(marks: &HashMap<Id, Mark>, guild: Option<&Id>) -> Vec<(Id, Id)> {
+    let own = marks.iter().filter(|(_, mark)| mark.guild.as_ref() == guild);
     own.map(|(channel, mark)| (channel.clone(), mark.last.clone())).collect()
 }
 
-/// Catches up one channel.
-async fn one(intake: &mut Intake, channel: &Id, guild: Option<&Id>, after: &Id) -> Result<(), Deaf> {
-    if intake.places.get(channel).is_some_and(|place| !listens(&intake.section, place)) {
-        return Ok(());
-    }
+/// What was written in a channel after a message, in order. What cannot be
+/// fetched is missing, with a word in the log.
+pub(super) async fn written(api: &Api, channel: &Id, guild: Option<&Id>, after: &Id) -> Vec<WireMessage> {
     let oldest = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(OLDEST);
     let oldest = Id::at_ms(u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX));
     // Ids that tell no time, as on some servers, are taken as they are.
     let mut after = if after.made_at_ms().is_some() && after.order() < oldest.order() { oldest } else { after.clone() };
+    let mut found = Vec::new();
     for _ in 0..MOST_PAGES {
         let path = format!("/channels/{channel}/messages?after={after}&limit={PAGE}");
-        let list = match intake.api.get(&path).await {
+        let list = match api.get(&path).await {
             Ok(serde_json::Value::Array(list)) => list,
-            Ok(_) => return Ok(()),
+            Ok(_) => return found,
             Err(error) => {
                 tracing::warn!(%channel, %error, "what was written while the connection was down is not known");
-                return Ok(());
+                return found;
             }
         };
         let full = list.len() >= PAGE;
@@ -87,16 +71,16 @@ async fn one(intake: &mut Intake, channel: &Id, guild: Option<&Id>, after: &Id) 
         // A server that does not know `after` gives what was read before too.
         let mut messages: Vec<WireMessage> = messages.filter(|message| message.id.order() > after.order()).collect();
         messages.sort_by(|a, b| a.id.order().cmp(&b.id.order()));
-        let Some(last) = messages.last().map(|message| message.id.clone()) else { return Ok(()) };
-        for mut message in messages {
+        let Some(last) = messages.last().map(|message| message.id.clone()) else { return found };
+        found.extend(messages.into_iter().map(|mut message| {
             message.channel_id = channel.clone();
             message.guild_id = message.guild_id.or_else(|| guild.cloned());
-            intake.message(message, None, true).await?;
-        }
+            message
+        }));
         if !full {
             break;
         }
         after = last;
     }
-    Ok(())
+    found
 }

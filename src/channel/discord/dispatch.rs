@@ -70,7 +70,8 @@ impl Intake {
                 () = sleep_until(until), if self.until.is_some() => {
                     self.until = None;
                     let guilds = std::mem::take(&mut self.awaited);
-                    let told = catch_up::guilds(&mut self, &guilds).await;
+                    // Those that were read before and have not come in sight.
+                    let told = self.catch_up_guilds(&guilds).await;
                     // From here on it is enough to resume the session.
                     if let Some(session) = self.session.take() {
                         let session = SavedSession { me: self.me.clone(), ..session };
@@ -157,7 +158,8 @@ impl Intake {
         // What was missed is fetched guild by guild, as they come in sight.
         self.awaited = self.marks.values().filter_map(|mark| mark.guild.clone()).collect();
         self.until = Some(Instant::now() + GUILDS);
-        catch_up::directs(self).await
+        let wanted = catch_up::directs(&self.marks);
+        self.catch_up(wanted, None).await
     }
 
     async fn guild(&mut self, guild: &Guild) -> Result<(), Deaf> {
@@ -173,7 +175,32 @@ impl Intake {
         }
         self.registrar.register(Some(id));
         self.awaited.remove(id);
-        if self.until.is_some() { catch_up::guild(self, id, guild).await } else { Ok(()) }
+        if self.until.is_some() { self.catch_up_guild(id, guild).await } else { Ok(()) }
+    }
+
+    async fn catch_up_guilds(&mut self, guilds: &HashSet<Id>) -> Result<(), Deaf> {
+        for id in guilds {
+            self.catch_up_guild(id, &Guild::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn catch_up_guild(&mut self, id: &Id, guild: &Guild) -> Result<(), Deaf> {
+        let wanted = catch_up::guild(&self.marks, self.before.as_ref(), id, guild);
+        self.catch_up(wanted, Some(id)).await
+    }
+
+    /// Reads what was written in channels while nobody listened, as late.
+    async fn catch_up(&mut self, wanted: Vec<(Id, Id)>, guild: Option<&Id>) -> Result<(), Deaf> {
+        for (channel, after) in wanted {
+            if self.places.get(&channel).is_some_and(|place| !route::listens(&self.section, place)) {
+                continue;
+            }
+            for message in catch_up::written(&self.api, &channel, guild, &after).await {
+                self.message(message, None, true).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes a channel or thread as it is now, and tells what changed.
