@@ -28,7 +28,7 @@ const MAX_SLUG_BYTES: usize = 48;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
 
-/// Why a text is no session key. The message states the rule that it breaks.
+/// Why a text is not a session key. The message states the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text is empty.
@@ -68,7 +68,7 @@ impl Key {
     /// The key of a named agent's session beside this one: `agent-<name>-<key>`.
     ///
     /// # Errors
-    /// Where it would be too long, or the name has control characters.
+    /// If it would be too long, or the name has control characters.
     pub fn for_agent(&self, name: &str) -> Result<Self, KeyError> {
         format!("agent-{name}-{self}").parse()
     }
@@ -129,7 +129,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The readable part of a folder's name: the text in lower case, with a hyphen
-/// for everything else; `session` where nothing is left.
+/// for everything else; `session` if nothing is left.
 fn slug(text: &str) -> String {
     let mut slug = String::new();
     for c in text.chars().map(|c| c.to_ascii_lowercase()) {

@@ -4,7 +4,7 @@
 //! A provider's home is disposable: it lies outside the session's folder, holds
 //! links into it, and states in its stamp which folder and working directory it
 //! was made for, and when the session had last been used. A home that does not
-//! fit is thrown away and made anew, so a session that was moved, copied or
+//! fit is thrown away and made again, so a session that was moved, copied or
 //! restored from a backup needs no case of its own.
 
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub enum RehomeError {
 /// link to a directory that is not there would lose turns in silence.
 ///
 /// # Errors
-/// Where the session's folder or the granted directory is not as it should be.
+/// If the session's folder or the granted directory is not as it should be.
 pub fn place(
     guard: &mut WorkspaceGuard,
     grant: &Grant,
@@ -71,7 +71,7 @@ pub fn place(
 /// Performs a provider's steps, and `more`.
 ///
 /// # Errors
-/// Where a step fails; the home is then made anew at the next turn.
+/// If a step fails; the home is then made again at the next turn.
 pub async fn prepare(
     guard: &mut WorkspaceGuard,
     grant: &Grant,
@@ -110,11 +110,11 @@ pub async fn prepare(
     Ok(())
 }
 
-/// States in a home, where there is one, what it fits: after its preparation,
+/// States in a home, if there is one, what it fits: after its preparation,
 /// and after each use of the session.
 ///
 /// # Errors
-/// Where the stamp cannot be written.
+/// If the stamp cannot be written.
 pub fn leave(guard: &WorkspaceGuard, place: &TurnPaths) -> Result<(), RehomeError> {
     match Dir::open_own_dir(&place.home) {
         Err(error) if error.is_not_found() => Ok(()),
@@ -170,7 +170,7 @@ fn keep_young(dir: &Path) -> Result<(), files::Error> {
     let now = SystemTime::now();
     let dir = Dir::open(dir)?;
     for name in dir.names()? {
-        // What is no regular file is not the CLI's.
+        // What is not a regular file is not the CLI's.
         let Ok(file) = dir.open_file(Path::new(&name), u64::MAX) else { continue };
         let modified = file.metadata().and_then(|metadata| metadata.modified());
         if modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age > DAY)) {
@@ -229,7 +229,7 @@ fn stamp(place: &TurnPaths, guard: &WorkspaceGuard) -> Vec<u8> {
     format!("{session}\n{working_dir}\n{}\n{}\n", record.uuid, record.last_used_at).into_bytes()
 }
 
-/// What a home was made for; nothing where that cannot be said of it.
+/// What a home was made for; nothing if that cannot be said of it.
 fn read_stamp(home: &Path) -> Result<Vec<u8>, files::Error> {
     match Dir::open_own_dir(home).and_then(|home| home.read(Path::new(STAMP), 64 * 1024)) {
         Err(error) if error.is_of_the_place() => Ok(Vec::new()),
@@ -240,7 +240,7 @@ fn read_stamp(home: &Path) -> Result<Vec<u8>, files::Error> {
 /// Throws a home away, whatever the child made of it.
 ///
 /// # Errors
-/// Where it cannot be set aside.
+/// If it cannot be set aside.
 pub fn throw_away(guard: &WorkspaceGuard, place: &TurnPaths) -> Result<(), files::Error> {
     guard.store().discard(&place.home)
 }

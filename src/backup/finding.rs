@@ -87,7 +87,7 @@ macro_rules! kinds {
 kinds! {
     /// There is no `session.json`.
     RecordMissing Damaged,
-    /// `session.json` is no regular file, too large, or cannot be read.
+    /// `session.json` is not a regular file, too large, or cannot be read.
     RecordUnreadable Damaged,
     /// `session.json` does not parse.
     RecordBroken Damaged,
@@ -97,7 +97,7 @@ kinds! {
     Settings Damaged,
     /// There is no transcript, and there were turns.
     TranscriptMissing Damaged,
-    /// The transcript is no regular file, or cannot be read.
+    /// The transcript is not a regular file, or cannot be read.
     TranscriptUnreadable Damaged,
     /// The transcript is shorter than it was.
     TranscriptCut Damaged,
@@ -107,7 +107,7 @@ kinds! {
     TranscriptGap Damaged,
     /// The provider's file of a conversation is not there.
     ConversationMissing Damaged,
-    /// The provider's file is no regular file, or cannot be read.
+    /// The provider's file is not a regular file, or cannot be read.
     ConversationUnreadable Damaged,
     /// The provider's file is shorter than it was.
     ConversationCut Damaged,
@@ -123,7 +123,7 @@ kinds! {
     Queue Damaged,
     /// The name of the folder belongs to another key, or to none.
     Name Wrong,
-    /// Something that is no session lies among the sessions.
+    /// Something that is not a session lies among the sessions.
     Stray Wrong,
     /// A directory or file cannot be read where it should be.
     Unreadable Damaged,

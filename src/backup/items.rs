@@ -176,7 +176,7 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
 /// is synced here.
 ///
 /// # Errors
-/// Where something cannot be read or written.
+/// If something cannot be read or written.
 pub fn copy_out(from: &Dir, to: &Dir, left_out: impl FnMut(LeftOut)) -> Result<(), ArchiveError> {
     for (path, item) in items(from.path(), left_out) {
         match &item {

@@ -14,14 +14,14 @@ pub(super) struct RawLine<'a> {
     pub(super) end: u64,
     /// Whether it has a newline.
     pub(super) whole: bool,
-    /// What is in it; `None` where it is too long to look into.
+    /// What is in it; `None` if it is too long to look into.
     pub(super) bytes: Option<&'a [u8]>,
 }
 
 /// Goes through the lines of a file; an empty one is passed over.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file cannot be read.
 pub(super) fn each_line(file: File, mut take: impl FnMut(&RawLine<'_>)) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let mut bytes = Vec::new();

@@ -63,7 +63,7 @@ impl<W: Write> Exporter<W> {
     /// Begins an export.
     ///
     /// # Errors
-    /// Where nothing can be written.
+    /// If nothing can be written.
     pub fn new(out: W) -> io::Result<Self> {
         let mut encoder = zstd::Encoder::new(out, LEVEL)?;
         encoder.include_checksum(true)?;
@@ -81,7 +81,7 @@ impl<W: Write> Exporter<W> {
     /// size of its files, in bytes. What cannot be opened is left out.
     ///
     /// # Errors
-    /// Where the export cannot be written, or a file fails while it is read; the
+    /// If the export cannot be written, or a file fails while it is read; the
     /// export is then of no use.
     pub fn add(&mut self, folder: &str, dir: &Dir, left_out: &mut dyn FnMut(LeftOut)) -> Result<u64, ArchiveError> {
         let below = Path::new("sessions").join(folder);
@@ -116,7 +116,7 @@ impl<W: Write> Exporter<W> {
     /// Ends the export, and returns what it was written to.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn finish(mut self) -> io::Result<W> {
         let foot = Foot { sessions: self.sessions };
         self.json(FOOT, &foot)?;

@@ -29,7 +29,7 @@ impl Tree {
     /// Finds out what a directory is.
     ///
     /// # Errors
-    /// Where it holds no sessions, or cannot be read.
+    /// If it holds no sessions, or cannot be read.
     pub fn at(dir: &Path) -> Result<Self, ArchiveError> {
         let dir = std::fs::canonicalize(dir).map_err(|source| ArchiveError::io("open the directory", dir, source))?;
         let there = |path: &Path| path.symlink_metadata().is_ok();
@@ -86,7 +86,7 @@ impl Tree {
     /// whatever they are. Of a single session's folder, that one.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn names(&self) -> Result<impl Iterator<Item = Result<String, ArchiveError>> + use<>, ArchiveError> {
         let only = match &self.extent {
             Extent::Session(name) => Some(name.clone()),
@@ -116,7 +116,7 @@ impl Tree {
     /// A folder of the tree, where it is the one that is worked in.
     ///
     /// # Errors
-    /// Where it is not there, or is no directory.
+    /// If it is not there, or is not a directory.
     pub fn own_workspace(&self, folder: &str) -> Result<Workspace, files::Error> {
         Ok(Workspace::in_place(folder, Dir::open(&self.sessions.join(folder))?))
     }
@@ -124,7 +124,7 @@ impl Tree {
     /// A folder of the tree, as a copy: its files may have several names.
     ///
     /// # Errors
-    /// Where it is not there, or is no directory.
+    /// If it is not there, or is not a directory.
     pub fn workspace(&self, folder: &str) -> Result<Workspace, files::Error> {
         Ok(Workspace::of_copy(folder, Dir::open(&self.sessions.join(folder))?))
     }

@@ -71,7 +71,7 @@ pub struct ArchivedSession {
 /// how far the reading has come, in bytes of the file.
 ///
 /// # Errors
-/// Where it is no whole export, or an entry of it may not be unpacked.
+/// If it is no whole export, or an entry of it may not be unpacked.
 pub fn inspect(
     file: &File,
     path: &Path,
@@ -130,7 +130,7 @@ pub fn unpack(
 /// Checks that there is room for so many bytes below a directory.
 ///
 /// # Errors
-/// Where there is not.
+/// If there is not.
 pub fn check_room(needed: u64, at: &Path) -> Result<(), ArchiveError> {
     let free = free_below(at)?;
     if needed > free { Err(ArchiveError::NoRoom { needed, free, at: at.to_owned() }) } else { Ok(()) }

@@ -62,7 +62,7 @@ impl VerifyReport {
 /// they come.
 ///
 /// # Errors
-/// Where the tree cannot be listed.
+/// If the tree cannot be listed.
 pub fn verify(
     tree: &Tree,
     in_use: bool,

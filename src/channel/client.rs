@@ -59,7 +59,7 @@ pub struct ChannelLimits {
     /// How often it has to be said that an answer is being written.
     pub typing: Duration,
     /// For how long a post with a nonce that was posted already gives the message
-    /// that is there, instead of a second one. `None` where it may give a second.
+    /// that is there, instead of a second one. `None` if it may give a second.
     pub nonces: Option<Duration>,
 }
 
@@ -112,7 +112,7 @@ pub enum ButtonStyle {
     Danger,
 }
 
-/// The network's id of a message that was posted; empty where it does not say it.
+/// The network's id of a message that was posted; empty if it does not say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostedId(pub String);
 

@@ -33,7 +33,7 @@ pub trait Channel: Sync {
     /// Reads its section strictly.
     ///
     /// # Errors
-    /// Where a key is unknown or a value does not fit.
+    /// If a key is unknown or a value does not fit.
     fn check(&self, section: &toml::Table, context: SectionContext<'_>) -> Result<(), ChannelError>;
 
     /// The link by which the bot of an application is invited with what it
@@ -46,7 +46,7 @@ pub trait Channel: Sync {
     /// Returns at once; how it goes is told by [`ChannelEvent::State`].
     ///
     /// # Errors
-    /// Where the section is wrong.
+    /// If the section is wrong.
     fn start(&self, section: &toml::Table, context: StartContext<'_>) -> Result<Connection, ChannelError>;
 
     /// Asks the network whether it would let the program in, and what else can

@@ -87,7 +87,7 @@ pub trait Fetch: Send + Sync {
     /// Writes the file's bytes to `into`, of which at most `most` are taken.
     ///
     /// # Errors
-    /// Where it cannot be got whole, or is longer.
+    /// If it cannot be got whole, or is longer.
     fn fetch<'a>(&'a self, into: &'a mut (dyn Write + Send), most: u64) -> BoxFuture<'a, Result<(), FetchError>>;
 }
 

@@ -40,7 +40,7 @@ pub const CHANNELS: &[&dyn Channel] = &[
 /// The network of a name.
 ///
 /// # Errors
-/// Where this program was built with none of that name.
+/// If this program was built with none of that name.
 pub fn named(name: &str) -> Result<&'static dyn Channel, ChannelError> {
     of(CHANNELS, name)
 }
@@ -48,7 +48,7 @@ pub fn named(name: &str) -> Result<&'static dyn Channel, ChannelError> {
 /// The network of a name, of some.
 ///
 /// # Errors
-/// Where none of them has it.
+/// If none of them has it.
 pub fn of(channels: &[&'static dyn Channel], name: &str) -> Result<&'static dyn Channel, ChannelError> {
     let found = channels.iter().copied().find(|channel| channel.name() == name);
     found.ok_or_else(|| ChannelError::Unknown {

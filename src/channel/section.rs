@@ -95,7 +95,7 @@ impl Common {
     /// Reads what is common from the section of `name`; other keys are not looked at.
     ///
     /// # Errors
-    /// Where a value does not fit its key.
+    /// If a value does not fit its key.
     pub fn read(name: &str, section: &toml::Table, context: SectionContext<'_>) -> Result<Self, ChannelError> {
         let mut common = Self { token: None, busy: None, approval_timeout: Duration::from_secs(300) };
         for spec in COMMON_KEYS {

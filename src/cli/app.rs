@@ -57,7 +57,7 @@ pub(super) struct App {
 }
 
 impl App {
-    /// The key that a person means, and a word about it where it was not the
+    /// The key that a person means, and a word about it if it was not the
     /// key itself.
     pub(super) fn resolve(&self, text: &str) -> Result<Key, CliError> {
         let key = self.control.store.resolve(text).map_err(|error| match text.parse::<Key>() {

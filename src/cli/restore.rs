@@ -78,7 +78,7 @@ fn folders(args: &RestoreArgs, tree: &Tree) -> Result<Vec<String>, CliError> {
         let mut folders = Vec::new();
         for name in tree.names()? {
             let name = name?;
-            // What is no session is for `verify` to tell of.
+            // What is not a session is for `verify` to tell of.
             if tree.sessions_path().join(&name).join("session.json").exists() {
                 folders.push(name);
             }

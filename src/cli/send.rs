@@ -50,7 +50,7 @@ pub(super) struct SendArgs {
     /// Print the reply while it is produced
     #[arg(long)]
     stream: bool,
-    /// How long to wait while the session is busy; for ever if not given
+    /// How long to wait while the session is busy; forever if not given
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     wait: Option<Duration>,
 }

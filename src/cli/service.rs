@@ -28,14 +28,14 @@ pub(super) struct ServiceArgs {
 enum ServiceCommand {
     /// Write, enable and start the service, then run `doctor` as the service sees the machine
     ///
-    /// A unit of your own systemd, which goes on after logout; for root where there is none, a unit of the machine.
+    /// A unit of your own systemd, which goes on after logout; for root if there is none, a unit of the machine.
     /// Where a step fails, those before it are taken back. The exit code is 1 where `doctor` finds something wrong.
     Install(InstallArgs),
     /// Stop the service and remove what was installed
     Uninstall(UninstallArgs),
     /// Show whether the service runs, and the last lines of its log
     ///
-    /// The exit code is 1 where it does not run.
+    /// The exit code is 1 if it does not run.
     Status(ServiceStatusArgs),
 }
 

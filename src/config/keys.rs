@@ -44,7 +44,7 @@ pub struct KeySpec {
     /// What its value may look like.
     pub kind: ValueKind,
     /// The value in force when nothing sets it, as it would be written; empty
-    /// where there is none.
+    /// if there is none.
     pub default: &'static str,
     /// What it does, in one or two sentences.
     pub help: &'static str,

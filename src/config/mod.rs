@@ -139,7 +139,7 @@ pub struct ConfiguredLimits {
     pub grace: Duration,
 }
 
-/// How long things are kept; `None` is for ever.
+/// How long things are kept; `None` is forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// How long a removed session stays in the trash.
@@ -170,7 +170,7 @@ pub struct Agent {
 pub struct Setting {
     /// The dotted name of the key.
     pub name: String,
-    /// The value, as it would be written in the file; empty where there is none.
+    /// The value, as it would be written in the file; empty if there is none.
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
@@ -267,7 +267,7 @@ impl Config {
     /// Merges all sources.
     ///
     /// # Errors
-    /// Where the file is unreadable, untrusted or wrong, or a value or key is.
+    /// If the file is unreadable, untrusted or wrong, or a value or key is.
     pub fn load(inputs: ConfigInputs<'_>) -> Result<Self, ConfigError> {
         let text = read(inputs.file, inputs.required)?;
         let document = Document { path: inputs.file, text: &text };
@@ -436,7 +436,7 @@ struct Sections {
     channels: BTreeMap<String, toml::Table>,
 }
 
-/// Reads the file, or nothing where it does not exist and need not.
+/// Reads the file, or nothing if it does not exist and need not.
 fn read(path: &Path, required: bool) -> Result<String, ConfigError> {
     use std::os::unix::fs::MetadataExt;
     let io = |source| crate::files::Error::io("read the configuration", path, source);

@@ -166,7 +166,7 @@ const UNITS: &[(&str, u64)] = &[("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), 
 /// Reads a number of bytes such as `512M` or `8G`.
 ///
 /// # Errors
-/// Where the text is none, or it is zero.
+/// If the text is none, or it is zero.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a number of bytes such as `512M` or `8G`");
     let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
@@ -185,7 +185,7 @@ pub fn written_size(bytes: u64) -> String {
 /// Reads a time span such as `90s`, `30m`, `24h` or `30d`.
 ///
 /// # Errors
-/// Where the text is no time span, or is zero or negative.
+/// If the text is no time span, or is zero or negative.
 pub fn parse_span(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time span such as `90s`, `30m`, `24h` or `30d`");
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
@@ -211,7 +211,7 @@ pub fn written_span(span: Duration) -> String {
 /// relative path is below `base`.
 ///
 /// # Errors
-/// Where the path starts with `~` and there is no home directory.
+/// If the path starts with `~` and there is no home directory.
 pub fn absolute(text: &str, base: &Path, home: Option<&Path>) -> Result<PathBuf, String> {
     let rest = text.strip_prefix("~/").or(if text == "~" { Some("") } else { None });
     match (rest, home) {

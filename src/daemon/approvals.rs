@@ -47,7 +47,7 @@ impl OpenQuestions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A button was pressed. What the person is told; `None` where the message
+    /// A button was pressed. What the person is told; `None` if the message
     /// itself will say it. The button counts only on the message it was made
     /// for, in its session, once, and only for somebody who may decide.
     pub(super) fn press(&self, pressed: &Pressed) -> Option<&'static str> {

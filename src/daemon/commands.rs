@@ -194,7 +194,7 @@ impl Given {
         Ok(if said.is_empty() { "The conversation is compacted.".to_owned() } else { said })
     }
 
-    /// What was said with the command, where it is not empty.
+    /// What was said with the command, if it is not empty.
     fn asked(&self, name: &str) -> Option<&str> {
         let mut args = self.invoked.args.iter();
         args.find(|(known, _)| known == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())

@@ -38,7 +38,7 @@ impl ConfigSource {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// Where it is unreadable, untrusted or wrong.
+    /// If it is unreadable, untrusted or wrong.
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(ConfigInputs {
             root: &self.root,

@@ -85,7 +85,7 @@ impl Shared {
         let _said = stage.wait_for(|stage| *stage >= ShutdownStage::Leave).await.is_ok();
     }
 
-    /// Waits for a while; `false` where the daemon leaves meanwhile.
+    /// Waits for a while; `false` if the daemon leaves meanwhile.
     pub(super) async fn pause(&self, time: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(time) => true,

@@ -40,7 +40,7 @@ pub(super) fn nonce(parts: &[&str]) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
     pub(super) address: Address,
-    /// The session's uuid where it has one, else its key.
+    /// The session's uuid if it has one, else its key.
     pub(super) owner: String,
     pub(super) number: u64,
 }
@@ -195,7 +195,7 @@ pub(super) async fn reply(shared: &Shared, state: &Arc<WorkerState>, number: u64
     shared.note(&state.folder, &format!("delivered, {count} messages"));
 }
 
-/// Reads what is to be posted. `None` where there is nothing to deliver, or no
+/// Reads what is to be posted. `None` if there is nothing to deliver, or no
 /// network to do it in.
 fn prepare(shared: &Shared, state: &WorkerState, number: u64) -> Result<Option<Prepared>, SessionError> {
     let control = shared.control();
@@ -230,7 +230,7 @@ pub(super) async fn unrecorded(shared: &Shared, state: &Arc<WorkerState>, to: &S
 }
 
 /// Tells the author of a message what became of it, where that is no reply.
-/// `false` where it could not be said for now.
+/// `false` if it could not be said for now.
 pub(super) async fn told(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, text: &str, retry: bool) -> bool {
     let Some(spoken) = shared.network(&to.address.network) else { return false };
     let shown = {

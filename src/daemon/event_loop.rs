@@ -139,7 +139,7 @@ impl EventLoop {
             LoopEvent::Rested(key) => self.rest(&key),
             LoopEvent::Again(held) => self.again(held),
             LoopEvent::Left(key) => match self.lanes.get_mut(&key) {
-                // Where there is no room, it is found when a lane of the session begins next.
+                // If there is no room, it is found when a lane of the session begins next.
                 Some(lane) => drop(lane.give(Job::Look)),
                 // A lane that begins looks by itself.
                 None => drop(self.lane(&key)),
@@ -172,13 +172,13 @@ impl EventLoop {
         }
     }
 
-    /// The lane of a session; it begins where there is none.
+    /// The lane of a session; it begins if there is none.
     fn lane(&mut self, key: &Key) -> &mut SessionWorker {
         let shared = &self.shared;
         self.lanes.entry(key.clone()).or_insert_with(|| SessionWorker::begin(key, shared))
     }
 
-    /// Lets the lane of a session go, where nothing is left to do.
+    /// Lets the lane of a session go, if nothing is left to do.
     fn rest(&mut self, key: &Key) {
         if self.lanes.get(key).is_some_and(SessionWorker::is_idle) {
             self.lanes.remove(key);

@@ -76,7 +76,7 @@ async fn turn(shared: &Shared, state: &Arc<WorkerState>, held: Held) {
     }
 }
 
-/// The turn itself, shown while it runs. `None` where it had not begun when the
+/// The turn itself, shown while it runs. `None` if it had not begun when the
 /// daemon was asked to leave: the message then waits for the next start.
 async fn answer(
     shared: &Shared,

@@ -18,7 +18,7 @@ const MAX_SESSION_BYTES: u64 = 256 * 1024;
 /// How many earlier logs are kept.
 const KEPT: usize = 3;
 
-/// A log file that begins anew when it is large; earlier ones are `<name>.1`,
+/// A log file that begins again when it is large; earlier ones are `<name>.1`,
 /// the latest, and so on.
 #[derive(Debug)]
 pub struct Rotating {
@@ -28,10 +28,10 @@ pub struct Rotating {
 }
 
 impl Rotating {
-    /// Opens a log, whose directory is made where it is missing.
+    /// Opens a log, whose directory is made if it is missing.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(dir)?;

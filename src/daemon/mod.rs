@@ -138,7 +138,7 @@ pub enum DaemonError {
 /// Serves until `stage` says otherwise, or every network has ended for good.
 ///
 /// # Errors
-/// Where it cannot start, or nothing is left to serve.
+/// If it cannot start, or nothing is left to serve.
 pub async fn run(serve: Serve, stage: watch::Receiver<ShutdownStage>) -> Result<(), DaemonError> {
     let Serve { control, source, channels } = serve;
     check(&control.setup.config, channels, &source)?;

@@ -116,7 +116,7 @@ pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, m
         tokio::select! {
             biased;
             () = over(&mut draft) => {
-                // The same nonce gives the message that is there already.
+                // The same nonce gives the message that is already there.
                 if let (None, Some(lost)) = (&posted, lost)
                     && let Ok(id) = network.post(&to.address, &lost).await
                 {

@@ -4,7 +4,7 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Sends a state to the socket, where there is one. Who started the daemon
+/// Sends a state to the socket, if there is one. Who started the daemon
 /// without one does not wait for it either.
 pub(super) fn tell(socket: Option<&str>, state: &str) {
     let Some(name) = socket else { return };

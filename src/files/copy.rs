@@ -10,7 +10,7 @@ use super::{Durability, Error};
 /// owner can read, and run where he could run the source.
 ///
 /// # Errors
-/// Where the source cannot be read, or the target exists or cannot be written.
+/// If the source cannot be read, or the target exists or cannot be written.
 pub fn copy_new(from: &Path, to: &Path, durability: Durability) -> Result<(), Error> {
     let opened = File::open(from).map_err(|source| Error::io("copy", from, source))?;
     copy_open(opened, from, to, durability)
@@ -19,7 +19,7 @@ pub fn copy_new(from: &Path, to: &Path, durability: Durability) -> Result<(), Er
 /// Copies an open file, whose path is for messages only, as [`copy_new`] does.
 ///
 /// # Errors
-/// Where the source cannot be read, or the target exists or cannot be written.
+/// If the source cannot be read, or the target exists or cannot be written.
 pub fn copy_open(mut source: File, from: &Path, to: &Path, durability: Durability) -> Result<(), Error> {
     let mut copy = || -> std::io::Result<()> {
         let metadata = source.metadata()?;

@@ -43,7 +43,7 @@ impl Dir {
     /// as a root often does; its last component may not be one.
     ///
     /// # Errors
-    /// Where it does not exist, or is no directory.
+    /// If it does not exist, or is not a directory.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match rustix::fs::open(path, flags, Mode::empty()) {
@@ -56,7 +56,7 @@ impl Dir {
     /// Opens a directory below this one.
     ///
     /// # Errors
-    /// Where it does not exist, is no directory, or is reached through a link.
+    /// If it does not exist, is not a directory, or is reached through a link.
     pub fn open_dir(&self, name: &Path) -> Result<Self, Error> {
         match self.open_beneath(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), "open the directory") {
             Ok(fd) => {
@@ -133,7 +133,7 @@ impl Dir {
     /// Refuses a directory that belongs to another user.
     ///
     /// # Errors
-    /// [`Error::Foreign`], or where it cannot be looked at.
+    /// [`Error::Foreign`], or if it cannot be looked at.
     pub fn check_own(&self) -> Result<(), Error> {
         check_owner(&self.fd, &self.path)
     }
@@ -176,7 +176,7 @@ impl Dir {
         Ok(File::from(fd))
     }
 
-    /// Appends to a regular file, which is made where it is missing.
+    /// Appends to a regular file, which is made if it is missing.
     ///
     /// Where the last line has no end, it is given one first, so that it never
     /// swallows the next. Returns the size of the file afterwards, in bytes.
@@ -257,7 +257,7 @@ impl Dir {
     /// the name, then this directory synced (with [`Durability::Power`]).
     ///
     /// # Errors
-    /// Where any step fails; the file is then the old version or the new one,
+    /// If any step fails; the file is then the old version or the new one,
     /// never a part of either.
     pub fn replace(&self, name: &Path, bytes: &[u8], staging: &Staging) -> Result<Stamp, Error> {
         staging.replace(self, name, bytes)
@@ -267,7 +267,7 @@ impl Dir {
     /// error that the name is taken.
     ///
     /// # Errors
-    /// Where the file exists or cannot be made.
+    /// If the file exists or cannot be made.
     pub fn create_new(&self, name: &Path) -> Result<File, Error> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
         self.open_beneath(name, flags, Mode::RUSR | Mode::WUSR, "make").map(File::from)
@@ -276,7 +276,7 @@ impl Dir {
     /// Removes a file (or a link, never what it points at); one that is gone is fine.
     ///
     /// # Errors
-    /// Where it exists and cannot be removed.
+    /// If it exists and cannot be removed.
     pub fn remove_file(&self, name: &Path) -> Result<(), Error> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -287,7 +287,7 @@ impl Dir {
     /// Moves an entry of any kind into another directory of the same file system.
     ///
     /// # Errors
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn move_entry(&self, name: &Path, target: &Self, new_name: &Path) -> Result<(), Error> {
         let rename = || rustix::fs::renameat(&self.fd, name, &target.fd, new_name);
         let renamed = match rename() {
@@ -302,7 +302,7 @@ impl Dir {
     /// same name, unless that is taken. Returns whether it was moved.
     ///
     /// # Errors
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn move_new(&self, name: &Path, target: &Self) -> Result<bool, Error> {
         let flags = rustix::fs::RenameFlags::NOREPLACE;
         let moved = match rustix::fs::renameat_with(&self.fd, name, &target.fd, name, flags) {
@@ -321,7 +321,7 @@ impl Dir {
     /// Whether it has no entries.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn is_empty(&self) -> Result<bool, Error> {
         let io = |errno: Errno| Error::io("list", &self.path, errno);
         let mut entries = rustix::fs::Dir::read_from(&self.fd).map_err(io)?;
@@ -332,7 +332,7 @@ impl Dir {
     /// The names of the entries, in no order.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn names(&self) -> Result<Vec<OsString>, Error> {
         let io = |errno: Errno| Error::io("list", &self.path, errno);
         let mut names = Vec::new();
@@ -349,7 +349,7 @@ impl Dir {
     /// Locks the directory itself, for moments; blocks the thread.
     ///
     /// # Errors
-    /// Where the file system knows no locks.
+    /// If the file system knows no locks.
     pub fn lock(&self) -> Result<DirLock<'_>, Error> {
         loop {
             match rustix::fs::flock(&self.fd, FlockOperation::LockExclusive) {
@@ -363,7 +363,7 @@ impl Dir {
     /// Makes a directory, readable by its owner only; one that exists is fine.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub fn make_dir(&self, name: &Path) -> Result<(), Error> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -374,7 +374,7 @@ impl Dir {
     /// Makes a directory and its missing parents below this one, and opens it.
     ///
     /// # Errors
-    /// Where a component is a link or no directory, or cannot be made.
+    /// If a component is a link or no directory, or cannot be made.
     pub fn make_dirs(&self, name: &Path) -> Result<Self, Error> {
         match self.open_dir(name) {
             Err(error) if error.is_not_found() => {}
@@ -392,7 +392,7 @@ impl Dir {
     /// place is removed first; one that is right already stays.
     ///
     /// # Errors
-    /// Where it cannot be made, or a directory stands there.
+    /// If it cannot be made, or a directory stands there.
     pub fn link(&self, name: &Path, target: &Path) -> Result<(), Error> {
         if rustix::fs::readlinkat(&self.fd, name, Vec::new())
             .is_ok_and(|found| found.to_bytes() == target.as_os_str().as_bytes())
@@ -403,10 +403,10 @@ impl Dir {
         rustix::fs::symlinkat(target, &self.fd, name).map_err(|errno| Error::io("link", &self.path.join(name), errno))
     }
 
-    /// The stamp of an entry, or `None` where there is none. A link is not followed.
+    /// The stamp of an entry, or `None` if there is none. A link is not followed.
     ///
     /// # Errors
-    /// Where the entry cannot be looked at.
+    /// If the entry cannot be looked at.
     pub fn stamp(&self, name: &Path) -> Result<Option<Stamp>, Error> {
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Stamp::from(&stat))),
@@ -418,7 +418,7 @@ impl Dir {
     /// Whether this directory was removed since it was opened.
     ///
     /// # Errors
-    /// Where it cannot be looked at.
+    /// If it cannot be looked at.
     pub fn is_removed(&self) -> Result<bool, Error> {
         let stat = rustix::fs::fstat(&self.fd).map_err(|errno| Error::io("look at", &self.path, errno))?;
         Ok(stat.st_nlink == 0)
@@ -427,7 +427,7 @@ impl Dir {
     /// Makes the directory's entries survive a power cut.
     ///
     /// # Errors
-    /// Where the disk reports a failure.
+    /// If the disk reports a failure.
     pub fn sync(&self) -> Result<(), Error> {
         rustix::fs::fsync(&self.fd).map_err(|errno| Error::io("sync", &self.path, errno))
     }
@@ -435,7 +435,7 @@ impl Dir {
     /// Makes everything on this directory's file system survive a power cut.
     ///
     /// # Errors
-    /// Where the disk reports a failure.
+    /// If the disk reports a failure.
     pub fn sync_file_system(&self) -> Result<(), Error> {
         rustix::fs::syncfs(&self.fd).map_err(|errno| Error::io("sync the file system of", &self.path, errno))
     }

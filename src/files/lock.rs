@@ -18,11 +18,11 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock on `path`, which is made where it is missing, or returns
-    /// `None` where somebody else holds it.
+    /// Takes the lock on `path`, which is made if it is missing, or returns
+    /// `None` if somebody else holds it.
     ///
     /// # Errors
-    /// Where the file cannot be opened or the file system knows no locks.
+    /// If the file cannot be opened or the file system knows no locks.
     pub fn try_take(path: &Path) -> Result<Option<Self>, Error> {
         let file = open(path)?;
         match file.try_lock() {
@@ -36,7 +36,7 @@ impl Lock {
     /// thread.
     ///
     /// # Errors
-    /// Where the file cannot be opened or the file system knows no locks.
+    /// If the file cannot be opened or the file system knows no locks.
     pub fn take(path: &Path) -> Result<Self, Error> {
         let file = open(path)?;
         file.lock().map_err(|source| Error::io("lock", path, source))?;
@@ -75,7 +75,7 @@ impl Drop for Lock {
 /// Whether somebody holds the lock on this file. A missing file is not locked.
 ///
 /// # Errors
-/// Where the file cannot be opened.
+/// If the file cannot be opened.
 pub fn is_locked(path: &Path) -> Result<bool, Error> {
     // Opening a FIFO, which somebody may have put there, would wait.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

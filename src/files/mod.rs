@@ -136,7 +136,7 @@ impl Error {
 /// Opens a file that a person named, for reading. A FIFO is not waited for.
 ///
 /// # Errors
-/// Where it cannot be opened, or is no regular file.
+/// If it cannot be opened, or is not a regular file.
 pub fn open_regular(path: &Path) -> Result<std::fs::File, Error> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -148,7 +148,7 @@ pub fn open_regular(path: &Path) -> Result<std::fs::File, Error> {
 /// that somebody has put there since the path was worked out is refused.
 ///
 /// # Errors
-/// If it cannot be opened, leads through a link, or is no regular file.
+/// If it cannot be opened, leads through a link, or is not a regular file.
 pub fn open_linkless(path: &Path) -> Result<std::fs::File, Error> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -197,7 +197,7 @@ pub fn quoted(path: &Path) -> String {
 /// With [`Durability::Power`] what was made survives a power cut.
 ///
 /// # Errors
-/// Where one cannot be made, or a component is not a directory.
+/// If one cannot be made, or a component is not a directory.
 pub fn make_private_dir(path: &Path, durability: Durability) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt;
     let missing = path.ancestors().take_while(|dir| !dir.exists()).count();

@@ -19,7 +19,7 @@ use super::{Error, rights};
 /// What is gone already is fine, so that two may remove the same at once.
 ///
 /// # Errors
-/// Where something cannot be removed. Everything else below the path is gone then.
+/// If something cannot be removed. Everything else below the path is gone then.
 pub fn remove_whole(path: &Path) -> Result<(), Error> {
     match rustix::fs::unlinkat(CWD, path, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),

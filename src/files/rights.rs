@@ -94,7 +94,7 @@ impl Dir {
     /// whether any were missing.
     ///
     /// # Errors
-    /// Where it is another's, or cannot be reached without following a link.
+    /// If it is another's, or cannot be reached without following a link.
     pub fn restore_rights(&self, name: &Path) -> Result<bool, Error> {
         let restored = restore_along(&self.fd, name);
         restored.map_err(|errno| Error::io("give its owner the rights on", &self.path.join(name), errno))

@@ -57,7 +57,7 @@ pub fn log_order(bytes: &[u8]) -> Option<bool> {
 /// What is no SQLite database with a log, or a very large one, is left as it is.
 ///
 /// # Errors
-/// Where a file cannot be read or replaced; SQLite then finds what it left.
+/// If a file cannot be read or replaced; SQLite then finds what it left.
 pub fn fold(dir: &Dir, database: &Path, staging: &Staging) -> Result<bool, Error> {
     let log_name = log_of(database);
     let log = dir.read(&log_name, MAX_BYTES)?;
@@ -100,7 +100,7 @@ struct Committed<'a> {
     pages: BTreeMap<usize, &'a [u8]>,
 }
 
-/// What the transactions leave that a log holds whole, where there are any.
+/// What the transactions leave that a log holds whole, if there are any.
 fn committed(log: &[u8]) -> Option<Committed<'_>> {
     let header = log.get(..HEADER)?;
     let big_endian = log_order(header)?;

@@ -34,7 +34,7 @@ impl Stamp {
 /// Gives a file the time of change of a whole second.
 ///
 /// # Errors
-/// Where the operating system refuses.
+/// If the operating system refuses.
 pub fn set_second(file: &File, second: i128) -> io::Result<()> {
     let time = Timespec { tv_sec: i64::try_from(second).unwrap_or(i64::MAX), tv_nsec: 0 };
     Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)

@@ -18,7 +18,7 @@ use super::{Dir, Error};
 /// in which the file alone is mounted, the file is written over.
 ///
 /// # Errors
-/// Where it does not exist, or can be written in neither way.
+/// If it does not exist, or can be written in neither way.
 pub fn replace_theirs(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::io("replace", path, Errno::INVAL));

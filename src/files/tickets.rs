@@ -54,10 +54,10 @@ const HOLD: &str = "hold";
 const ENTRY: &str = "entry";
 
 impl TicketLine {
-    /// Opens a line; its directory is made where it is missing.
+    /// Opens a line; its directory is made if it is missing.
     ///
     /// # Errors
-    /// Where the directory cannot be made or opened.
+    /// If the directory cannot be made or opened.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, Error> {
         match Dir::open(path) {
             Err(error) if error.is_not_found() => make_private_dir(path, durability)?,
@@ -66,10 +66,10 @@ impl TicketLine {
         Dir::open(path).map(|dir| Self { dir })
     }
 
-    /// Opens a line, or returns `None` where nobody ever stood in it.
+    /// Opens a line, or returns `None` if nobody ever stood in it.
     ///
     /// # Errors
-    /// Where the directory cannot be opened.
+    /// If the directory cannot be opened.
     pub fn open_existing(path: &Path) -> Result<Option<Self>, Error> {
         match Dir::open(path) {
             Err(error) if error.is_not_found() => Ok(None),
@@ -86,7 +86,7 @@ impl TicketLine {
     /// Goes to the end of the line with nothing in hand.
     ///
     /// # Errors
-    /// Where the file cannot be made.
+    /// If the file cannot be made.
     pub fn join(&self) -> Result<Ticket, Error> {
         let lock = self.dir.lock()?;
         let places = self.places_locked()?;
@@ -97,14 +97,14 @@ impl TicketLine {
     }
 
     /// Goes to the end of the line with an entry in hand, which stays in the
-    /// line until [`Ticket::finish`], also when its owner dies. `None` where
+    /// line until [`Ticket::finish`], also when its owner dies. `None` if
     /// already `most` entries stand there. `if_first` is added to the entry where
     /// nobody alive stands before it.
     ///
     /// With [`Durability::Power`] the entry survives a power cut when this returns.
     ///
     /// # Errors
-    /// Where the file cannot be made; nothing then stands in the line.
+    /// If the file cannot be made; nothing then stands in the line.
     pub fn join_with(
         &self,
         entry: &[u8],
@@ -120,7 +120,7 @@ impl TicketLine {
         self.sweep(&places)?;
         let mut ticket = self.add(&places, HOLD)?;
         // Only what is whole gets the name of an entry: a part of one would stay
-        // for ever, and nobody could take it.
+        // forever, and nobody could take it.
         ticket.added = ticket.first && !if_first.is_empty();
         let entry = if ticket.added { [entry, if_first].concat() } else { entry.to_vec() };
         ticket.note(&entry, durability)?;
@@ -135,11 +135,11 @@ impl TicketLine {
         Ok(Some(ticket))
     }
 
-    /// Takes over an entry whose owner died, in its old place. `None` where the
+    /// Takes over an entry whose owner died, in its old place. `None` if the
     /// owner lives or the entry is gone.
     ///
     /// # Errors
-    /// Where the entry cannot be opened.
+    /// If the entry cannot be opened.
     pub fn take_over(&self, number: u64) -> Result<Option<Ticket>, Error> {
         let _lock = self.dir.lock()?;
         let path = self.dir.path().join(file_name(number, ENTRY));
@@ -155,10 +155,10 @@ impl TicketLine {
         }
     }
 
-    /// Adds a note to an entry, whoever owns it. `false` where it is gone.
+    /// Adds a note to an entry, whoever owns it. `false` if it is gone.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn note(&self, number: u64, line: &[u8], durability: Durability) -> Result<bool, Error> {
         let path = self.dir.path().join(file_name(number, ENTRY));
         let mut file = match std::fs::OpenOptions::new().append(true).open(&path) {
@@ -176,7 +176,7 @@ impl TicketLine {
     /// Everybody in the line, in order.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn places(&self) -> Result<Vec<TicketPlace>, Error> {
         let _lock = self.dir.lock()?;
         self.places_locked()
@@ -185,7 +185,7 @@ impl TicketLine {
     /// The file of the living owner who stands nearest before `ticket`.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn ahead_of(&self, ticket: &Ticket) -> Result<Option<PathBuf>, Error> {
         if ticket.first {
             return Ok(None);
@@ -198,7 +198,7 @@ impl TicketLine {
     /// Whether nobody alive stands in the line.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// If the directory cannot be read.
     pub fn is_empty(&self) -> Result<bool, Error> {
         Ok(!self.places()?.iter().any(|place| place.alive))
     }
@@ -206,7 +206,7 @@ impl TicketLine {
     /// Waits until the owner of a place in the line is gone. Blocks the thread.
     ///
     /// # Errors
-    /// Where the file cannot be opened.
+    /// If the file cannot be opened.
     pub fn wait_for(path: &Path) -> Result<(), Error> {
         match File::open(path) {
             Ok(file) => file.lock_shared().map_err(|source| Error::io("wait for", path, source)),
@@ -275,7 +275,7 @@ impl Ticket {
     /// Adds a note to the entry in hand.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn note(&mut self, line: &[u8], durability: Durability) -> Result<(), Error> {
         self.file.write_all(line).map_err(|source| Error::io("write", &self.path, source))?;
         match durability {

@@ -79,10 +79,10 @@ pub struct LoginRequest<'a> {
 impl Login {
     /// Makes the copies for a child that is about to start. Where the login may
     /// be renewed soon, waits until nobody else may renew it; `tell` is called
-    /// once, where that takes long. `None` where the provider gets no copy.
+    /// once, where that takes long. `None` if the provider gets no copy.
     ///
     /// # Errors
-    /// Where the login cannot be read, or a copy not be made.
+    /// If the login cannot be read, or a copy not be made.
     pub async fn begin(
         wanted: LoginRequest<'_>,
         tell: &mut (dyn FnMut() + Send),
@@ -216,7 +216,7 @@ impl Login {
                 }
             }
             Ok(CopyState::Same) if self.seen.is_some_and(|seen| seen.1 != now.1) => {
-                // The child finds out itself where it is not so.
+                // The child finds out itself if it is not so.
                 let _brought = self.bring_up(&home);
             }
             // It is looked at again when it changes, and when the child has ended.
@@ -341,7 +341,7 @@ fn unsettled_notice(error: &SessionError) -> String {
 /// died, before its home is looked at. Gives what the person should know.
 ///
 /// # Errors
-/// Where the login's lock cannot be taken.
+/// If the login's lock cannot be taken.
 pub async fn settle_own(store: &Store, folder: &str) -> Result<Vec<String>, SessionError> {
     let Some(note) = CopyNote::read(store, folder) else { return Ok(Vec::new()) };
     let Some(provider) = note.provider() else { return Ok(Vec::new()) };
@@ -438,7 +438,7 @@ fn place(user: &LoginUser<'_>, path: PathBuf) -> Result<PathBuf, SessionError> {
 /// is waited for. Blocks the thread.
 ///
 /// # Errors
-/// Where the lock cannot be taken.
+/// If the lock cannot be taken.
 pub fn hold(
     store: &Store,
     provider: &dyn Provider,
@@ -458,7 +458,7 @@ pub fn hold(
 /// start: the person's own CLI may be the next that needs the login.
 ///
 /// # Errors
-/// Where a login's lock cannot be looked at.
+/// If a login's lock cannot be looked at.
 pub fn settle_all(store: &Store) -> Result<(), SessionError> {
     for folder in CopyNote::folders(store) {
         let Some(note) = CopyNote::read(store, &folder) else { continue };

@@ -15,7 +15,7 @@ const MAX_NOTE_BYTES: u64 = 64 * 1024;
 /// The copy of a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Copied {
-    /// The original: free of links, where it exists.
+    /// The original: free of links, if it exists.
     pub(super) original: PathBuf,
     /// The copy, in the home.
     pub(super) copy: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct CopyNote {
 }
 
 impl CopyNote {
-    /// The note of a folder, where there is one.
+    /// The note of a folder, if there is one.
     pub(super) fn read(store: &Store, folder: &str) -> Option<Self> {
         let bytes = Dir::open(&store.state_path("logins")).ok()?.read(Path::new(folder), MAX_NOTE_BYTES).ok()?;
         serde_json::from_slice(&bytes).ok()

@@ -40,7 +40,7 @@ pub struct Report {
 /// `step` is called after each session.
 ///
 /// # Errors
-/// Where something cannot be written. What was done until then stays, and is
+/// If something cannot be written. What was done until then stays, and is
 /// recognised by the next try.
 pub(super) fn apply(
     store: &Store,

@@ -261,7 +261,7 @@ impl Planner<'_> {
     /// The directories that a conversation may have run in, and its memory.
     fn dirs(&self, name: &str) -> (Arc<[PathBuf]>, Option<PathBuf>) {
         let own = Path::new(OWN).join("sessions").join(name);
-        // A name with `..` or a slash is no directory of its own.
+        // A name with `..` or a slash is not a directory of its own.
         let plain = Path::new(name).components().count() == 1 && !name.contains('/') && name != "..";
         if !plain || !self.state.dirs.contains(&own) {
             return (Arc::clone(&self.here), None);

@@ -12,7 +12,7 @@ impl Fields {
     /// Reads an object.
     ///
     /// # Errors
-    /// Where it is none.
+    /// If it is none.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         match serde_json::from_slice(without_mark(bytes)) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),

@@ -46,7 +46,7 @@ pub(super) fn shared() -> (Key, Option<String>) {
     verbatim("default")
 }
 
-/// A name as a key, as it is where it can be one.
+/// A name as a key, as it is if it can be one.
 fn verbatim(name: &str) -> (Key, Option<String>) {
     if let Ok(key) = name.parse() {
         return (key, None);

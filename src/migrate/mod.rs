@@ -64,7 +64,7 @@ pub struct Migration<'a> {
 }
 
 /// The files at a glance that were not dealt with yet. Costs a few looks at
-/// names where there are none, and reads nothing.
+/// names if there are none, and reads nothing.
 #[must_use]
 pub fn glance(store: &Store, search: &LegacySearch) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -89,7 +89,7 @@ impl Migration<'_> {
     /// where another has it. What one that was killed left unfinished is removed.
     ///
     /// # Errors
-    /// Where the lock cannot be taken.
+    /// If the lock cannot be taken.
     pub fn lock(&self) -> Result<Option<Lock>, LegacyError> {
         let path = self.store.state_path("migrate.lock");
         files::make_private_dir(&self.store.state_path(""), self.store.durability())?;
@@ -141,7 +141,7 @@ impl Migration<'_> {
     /// Does what was planned under the lock. `step` is called after each session.
     ///
     /// # Errors
-    /// Where something cannot be written; the next try goes on with it.
+    /// If something cannot be written; the next try goes on with it.
     pub fn apply(&self, lock: &Lock, plan: &MigrationPlan, step: &mut dyn FnMut()) -> Result<Report, LegacyError> {
         apply::apply(self.store, lock, plan, self.config_file, step)
     }
@@ -150,7 +150,7 @@ impl Migration<'_> {
     /// nothing else. It waits for nobody.
     ///
     /// # Errors
-    /// Where something cannot be written, which is to be said and keeps nobody
+    /// If something cannot be written, which is to be said and keeps nobody
     /// from starting.
     pub fn at_start(&self) -> Result<(MigrationPlan, Report), LegacyError> {
         let plan = self.plan(&mut || {});

@@ -161,7 +161,7 @@ pub struct LegacyFile {
     pub read: Read,
     /// Whether a copy of it is kept: not of one that holds secrets.
     pub kept: bool,
-    /// What is wrong with it, where it could not be read.
+    /// What is wrong with it, if it could not be read.
     pub broken: Option<String>,
 }
 
@@ -170,7 +170,7 @@ pub struct LegacyFile {
 pub struct Planned {
     /// Its key.
     pub key: Key,
-    /// Its conversations, the current one last where there is one.
+    /// Its conversations, the current one last if there is one.
     pub entries: Vec<LegacyConversation>,
     /// Entries that name one of these once more.
     pub same: Vec<LegacyConversation>,

@@ -32,7 +32,7 @@ pub(super) fn from_file(file: &Path, fields: &[&str]) -> String {
 /// whether anything was added.
 ///
 /// # Errors
-/// Where the file cannot be read or replaced; it is then as it was.
+/// If the file cannot be read or replaced; it is then as it was.
 pub(super) fn append(plan: &MigrationPlan, config_file: &Path, staging: &Staging) -> Result<bool, files::Error> {
     /// The largest configuration that is read, in bytes.
     const MAX_BYTES: u64 = 1 << 20;

@@ -80,7 +80,7 @@ pub struct LegacyReader<'a> {
 }
 
 impl<'a> LegacyReader<'a> {
-    /// Opens a place, or nothing where there is none. `dealt_with` says of a file
+    /// Opens a place, or nothing if there is none. `dealt_with` says of a file
     /// whether an earlier migration has dealt with it as it is.
     #[must_use]
     pub fn open(base: &Path, dealt_with: &'a dyn Fn(&Path, &Stamp) -> bool) -> Option<Self> {
@@ -247,7 +247,7 @@ impl<'a> LegacyReader<'a> {
         Ok(Some(Read { path, name: name.to_owned(), bytes, modified, sha256, dealt_with }))
     }
 
-    /// The directory above a name that is a link, where there is one.
+    /// The directory above a name that is a link, if there is one.
     fn refused_above(&self, name: &Path) -> Option<(PathBuf, String)> {
         let mut above: Vec<&Path> = name.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
         above.reverse();

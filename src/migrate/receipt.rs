@@ -113,7 +113,7 @@ pub(super) fn receipts_path(store: &Store) -> PathBuf {
     store.root().join("legacy")
 }
 
-/// Removes an older receipt of a name, where there is one.
+/// Removes an older receipt of a name, if there is one.
 pub(super) fn make_room(receipts: &Dir, name: &str) -> Result<(), LegacyError> {
     let older = receipts.path().join(name);
     Ok(crate::files::remove_whole(&older)?)
@@ -206,7 +206,7 @@ impl MigrationReceipt {
     /// Reads a receipt, by its name or the path of its directory.
     ///
     /// # Errors
-    /// Where there is none, or it cannot be read.
+    /// If there is none, or it cannot be read.
     pub fn read(store: &Store, wanted: &str) -> Result<(PathBuf, Self), LegacyError> {
         let path = receipts_path(store).join(wanted);
         let path = if path.ends_with(RECEIPT) { path.parent().unwrap_or(&path).to_owned() } else { path };

@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 16;
 /// Copies one file to a name that is not there yet, with the directories above.
 ///
 /// # Errors
-/// Where it cannot be copied.
+/// If it cannot be copied.
 pub(super) fn take_file(from: &Path, to: &Path) -> Result<(), LegacyError> {
     let (Some(dir), Some(name)) = (from.parent(), from.file_name()) else { return Ok(()) };
     if let Some(parent) = to.parent().filter(|parent| !parent.is_dir()) {
@@ -25,7 +25,7 @@ pub(super) fn take_file(from: &Path, to: &Path) -> Result<(), LegacyError> {
 /// what has several names is not of this user's own making, and is left out.
 ///
 /// # Errors
-/// Where the target cannot be written.
+/// If the target cannot be written.
 pub(super) fn take_tree(from: &Path, to: &Path) -> Result<(), LegacyError> {
     match Dir::open(from) {
         Ok(dir) if dir.check_own().is_ok() => take_dir(&dir, to, 0),

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// each session.
 ///
 /// # Errors
-/// Where the receipt cannot be read, or a session cannot be moved.
+/// If the receipt cannot be read, or a session cannot be moved.
 pub async fn undo(store: &Arc<Store>, wanted: &str, step: &mut dyn FnMut()) -> Result<Undone, LegacyError> {
     let (path, receipt) = MigrationReceipt::read(store, wanted)?;
     let mut undone = Undone::default();

@@ -85,7 +85,7 @@ impl Control {
     /// Adds a session to an export, under its lock.
     ///
     /// # Errors
-    /// Where it stays busy, or cannot be read or written.
+    /// If it stays busy, or cannot be read or written.
     pub async fn export<W: Write>(
         &self,
         folder: &str,
@@ -120,11 +120,11 @@ impl Control {
     }
 
     /// Unpacks sessions of an export that was looked at, each under the key that
-    /// stands beside it. A session that is there already is never touched; `step`
+    /// stands beside it. A session that is already there is never touched; `step`
     /// hears what became of each. Only names are kept in memory.
     ///
     /// # Errors
-    /// Where the export cannot be unpacked; nothing was imported then.
+    /// If the export cannot be unpacked; nothing was imported then.
     pub async fn import(
         &self,
         file: &File,
@@ -201,7 +201,7 @@ impl Control {
     /// trash.
     ///
     /// # Errors
-    /// Where the backup's session is damaged (and `force` is not given), or the
+    /// If the backup's session is damaged (and `force` is not given), or the
     /// one here stays busy; nothing was changed then.
     pub async fn restore(
         &self,

@@ -72,7 +72,7 @@ impl Control {
     /// what was in the trash for longer than the configuration says.
     ///
     /// # Errors
-    /// Where the sessions or the trash cannot be read.
+    /// If the sessions or the trash cannot be read.
     pub fn plan_cleanup(&self, idle: Option<Duration>) -> Result<CleanupPlan, ControlError> {
         let mut retention = self.setup.config.retention;
         retention.idle = idle.or(retention.idle);
@@ -108,7 +108,7 @@ impl Control {
     /// knows of all of them wherever this ends.
     ///
     /// # Errors
-    /// Where another cleanup is running.
+    /// If another cleanup is running.
     pub async fn cleanup(
         &self,
         plan: CleanupPlan,
@@ -129,7 +129,7 @@ impl Control {
         Ok(())
     }
 
-    /// Does one step. `false` where there is no reason for it any more.
+    /// Does one step. `false` if there is no reason for it any more.
     async fn clean(
         &self,
         rules: CleanupRules,

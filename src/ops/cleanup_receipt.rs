@@ -125,7 +125,7 @@ impl Control {
     /// What [`Control::undo`] would do, step by step. Nothing is changed.
     ///
     /// # Errors
-    /// Where there is no cleanup to take back, or its receipt cannot be read.
+    /// If there is no cleanup to take back, or its receipt cannot be read.
     pub fn plan_undo(&self) -> Result<Vec<UndoStep>, ControlError> {
         let (_, _, steps) = self.last_receipt()?;
         let plan = steps.into_iter().map(|noted| {
@@ -144,7 +144,7 @@ impl Control {
     /// again; what was done or left is not asked for again.
     ///
     /// # Errors
-    /// Where there is no cleanup to take back, its receipt cannot be read or
+    /// If there is no cleanup to take back, its receipt cannot be read or
     /// removed, or another cleanup is running.
     pub async fn undo(
         &self,

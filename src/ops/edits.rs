@@ -23,7 +23,7 @@ pub struct ChangedSession {
 pub struct RemovedSession {
     /// The session.
     pub key: Key,
-    /// Where it is in the trash; `None` where it was deleted for good.
+    /// Where it is in the trash; `None` if it was deleted for good.
     pub trashed: Option<Trashed>,
 }
 
@@ -31,7 +31,7 @@ impl Control {
     /// Makes the next message start a fresh conversation.
     ///
     /// # Errors
-    /// Where the session stays busy or cannot be saved.
+    /// If the session stays busy or cannot be saved.
     pub async fn new_conversation(&self, key: &Key, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let mut guard = self.guard(key, wait).await?;
         let mut grant = Grant::read(&self.store, guard.folder(), guard.record().uuid)?;
@@ -51,7 +51,7 @@ impl Control {
     /// or by its number in the list, 1 being the latest.
     ///
     /// # Errors
-    /// Where none or several fit.
+    /// If none or several fit.
     pub async fn resume(&self, key: &Key, wanted: &str, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let owned = wanted.to_owned();
         self.change(key, wait, move |record| {
@@ -68,7 +68,7 @@ impl Control {
     /// Copies a session to a new key.
     ///
     /// # Errors
-    /// Where the new key has a session already.
+    /// If the new key has a session already.
     pub async fn fork(&self, key: &Key, new_key: &Key, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let taken = self.store.find(new_key)?.map(|workspace| workspace.dir().names()).transpose()?;
         if taken.is_some_and(|names| !names.is_empty()) {
@@ -92,7 +92,7 @@ impl Control {
     /// Gives a session a title; an empty one takes it away.
     ///
     /// # Errors
-    /// Where the title has control characters or is longer than 200 bytes.
+    /// If the title has control characters or is longer than 200 bytes.
     pub async fn rename(&self, key: &Key, title: &str, wait: &mut Wait<'_>) -> Result<ChangedSession, ControlError> {
         let title = title.trim();
         if title.len() > 200 || title.chars().any(char::is_control) {
@@ -112,7 +112,7 @@ impl Control {
     /// Archives a session, or takes it out of the archive.
     ///
     /// # Errors
-    /// Where the session stays busy or cannot be saved.
+    /// If the session stays busy or cannot be saved.
     pub async fn archive(
         &self,
         key: &Key,
@@ -133,7 +133,7 @@ impl Control {
     /// Sets one of the session's settings, or takes it back to its default.
     ///
     /// # Errors
-    /// Where there is no such setting, or the value does not fit.
+    /// If there is no such setting, or the value does not fit.
     pub async fn set(
         &self,
         key: &Key,
@@ -172,7 +172,7 @@ impl Control {
     /// The directory that a session works in.
     ///
     /// # Errors
-    /// Where there is no such session, or its grant cannot be read.
+    /// If there is no such session, or its grant cannot be read.
     pub fn working_dir(&self, key: &Key) -> Result<PathBuf, ControlError> {
         let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
         let grant = Grant::read(&self.store, workspace.folder(), workspace.record()?.uuid)?;
@@ -183,7 +183,7 @@ impl Control {
     /// at its own folder.
     ///
     /// # Errors
-    /// Where the directory is not there or not allowed.
+    /// If the directory is not there or not allowed.
     pub async fn change_dir(
         &self,
         key: &Key,
@@ -209,7 +209,7 @@ impl Control {
     /// Moves a session to the trash, or deletes it for good.
     ///
     /// # Errors
-    /// Where it stays busy or cannot be moved.
+    /// If it stays busy or cannot be moved.
     pub async fn remove(&self, key: &Key, purge: bool, wait: &mut Wait<'_>) -> Result<RemovedSession, ControlError> {
         let guard = self.guard(key, wait).await?;
         login::settle_own(&self.store, guard.folder()).await?;

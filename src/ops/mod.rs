@@ -40,7 +40,7 @@ pub struct Control {
 
 /// How long an operation waits for its session, and who hears of it.
 pub struct Wait<'a> {
-    /// How long; `None` is for ever.
+    /// How long; `None` is forever.
     pub limit: Option<Duration>,
     /// Hears what is waited for.
     pub tell: &'a mut (dyn FnMut(TurnEvent<'_>) + Send),
@@ -123,7 +123,7 @@ impl Control {
     /// Claims a session that exists, and waits for it.
     ///
     /// # Errors
-    /// Where there is none, or it stays busy.
+    /// If there is none, or it stays busy.
     pub async fn guard(&self, key: &Key, wait: &mut Wait<'_>) -> Result<WorkspaceGuard, ControlError> {
         if self.store.find(key)?.is_none() {
             return Err(SessionError::NoSuchSession(key.to_string()).into());

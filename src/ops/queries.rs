@@ -74,7 +74,7 @@ impl Control {
     /// belong to nobody come last.
     ///
     /// # Errors
-    /// Where `sessions/` cannot be read.
+    /// If `sessions/` cannot be read.
     pub fn list(&self) -> Result<Vec<Shown>, ControlError> {
         let (running, listed) = std::thread::scope(|scope| {
             let running = scope.spawn(|| self.running());
@@ -125,7 +125,7 @@ impl Control {
     /// Everything there is to say about one session.
     ///
     /// # Errors
-    /// Where there is none, or its record cannot be read.
+    /// If there is none, or its record cannot be read.
     pub fn status(&self, key: &Key) -> Result<SessionStatus, ControlError> {
         let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
         let record = workspace.record()?;
@@ -149,7 +149,7 @@ impl Control {
     /// is a word for the person, as for a turn.
     ///
     /// # Errors
-    /// Where there is no such session, or it cannot be worked out.
+    /// If there is no such session, or it cannot be worked out.
     pub fn walls(&self, key: &Key) -> Result<(Policy, Option<String>), ControlError> {
         let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
         let record = workspace.record()?;
@@ -170,7 +170,7 @@ impl Control {
     /// The unanswered messages of a folder.
     ///
     /// # Errors
-    /// Where its queue cannot be read.
+    /// If its queue cannot be read.
     pub fn pending(&self, folder: &str) -> Result<Vec<Pending>, ControlError> {
         if !self.store.queue_path(folder).is_dir() {
             return Ok(Vec::new());
@@ -190,7 +190,7 @@ impl Control {
     /// All sessions together.
     ///
     /// # Errors
-    /// Where the sessions, the queue or the trash cannot be read.
+    /// If the sessions, the queue or the trash cannot be read.
     pub fn overview(&self) -> Result<Overview, ControlError> {
         let mut overview = Overview { trashed: self.store.trashed()?.len(), ..Overview::default() };
         for shown in self.list()? {

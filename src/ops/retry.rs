@@ -15,7 +15,7 @@ impl Control {
     /// interrupted or never began, else the last one, if its turn failed.
     ///
     /// # Errors
-    /// Where there is no such message, or the session stays busy.
+    /// If there is no such message, or the session stays busy.
     pub async fn retry(
         &self,
         key: &Key,
@@ -27,10 +27,10 @@ impl Control {
     }
 
     /// Takes what [`Control::retry`] would send again. A message that is made
-    /// anew of a turn that failed gets its reply at `reply`.
+    /// again of a turn that failed gets its reply at `reply`.
     ///
     /// # Errors
-    /// Where there is no such message, or the session stays busy.
+    /// If there is no such message, or the session stays busy.
     pub async fn unanswered(
         &self,
         key: &Key,
@@ -71,10 +71,10 @@ impl Control {
     }
 
     /// Takes over the message of an entry whose turn was interrupted or never
-    /// began. `None` where it is none of these.
+    /// began. `None` if it is none of these.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn take_over_unanswered(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
         let pending = self.pending(&key.folder_name())?;
         match pending.iter().any(|pending| pending.number == number && pending.state.is_abandoned()) {
@@ -88,7 +88,7 @@ impl Control {
     /// them; nothing sends them again.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn dismiss(&self, key: &Key, number: Option<u64>) -> Result<Vec<Message>, ControlError> {
         let mut dismissed = Vec::new();
         for pending in self.pending(&key.folder_name())? {
@@ -106,11 +106,11 @@ impl Control {
         Ok(dismissed)
     }
 
-    /// Takes over a message whose owner died. `None` where its owner lives, or
+    /// Takes over a message whose owner died. `None` if its owner lives, or
     /// it is gone.
     ///
     /// # Errors
-    /// Where the entry cannot be read.
+    /// If the entry cannot be read.
     pub fn take_over(&self, key: &Key, number: u64) -> Result<Option<Held>, ControlError> {
         let queue = Queue::open(&self.store, &key.folder_name())?;
         let Some(ticket) = queue.line().take_over(number)? else { return Ok(None) };
@@ -123,7 +123,7 @@ impl Control {
     /// delivered to its chat.
     ///
     /// # Errors
-    /// Where the word cannot be left.
+    /// If the word cannot be left.
     pub fn ask_to_deliver(&self, key: &Key) -> Result<(), ControlError> {
         Ok(process::ask_to_deliver(&self.store, &key.folder_name())?)
     }

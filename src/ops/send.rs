@@ -33,7 +33,7 @@ pub struct SendOptions<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
-    /// Where the agent's requests for permission go. `None` where nobody can be asked.
+    /// Where the agent's requests for permission go. `None` if nobody can be asked.
     pub approvals: Option<&'a mpsc::Sender<PermissionAsk>>,
 }
 
@@ -97,7 +97,7 @@ impl Delivery {
             _ => None,
         };
         if unrecorded.is_none() {
-            // Where it cannot be noted, whoever opens the session next does.
+            // If it cannot be noted, whoever opens the session next does.
             let _noted = self.guard.claim_mut().answered();
         }
         unrecorded
@@ -154,7 +154,7 @@ impl Held {
     /// Sends the reply to a channel, where it would have gone to nobody.
     ///
     /// # Errors
-    /// Where that cannot be noted; it then goes where it went.
+    /// If that cannot be noted; it then goes where it went.
     pub fn answer_to(&mut self, address: Address) -> Result<(), ControlError> {
         self.queue.note(self.number(), &EntryNote::Reply(address.clone()))?;
         self.message.reply = Some(address);
@@ -164,17 +164,17 @@ impl Held {
     /// Adds what its author wrote after it. It is kept once [`Queue::sync`] was called.
     ///
     /// # Errors
-    /// Where it cannot be added; nothing then is.
+    /// If it cannot be added; nothing then is.
     pub fn add(&mut self, more: More) -> Result<(), ControlError> {
         Ok(self.queue.add(&mut self.ticket, &mut self.message, more)?)
     }
 }
 
 impl Control {
-    /// Sends a message to its session, which is made where it does not exist.
+    /// Sends a message to its session, which is made if it does not exist.
     ///
     /// # Errors
-    /// Where the message is not accepted, or the session stays busy; nothing is
+    /// If the message is not accepted, or the session stays busy; nothing is
     /// then changed.
     pub async fn send(
         &self,
@@ -189,7 +189,7 @@ impl Control {
     /// Accepts a message: when this returns, it is kept until it is answered.
     ///
     /// # Errors
-    /// Where the message is not accepted; nothing is then changed.
+    /// If the message is not accepted; nothing is then changed.
     pub fn accept(&self, inbound: &Inbound) -> Result<Held, ControlError> {
         let key = &inbound.key;
         let session = self.check(inbound)?;
@@ -219,7 +219,7 @@ impl Control {
     /// Asks the provider to compact the current conversation.
     ///
     /// # Errors
-    /// Where the provider cannot, there is no conversation, or the turn fails.
+    /// If the provider cannot, there is no conversation, or the turn fails.
     pub async fn compact(
         &self,
         key: &Key,
@@ -240,10 +240,10 @@ impl Control {
     }
 
     /// Ends the running turn of a session, and waits until nothing of it is
-    /// left. Blocks the thread. `false` where nothing runs.
+    /// left. Blocks the thread. `false` if nothing runs.
     ///
     /// # Errors
-    /// Where it cannot be asked for, or takes too long.
+    /// If it cannot be asked for, or takes too long.
     pub fn stop(&self, key: &Key) -> Result<bool, ControlError> {
         if self.store.find(key)?.is_none() {
             return Err(SessionError::NoSuchSession(key.to_string()).into());
@@ -267,7 +267,7 @@ impl Control {
     /// Takes the turn of a message that stands in line.
     ///
     /// # Errors
-    /// Where the session stays busy or cannot be opened. A message from a
+    /// If the session stays busy or cannot be opened. A message from a
     /// terminal is then let go, because its sender is told; any other stays.
     pub async fn answer(
         &self,
@@ -361,7 +361,7 @@ impl Control {
     }
 
     /// Everything that can be wrong with a message before it is accepted.
-    /// Returns the uuid of its session, where that exists.
+    /// Returns the uuid of its session, if that exists.
     fn check(&self, inbound: &Inbound) -> Result<Option<Uuid>, ControlError> {
         let length = inbound.text.len();
         if inbound.text.trim().is_empty() && inbound.attachments.is_empty() && inbound.received.is_none() {

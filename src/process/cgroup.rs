@@ -22,7 +22,7 @@ const TURN: &str = "turn-";
 const SLACK: u64 = 32;
 
 /// Makes room for the groups of turns below this process's own, and returns the
-/// directory for them. `None` where nothing is delegated.
+/// directory for them. `None` if nothing is delegated.
 #[must_use]
 pub fn settle() -> Option<PathBuf> {
     let base = own_group(

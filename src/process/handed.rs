@@ -21,7 +21,7 @@ impl Handed {
     /// `--args` reads them.
     ///
     /// # Errors
-    /// Where there is no memory, or no descriptor.
+    /// If there is no memory, or no descriptor.
     pub(super) fn new<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> std::io::Result<Self> {
         let mut bytes = Vec::new();
         for word in words {

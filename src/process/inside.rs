@@ -26,7 +26,7 @@ const NOT_INSIDE: u8 = 126;
 pub(super) struct StartedProgram {
     /// The process: the program, or the bubblewrap that it runs in.
     pub(super) pid: u32,
-    /// Says whether the walls were put up, where that is not known already.
+    /// Says whether the walls were put up, if that is not known already.
     report: Option<OwnedFd>,
 }
 

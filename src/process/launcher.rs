@@ -68,7 +68,7 @@ pub struct LauncherArgs {
     pub run_lock: PathBuf,
     /// The file whose appearance is a request to stop.
     pub stop: PathBuf,
-    /// How long the provider may run; `None` is for ever.
+    /// How long the provider may run; `None` is forever.
     pub deadline: Option<Duration>,
     /// Whether the provider is run by hand: a terminal among the standard streams is
     /// then its own, and interrupt and quit are its own affair.
@@ -111,7 +111,7 @@ impl LauncherArgs {
     /// Puts the orders where a launcher that is started now reads them.
     ///
     /// # Errors
-    /// Where there is no memory, or no descriptor.
+    /// If there is no memory, or no descriptor.
     pub(super) fn hand(&self) -> std::io::Result<Handed> {
         Handed::new(self.to_words())
     }

@@ -96,7 +96,7 @@ pub struct Launch<'a> {
     pub launcher: &'a Path,
     /// What the child may see and do.
     pub confinement: Policy,
-    /// How long it may run; `None` is for ever.
+    /// How long it may run; `None` is forever.
     pub deadline: Option<Duration>,
     /// Its whole environment.
     pub environment: Environment,
@@ -144,7 +144,7 @@ static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 /// that was granted to it.
 ///
 /// # Errors
-/// Where the granted directory is not there, or its path leads elsewhere.
+/// If the granted directory is not there, or its path leads elsewhere.
 pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
     working_dir_of(guard.path(), grant)
 }
@@ -173,7 +173,7 @@ pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnErr
 /// where that is a conversation.
 ///
 /// # Errors
-/// Where the launcher cannot be started. That the *program* cannot be started
+/// If the launcher cannot be started. That the *program* cannot be started
 /// is an [`ChildOutcome`].
 pub fn spawn(
     guard: &WorkspaceGuard,
@@ -397,10 +397,10 @@ pub fn stop_path(store: &Store, folder: &str) -> PathBuf {
 }
 
 /// Asks the running child of a folder to stop, and waits until everything it
-/// started is gone. Blocks the thread. `false` where nothing runs.
+/// started is gone. Blocks the thread. `false` if nothing runs.
 ///
 /// # Errors
-/// Where the request cannot be made, or it takes too long.
+/// If the request cannot be made, or it takes too long.
 pub fn request_stop(store: &Store, folder: &str) -> Result<bool, files::Error> {
     let run_lock = store.run_lock_path(folder);
     if !files::is_locked(&run_lock)? {
@@ -427,7 +427,7 @@ pub const DELIVER: &str = "deliver";
 /// Asks the daemon to deliver what waits in the queue of a folder.
 ///
 /// # Errors
-/// Where the request cannot be made.
+/// If the request cannot be made.
 pub fn ask_to_deliver(store: &Store, folder: &str) -> Result<(), files::Error> {
     let dir = store.state_path("control");
     files::make_private_dir(&dir, files::Durability::Process)?;

@@ -1,6 +1,6 @@
 //! Programs that run outside the walls: bubblewrap, the commands that print
 //! secrets, service managers. Each is taken by the rule of `sandbox::trust`,
-//! every time anew, and what was opened is what is run. Not here: what a session
+//! every time again, and what was opened is what is run. Not here: what a session
 //! runs, which [`super::spawn`] starts.
 
 use std::ffi::{OsStr, OsString};

@@ -37,7 +37,7 @@ impl Permit {
     /// before waiting.
     ///
     /// # Errors
-    /// Where a file of the permits cannot be opened.
+    /// If a file of the permits cannot be opened.
     pub async fn take(store: &Store, turns: u64, tell: &mut (dyn FnMut() + Send)) -> Result<Self, Error> {
         let line_path = store.state_path("permits/line");
         let waiting = match TicketLine::open_existing(&line_path)? {

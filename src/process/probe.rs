@@ -2,7 +2,7 @@
 //!
 //! That bubblewrap works is noted in `state/walls` until the machine is started
 //! again or another bubblewrap is installed, because trying takes as long as a
-//! small turn. That it does not is tried anew each time: somebody may have
+//! small turn. That it does not is tried again each time: somebody may have
 //! mended it.
 
 use std::os::unix::fs::MetadataExt;

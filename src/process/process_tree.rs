@@ -10,7 +10,7 @@ pub(super) fn of(pid: u32) -> Vec<u32> {
 }
 
 /// The same, and no more of them than one over `most`: a process that starts
-/// others as fast as it can must not keep whoever counts them busy for ever.
+/// others as fast as it can must not keep whoever counts them busy forever.
 pub(super) fn at_most(pid: u32, most: u64) -> Vec<u32> {
     walk(pid, most, |_| {})
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// One attempt, with what has to come of it.
 pub struct Attempt {
-    /// Its number, which it keeps for ever.
+    /// Its number, which it keeps forever.
     pub number: u16,
     /// What it is aimed at.
     pub group: AttemptGroup,
@@ -206,7 +206,7 @@ pub(super) struct Scene {
     pub(super) outside: PathBuf,
     /// The root of whoever proves.
     pub(super) real_root: PathBuf,
-    /// The home of whoever proves, with a name in it, where there is one to be
+    /// The home of whoever proves, with a name in it, if there is one to be
     /// looked for.
     pub(super) real_home: Option<(PathBuf, String)>,
     /// A private directory in one that is shared, where that can be.

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode};
 use super::attempt::{Got, Scene, Tried, stopped, through};
 use super::files::read;
 
-/// Writes what is there already, so that the session stays as it is.
+/// Writes what is already there, so that the session stays as it is.
 pub(super) fn change_record(scene: &Scene) -> Tried {
     let path = scene.own.join("session.json");
     let content = std::fs::read(&path)?;

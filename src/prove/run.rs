@@ -133,7 +133,7 @@ impl Proof {
 /// their own below `store`'s.
 ///
 /// # Errors
-/// Where the proof cannot be made. That it turns out badly is no error.
+/// If the proof cannot be made. That it turns out badly is not an error.
 pub async fn prove(store: &Store, setup: &Setup, mode: Mode, without: Option<Rule>) -> Result<Proof, ProofError> {
     let mut stage = ProofStage::build(store, setup, mode == Mode::Full).await?;
     let how = How { mode, without };
@@ -283,7 +283,7 @@ fn go_on(stage: &mut ProofStage) -> Result<(), ProofError> {
 async fn ask_git(stage: &ProofStage) {
     let mut git = tokio::process::Command::new("git");
     git.arg("-C").arg(&stage.scene.own).args(["-c", "safe.directory=*", "status"]);
-    // Where it is not installed, nothing is left, and the table allows for that.
+    // If it is not installed, nothing is left, and the table allows for that.
     let _asked = git.output().await;
 }
 

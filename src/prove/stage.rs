@@ -213,7 +213,7 @@ impl ProofStage {
         put(&self.scene.lent.join("secret"), &daemon.secret)?;
         self.scene.real_home = self.scene.real_home.take().and_then(|(home, _)| {
             let name = format!("{PLANTED}{token}");
-            // Where nothing can be written, a name that is there is looked for.
+            // If nothing can be written, a name that is there is looked for.
             let any = || Some(std::fs::read_dir(&home).ok()?.flatten().next()?.file_name().to_str()?.to_owned());
             let name = put(&home.join(&name), &daemon.secret).map_or_else(|_| any(), |()| Some(name))?;
             Some((home, name))

@@ -244,13 +244,13 @@ fn own_configuration(turn: &Turn<'_>) -> Vec<u8> {
     table.to_string().into_bytes()
 }
 
-/// A table of a table. `None` where something else has its name: the CLI then
+/// A table of a table. `None` if something else has its name: the CLI then
 /// says so and does not start.
 fn table_in<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::Table> {
     table.entry(name).or_insert_with(|| toml::Table::new().into()).as_table_mut()
 }
 
-/// The user's own `config.toml`; an empty table where there is none.
+/// The user's own `config.toml`; an empty table if there is none.
 fn configuration(user: &LoginUser<'_>) -> Result<toml::Table, ProviderError> {
     let Some(directory) = user.directory("CODEX_HOME", ".codex") else { return Ok(toml::Table::new()) };
     let path = directory.join("config.toml");
@@ -368,7 +368,7 @@ impl CodexParser {
         Self { continuation: continuation.clone(), started: HashSet::new(), finished: false, error: None }
     }
 
-    /// The CLI starts a new conversation where it does not understand the id.
+    /// The CLI starts a new conversation if it does not understand the id.
     fn conversation(&self, id: String) -> ProviderEvent {
         let right = match &self.continuation {
             Continuation::Fresh => true,

@@ -5,7 +5,7 @@
 //! memory directory, `{model}` the model. The brief is told in the prompt, at
 //! the start of a conversation and when the memory changed. The program is
 //! trusted to remember its conversations by their id; one that cannot is simply
-//! asked anew each time.
+//! asked again each time.
 
 use std::path::Path;
 

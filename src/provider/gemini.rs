@@ -80,7 +80,7 @@ impl Provider for Gemini {
         "run `denizen login gemini`, or set GEMINI_API_KEY"
     }
 
-    /// Its terminal UI asks for one where there is none.
+    /// Its terminal UI asks for one if there is none.
     fn login_command(&self) -> Option<&'static [&'static str]> {
         Some(&[])
     }

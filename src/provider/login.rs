@@ -25,7 +25,7 @@ pub struct LoginFile {
     /// Where it is. It need not exist.
     pub path: PathBuf,
     /// Where its copy is, in the provider's home: the CLI rewrites it when it
-    /// renews a login. `None` where it reads the file itself.
+    /// renews a login. `None` if it reads the file itself.
     pub copy: Option<PathBuf>,
 }
 
@@ -47,13 +47,13 @@ impl LoginFile {
 pub enum Field {
     /// A token: another one, of the same account as far as it tells.
     Token,
-    /// The same, and one may come where there was none.
+    /// The same, and one may come if there was none.
     NewToken,
     /// When the login ends, in milliseconds since 1970: later.
     Ends,
     /// When it was renewed, as RFC 3339 writes it: later.
     Renewed,
-    /// A word about the account: one may come where there was none.
+    /// A word about the account: one may come if there was none.
     Word,
     /// A list of words: more may come.
     Words,
@@ -184,7 +184,7 @@ impl Comparison<'_> {
         Ok(merged)
     }
 
-    /// What the original is to say instead of `old`. `None` where a renewal does
+    /// What the original is to say instead of `old`. `None` if a renewal does
     /// not put `new` there.
     fn field(&mut self, field: Field, old: &Value, new: &Value) -> Option<Value> {
         let limit = |ahead: Duration| self.now.as_millisecond().saturating_add(millis(ahead));
@@ -208,7 +208,7 @@ impl Comparison<'_> {
                 self.later |= after > before;
                 after > before && after.as_millisecond() <= limit(CLOCK)
             }
-            // What is there already stays: a word is not worth a login.
+            // What is already there stays: a word is not worth a login.
             Field::Word if !old.is_null() => return Some(old.clone()),
             Field::Word => new.as_str().is_some_and(is_word),
             Field::Words => {
@@ -251,7 +251,7 @@ pub(super) fn token_ends(token: Option<&Value>) -> Ends {
     seconds.map_or(Ends::Unknown, |seconds| Ends::At(seconds.saturating_mul(1000)))
 }
 
-/// What a JSON Web Token says. `None` where it is none.
+/// What a JSON Web Token says. `None` if it is none.
 fn claims(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
     let (_, payload, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };

@@ -46,7 +46,7 @@ pub trait Provider: Sync {
     fn name(&self) -> &'static str;
 
     /// Its program, looked for in PATH where the configuration names no other.
-    /// `None` where there is no usual one.
+    /// `None` if there is no usual one.
     fn program(&self) -> Option<&'static str>;
 
     /// The keys of its section beside [`COMMON_KEYS`].
@@ -63,7 +63,7 @@ pub trait Provider: Sync {
     /// Where a person logs in: a command, or what to set.
     fn login_hint(&self) -> &'static str;
 
-    /// The arguments with which it logs a person in, at a terminal. `None` where
+    /// The arguments with which it logs a person in, at a terminal. `None` if
     /// it has no login of its own.
     fn login_command(&self) -> Option<&'static [&'static str]> {
         None
@@ -123,7 +123,7 @@ pub trait Provider: Sync {
     /// The program, arguments, environment and input of a turn.
     ///
     /// # Errors
-    /// Where something that the invocation needs is missing.
+    /// If something that the invocation needs is missing.
     fn invocation(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError>;
 
     /// What reads the output of that invocation.
@@ -133,7 +133,7 @@ pub trait Provider: Sync {
     /// has one.
     ///
     /// # Errors
-    /// Where it has none, or something that it needs is missing.
+    /// If it has none, or something that it needs is missing.
     fn attach(&self, turn: &Turn<'_>) -> Result<Invocation, ProviderError> {
         let _ = turn;
         Err(ProviderError::NoTerminal(self.name()))
@@ -153,13 +153,13 @@ pub trait Provider: Sync {
     }
 
     /// Where it keeps the conversations of somebody who uses it without Denizen.
-    /// `None` where they cannot be taken over file by file.
+    /// `None` if they cannot be taken over file by file.
     fn external_conversations(&self, user: &LoginUser<'_>) -> Option<ExternalConversations> {
         let _ = user;
         None
     }
 
-    /// The prompt that makes it compact the conversation, where it has one.
+    /// The prompt that makes it compact the conversation, if it has one.
     fn compact_prompt(&self) -> Option<&'static str> {
         None
     }
@@ -417,7 +417,7 @@ impl Failure {
 /// How a provider's process ended.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessEnd<'a> {
-    /// Its exit code; `None` where a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// The end of what it printed on standard error.
     pub stderr: &'a str,

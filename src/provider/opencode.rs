@@ -290,7 +290,7 @@ fn permission(turn: &Turn<'_>, headless: bool) -> Value {
 }
 
 /// Edits of files in the memory directory only. A rule sees a path relative to
-/// the git work tree, or to `/` where there is none, so only its end is known.
+/// the git work tree, or to `/` if there is none, so only its end is known.
 fn memory_only(turn: &Turn<'_>) -> Value {
     let sessions = turn.place.session.parent().unwrap_or(&turn.place.session);
     let memory = turn.place.memory.strip_prefix(sessions).unwrap_or(&turn.place.memory);

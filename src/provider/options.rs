@@ -56,7 +56,7 @@ pub struct Options {
     pub permission_mode: PermissionMode,
     /// Names of variables that the program inherits.
     pub env: Vec<String>,
-    /// What it may reach over the network, where that is not the same for all.
+    /// What it may reach over the network, if that is not the same for all.
     pub network: Option<NetworkMode>,
     /// Files and directories that its child may read beside the system, as written.
     pub read: Vec<String>,
@@ -108,7 +108,7 @@ impl Options {
     /// Reads a section.
     ///
     /// # Errors
-    /// Where a key is unknown or a value does not fit.
+    /// If a key is unknown or a value does not fit.
     pub fn read(name: &str, table: Option<&toml::Table>, provider: &dyn Provider) -> Result<Self, OptionsError> {
         let mut options = Self::none(name);
         for (key, value) in table.into_iter().flatten() {

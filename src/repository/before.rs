@@ -91,7 +91,7 @@ impl Before {
             self.git_dirs.iter().filter(|git_dir| !commands_of_rebase(dir, git_dir).is_empty()).cloned().collect();
     }
 
-    /// Notes the content of what stays, where nothing can be mounted over it.
+    /// Notes the content of what stays, if nothing can be mounted over it.
     pub(super) fn keep(&mut self, dir: &Dir, stay: &BTreeSet<PathBuf>) {
         let mut next: Vec<PathBuf> = stay.iter().cloned().collect();
         while let Some(path) = next.pop() {

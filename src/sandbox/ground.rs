@@ -130,7 +130,7 @@ impl Files for Ground<'_> {
     }
 }
 
-/// Whether a path lies where nothing is granted: it is a directory of the system,
+/// Whether a path lies if nothing is granted: it is a directory of the system,
 /// or a file in one. Most of what is asked for is, and needs no look at grants.
 fn is_never_granted(path: &Path) -> bool {
     system::is_part(path) || (path.parent().is_some_and(system::is_part) && !path.is_dir())

@@ -78,7 +78,7 @@ fn handle(abi: ABI, files: bool, ports: bool, scopes: bool) -> Result<Ruleset, R
 /// Puts the rules in force for this thread and everything that it starts.
 ///
 /// # Errors
-/// Where the kernel does not take them whole, or a path is not there.
+/// If the kernel does not take them whole, or a path is not there.
 pub fn apply(confinement: &Policy, walls: &Walls) -> Result<(), LandlockError> {
     let abi = abi(walls.landlock);
     let has = |rule| confinement.has(rule);

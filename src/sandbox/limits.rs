@@ -30,7 +30,7 @@ pub struct ResourceLimits {
     pub files: Option<u64>,
     /// The directories that `disk` and `files` are about.
     pub directories: Vec<PathBuf>,
-    /// The control group in which each turn gets one of its own, where there is one.
+    /// The control group in which each turn gets one of its own, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<PathBuf>,
 }
@@ -78,7 +78,7 @@ impl ResourceLimits {
     /// other processes of the user do not count.
     ///
     /// # Errors
-    /// Where the kernel refuses.
+    /// If the kernel refuses.
     pub fn apply(&self, own_pids: bool) -> std::io::Result<()> {
         if let Some(bytes) = self.file_size {
             lower(Resource::Fsize, bytes)?;

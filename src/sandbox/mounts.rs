@@ -121,7 +121,7 @@ mod tests {
         };
         assert_eq!(names("/home/u"), ["/home/u", "/opt/home/u"]);
         assert_eq!(names("/opt/home"), ["/opt/home", "/home"]);
-        // What is covered is no name, and a part of it that is mounted elsewhere is one.
+        // What is covered is not a name, and a part of it that is mounted elsewhere is one.
         assert_eq!(names("/srv/w"), ["/srv/w", "/mnt/a b/w"]);
         assert_eq!(names("/usr"), ["/usr"]);
         let inside = |path: &str, directory: &str| mounts.is_inside(Path::new(path), Path::new(directory));

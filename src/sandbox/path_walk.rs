@@ -52,7 +52,7 @@ impl PathWalk {
                         }
                         way.links.push((next, target));
                     }
-                    // It exists, and is no link.
+                    // It exists, and is not a link.
                     Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                         way.real = next;
                         way.passed.push(way.real.clone());

@@ -124,7 +124,7 @@ pub enum ConfineError {
 /// nothing.
 ///
 /// # Errors
-/// Where the configuration asks for more than this machine can do, or for less
+/// If the configuration asks for more than this machine can do, or for less
 /// than the walls need.
 pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
     let homes = inputs.store.homes_path(inputs.folder);

@@ -41,7 +41,7 @@ type SyscallRules = BTreeMap<i64, Vec<SeccompRule>>;
 /// Filters the calls of this thread and of everything that it starts.
 ///
 /// # Errors
-/// Where the kernel or the architecture has no filters.
+/// If the kernel or the architecture has no filters.
 pub fn apply(confinement: &Policy, walls: &Walls) -> Result<(), SeccompError> {
     for program in programs(confinement, walls)? {
         seccompiler::apply_filter(&program)?;
@@ -52,7 +52,7 @@ pub fn apply(confinement: &Policy, walls: &Walls) -> Result<(), SeccompError> {
 /// The filters, in the order in which they are installed.
 ///
 /// # Errors
-/// Where one cannot be built.
+/// If one cannot be built.
 pub fn programs(confinement: &Policy, walls: &Walls) -> Result<Vec<BpfProgram>, SeccompError> {
     let architecture: TargetArch =
         std::env::consts::ARCH.try_into().map_err(|_| SeccompError::Architecture(std::env::consts::ARCH))?;
@@ -138,7 +138,7 @@ fn refused(confinement: &Policy, walls: &Walls) -> Result<SyscallRules, SeccompE
     if applies(confinement, walls, Rule::LocalSockets) {
         let local = u64::from(libc::AF_UNIX.cast_unsigned());
         add(&mut rules, libc::SYS_socket, vec![Condition::new(0, Len::Dword, Cmp::Eq, local)])?;
-        // One end of such a pair can be connected anew, to any socket with a name.
+        // One end of such a pair can be connected again, to any socket with a name.
         let datagrams = Condition::new(1, Len::Dword, Cmp::MaskedEq(KIND), number(libc::SOCK_DGRAM));
         add(&mut rules, libc::SYS_socketpair, vec![datagrams])?;
     }

@@ -284,7 +284,7 @@ fn interpreters(script: &PathWalk, look: SystemLook<'_>) -> Vec<PathBuf> {
 }
 
 /// The program that env(1) starts with what stands after it in a first line,
-/// which it gets as one word. Where that cannot be said for sure, none.
+/// which it gets as one word. If that cannot be said for sure, none.
 fn wanted_of_env(rest: &str) -> Option<&str> {
     let Some(split) = rest.strip_prefix("-S").or_else(|| rest.strip_prefix("--split-string=")) else {
         return Some(rest)

@@ -29,9 +29,9 @@ pub struct Wish {
     pub root: PathBuf,
     /// The configuration file, where one was named, absolute.
     pub config: Option<PathBuf>,
-    /// Whose service manager, where that was said.
+    /// Whose service manager, if that was said.
     pub scope: Option<Scope>,
-    /// As whom a service of the machine runs, where that was said.
+    /// As whom a service of the machine runs, if that was said.
     pub user: Option<String>,
     /// Whether what is only unwise is done.
     pub force: bool,
@@ -53,13 +53,13 @@ pub enum UnitBefore {
 pub struct InstallPlan {
     /// Who starts it.
     pub manager: Manager,
-    /// As whom, where that is not whoever installs it.
+    /// As whom, if that is not whoever installs it.
     pub person: Option<SystemUser>,
     /// The unit.
     pub file: PathBuf,
     /// What stands in it.
     pub text: String,
-    /// What is there already.
+    /// What is already there.
     pub before: UnitBefore,
     /// How the service is.
     pub state: ServiceState,
@@ -104,7 +104,7 @@ pub enum InstallEvent<'a> {
 }
 
 /// Where the running program is installed: by its name in PATH, which may be a
-/// link that is set anew with each version, else where it was started.
+/// link that is set again with each version, else where it was started.
 #[must_use]
 pub fn installed_program(running: &Path, environment: &Environment) -> PathBuf {
     let path = environment.get_os("PATH").unwrap_or_default();
@@ -117,7 +117,7 @@ pub fn installed_program(running: &Path, environment: &Environment) -> PathBuf {
 /// Refuses a program that will not stay where it is.
 ///
 /// # Errors
-/// Where it is a build of a checkout, or in a directory that is cleaned up.
+/// If it is a build of a checkout, or in a directory that is cleaned up.
 fn check_program(program: &Path, environment: &Environment) -> Result<(), ServiceError> {
     let real = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
     let passing = |reason| Err(ServiceError::Passing { program: program.to_owned(), reason });
@@ -138,7 +138,7 @@ fn check_program(program: &Path, environment: &Environment) -> Result<(), Servic
 /// The plan for a wish. Nothing is changed.
 ///
 /// # Errors
-/// Where it could not be done, with the reason.
+/// If it could not be done, with the reason.
 pub fn plan(wish: &Wish, here: &Here) -> Result<InstallPlan, ServiceError> {
     if !wish.force {
         check_program(&wish.program, here)?;
@@ -316,7 +316,7 @@ impl InstallPlan {
     /// What `doctor` says in the service's environment, with these options.
     ///
     /// # Errors
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn doctor(&self, options: &[&str]) -> Result<Said, ServiceError> {
         self.as_the_service(&self.doctor.with(options))
     }

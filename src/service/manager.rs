@@ -96,7 +96,7 @@ impl Manager {
     /// The file that tells it of the service.
     ///
     /// # Errors
-    /// Where it does not say where it looks for such files.
+    /// If it does not say where it looks for such files.
     pub(super) fn file(&self, environment: &Environment) -> Result<PathBuf, ServiceError> {
         // It is asked, because its XDG_CONFIG_HOME need not be ours.
         let said = self.ask(environment, &["show", "--property=UnitPath", "--value"])?;

@@ -32,7 +32,7 @@ pub struct Installed {
 /// The services of Denizen that are installed.
 ///
 /// # Errors
-/// Where no manager can be asked.
+/// If no manager can be asked.
 pub fn status(here: &Here, scope: Option<Scope>) -> Result<Vec<Installed>, ServiceError> {
     let mut found = Vec::new();
     for manager in Manager::all(here, scope)? {
@@ -86,10 +86,10 @@ pub struct UninstallPlan {
     here: Here,
 }
 
-/// The plan for removing the service; nothing where none is installed.
+/// The plan for removing the service; nothing if none is installed.
 ///
 /// # Errors
-/// Where there are two, or what is there was written by somebody else.
+/// If there are two, or what is there was written by somebody else.
 pub fn removal(here: &Here, scope: Option<Scope>) -> Result<Option<UninstallPlan>, ServiceError> {
     let mut managers = Vec::new();
     for manager in Manager::all(here, scope)? {

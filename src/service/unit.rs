@@ -51,7 +51,7 @@ impl ServeCommand {
     /// Its command line, without quotes.
     ///
     /// # Errors
-    /// Where a path is not text on one line.
+    /// If a path is not text on one line.
     pub fn command(&self) -> Result<Vec<String>, Unwritable> {
         let mut words = vec![written(&self.program)?, "--root".to_owned(), written(&self.root)?];
         if let Some(config) = &self.config {
@@ -63,7 +63,7 @@ impl ServeCommand {
     /// The file for whoever starts it.
     ///
     /// # Errors
-    /// Where a path or name is not text on one line.
+    /// If a path or name is not text on one line.
     pub fn file(&self, start: &Start) -> Result<String, Unwritable> {
         let mut command = self.command()?;
         command.push("serve".to_owned());

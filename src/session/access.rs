@@ -80,7 +80,7 @@ impl Grant {
     /// another uuid is none.
     ///
     /// # Errors
-    /// Where the file exists and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn read(store: &Store, folder: &str, uuid: Uuid) -> Result<Self, SessionError> {
         let dir = match Dir::open(&store.access_path()) {
             Err(error) if error.is_not_found() => return Ok(Self::none(uuid)),
@@ -97,7 +97,7 @@ impl Grant {
     /// What a directory of grants holds for a folder, for whichever uuid.
     ///
     /// # Errors
-    /// Where there is nothing, or it cannot be read.
+    /// If there is nothing, or it cannot be read.
     pub fn read_in(dir: &Dir, folder: &str) -> Result<Self, SessionError> {
         let name = file_name(folder);
         let bytes = dir.read(Path::new(&name), MAX_GRANT_BYTES)?;
@@ -164,7 +164,7 @@ impl Grant {
     /// Saves the grant.
     ///
     /// # Errors
-    /// Where the file cannot be replaced.
+    /// If the file cannot be replaced.
     pub fn save(&self, store: &Store, folder: &str) -> Result<(), SessionError> {
         files::make_private_dir(&store.access_path(), store.durability())?;
         let dir = Dir::open(&store.access_path())?;

@@ -85,7 +85,7 @@ impl Store {
     /// Whose a folder is, by its name and its record.
     ///
     /// # Errors
-    /// Where the lock of the record's own folder cannot be looked at.
+    /// If the lock of the record's own folder cannot be looked at.
     pub fn whose(&self, folder: &str, record: &Record) -> Result<Whose, SessionError> {
         let own = record.key.folder_name();
         let key = match NameMatch::of(folder, record) {
@@ -123,7 +123,7 @@ impl Store {
     /// there is none. A folder that was copied or moved here is adopted.
     ///
     /// # Errors
-    /// Where the folder cannot be read, or is nobody's.
+    /// If the folder cannot be read, or is nobody's.
     pub fn open(&self, lock: Lock, claim: Claim) -> Result<ClaimedFolder, SessionError> {
         let folder = claim.folder().to_owned();
         let Some(workspace) = self.open_folder(&folder)? else { return Ok(ClaimedFolder::Missing(lock, claim)) };

@@ -14,11 +14,11 @@ pub(super) const MAX_PART_BYTES: usize = 48 * 1024;
 /// What a provider is told beside the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Brief {
-    /// The session's own instructions, `AGENTS.md`; empty where there are none.
+    /// The session's own instructions, `AGENTS.md`; empty if there are none.
     pub instructions: String,
     /// The memory directory, as the agent can reach it.
     pub memory_directory: String,
-    /// The content of `MEMORY.md`; empty where there is none.
+    /// The content of `MEMORY.md`; empty if there is none.
     pub memory: String,
 }
 

@@ -65,7 +65,7 @@ impl Claim {
     /// Stands in line with nothing in hand.
     ///
     /// # Errors
-    /// Where the place cannot be taken.
+    /// If the place cannot be taken.
     pub fn hold(store: Arc<Store>, folder: &str) -> Result<Self, SessionError> {
         let queue = Queue::open(&store, folder)?;
         let ticket = queue.line().join()?;
@@ -147,7 +147,7 @@ impl Claim {
     /// Notes that the turn of the message in hand begins.
     ///
     /// # Errors
-    /// Where the note cannot be written.
+    /// If the note cannot be written.
     pub fn start(&mut self) -> Result<(), SessionError> {
         match &mut self.ticket {
             Some(ticket) if ticket.is_entry() => self.queue.start(ticket),
@@ -165,7 +165,7 @@ impl Claim {
     /// Whether anything stands in the line whose owner died.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn has_left(&self) -> Result<bool, SessionError> {
         Ok(self.queue.line().places()?.iter().any(|place| !place.alive))
     }
@@ -173,7 +173,7 @@ impl Claim {
     /// How many messages stand in the line that nobody answers: their owner died.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn left(&self) -> Result<usize, SessionError> {
         if !self.has_left()? {
             return Ok(0);
@@ -184,7 +184,7 @@ impl Claim {
     /// Deals with another entry of this session, whose turn turned out to be recorded.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn settle(&self, entry: u64) -> Result<(), SessionError> {
         if Some(entry) == self.message_entry() { Ok(()) } else { self.queue.settle(entry) }
     }
@@ -193,7 +193,7 @@ impl Claim {
     /// the queue until its reply is delivered.
     ///
     /// # Errors
-    /// Where the note cannot be written; the next who opens the session writes it.
+    /// If the note cannot be written; the next who opens the session writes it.
     pub fn answered(&mut self) -> Result<(), SessionError> {
         if let Some(number) = self.message_entry() {
             self.queue.note(number, &EntryNote::Answered(super::now()))?;

@@ -24,7 +24,7 @@ impl Store {
     /// given its name by [`Store::install`], under the target's.
     ///
     /// # Errors
-    /// Where a file cannot be read or written; what was built is then removed.
+    /// If a file cannot be read or written; what was built is then removed.
     pub fn copy(&self, source: &WorkspaceGuard, key: &Key) -> Result<(PathBuf, Record), SessionError> {
         let mut record = source.record().clone();
         let now = super::now();

@@ -14,7 +14,7 @@ impl Store {
     /// Sets aside whatever stands at a path of the state; nothing is fine.
     ///
     /// # Errors
-    /// Where it cannot be moved.
+    /// If it cannot be moved.
     pub fn discard(&self, path: &Path) -> Result<(), files::Error> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         let parent = match Dir::open_own_dir(parent) {

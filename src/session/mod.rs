@@ -86,7 +86,7 @@ pub enum SessionError {
     /// There is a session already.
     #[error("there is a session `{0}` already")]
     Exists(Key),
-    /// A folder that a session is to get is there already.
+    /// A folder that a session is to get is already there.
     #[error("`{}` is there already", .0.display())]
     Taken(PathBuf),
     /// A folder below `sessions/` cannot be given to any key.

@@ -97,7 +97,7 @@ impl People {
     /// Everybody who was let in, and everybody whose code is still good.
     ///
     /// # Errors
-    /// Where the file exists and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn list(&self) -> Result<(Vec<Person>, Vec<Asking>), SessionError> {
         let mut kept = self.read()?;
         kept.forget(super::now());
@@ -107,7 +107,7 @@ impl People {
     /// A stranger wrote: a code for the first message, silence for further ones.
     ///
     /// # Errors
-    /// Where the file cannot be read or replaced.
+    /// If the file cannot be read or replaced.
     pub fn ask(&self, network: &str, id: &str, name: &str) -> Result<PairingAnswer, SessionError> {
         self.change(|kept, now| {
             let of_network = || kept.asking.iter().filter(|asking| asking.person.network == network);
@@ -123,10 +123,10 @@ impl People {
         })
     }
 
-    /// Lets in whoever has a code. `None` where no such code is good.
+    /// Lets in whoever has a code. `None` if no such code is good.
     ///
     /// # Errors
-    /// Where the file cannot be read or replaced.
+    /// If the file cannot be read or replaced.
     pub fn approve(&self, code: &str) -> Result<Option<Person>, SessionError> {
         self.change(|kept, now| {
             let person = Person { at: now, ..kept.take(code)? };
@@ -136,10 +136,10 @@ impl People {
         })
     }
 
-    /// Makes a code worthless. `None` where no such code is good.
+    /// Makes a code worthless. `None` if no such code is good.
     ///
     /// # Errors
-    /// Where the file cannot be read or replaced.
+    /// If the file cannot be read or replaced.
     pub fn deny(&self, code: &str) -> Result<Option<Person>, SessionError> {
         self.change(|kept, _| kept.take(code))
     }
@@ -147,7 +147,7 @@ impl People {
     /// Lets somebody in no longer: by id, of one network or of all.
     ///
     /// # Errors
-    /// Where the file cannot be read or replaced.
+    /// If the file cannot be read or replaced.
     pub fn revoke(&self, network: Option<&str>, id: &str) -> Result<Vec<Person>, SessionError> {
         self.change(|kept, _| {
             let wanted = |person: &Person| person.id == id && network.is_none_or(|network| person.network == network);

@@ -36,7 +36,7 @@ impl Store {
     /// Throws away what somebody who planted left unfinished.
     ///
     /// # Errors
-    /// Where it cannot be removed.
+    /// If it cannot be removed.
     pub fn forget_planting(&self, lock: &Lock) -> Result<(), SessionError> {
         debug_assert!(lock.path().starts_with(self.root()), "the lock is this store's");
         let path = self.state_path("tmp").join("planting");
@@ -47,7 +47,7 @@ impl Store {
     /// plant in this store share; what another left unfinished is thrown away.
     ///
     /// # Errors
-    /// Where the directory for it cannot be made.
+    /// If the directory for it cannot be made.
     pub fn planting(&self, lock: &Lock) -> Result<Planting<'_>, SessionError> {
         self.forget_planting(lock)?;
         let path = self.staging()?.path().join("planting");
@@ -65,7 +65,7 @@ impl Planting<'_> {
     /// be put into it. Nothing is synced yet.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// If a file cannot be written.
     pub fn build(
         &self,
         record: &Record,
@@ -87,7 +87,7 @@ impl Planting<'_> {
     /// nobody sees.
     ///
     /// # Errors
-    /// Where the disk reports a failure.
+    /// If the disk reports a failure.
     pub fn sync(&self) -> Result<(), SessionError> {
         match self.store.durability() {
             Durability::Power => Ok(self.dir.sync_file_system()?),
@@ -98,7 +98,7 @@ impl Planting<'_> {
     /// Grants something to a session that was built.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn grant(&self, folder: &str, grant: &Grant) -> Result<(), SessionError> {
         Ok(grant.write_new(&self.access, folder)?)
     }
@@ -107,7 +107,7 @@ impl Planting<'_> {
     /// comes before the first, and again after the last.
     ///
     /// # Errors
-    /// Where it cannot be moved to its place.
+    /// If it cannot be moved to its place.
     pub fn install(&self, key: &Key, place: &str) -> Result<Planted, SessionError> {
         let folder = key.folder_name();
         // Whoever holds the lock is about to make a session of this name. One who

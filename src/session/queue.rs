@@ -207,7 +207,7 @@ pub struct MessageOptions {
     /// Use this model, for this turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Make the session for this agent, where it does not exist.
+    /// Make the session for this agent, if it does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
 }
@@ -264,10 +264,10 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Opens the queue of a folder; its directory is made where it is missing.
+    /// Opens the queue of a folder; its directory is made if it is missing.
     ///
     /// # Errors
-    /// Where the directory cannot be made or opened.
+    /// If the directory cannot be made or opened.
     pub fn open(store: &Store, folder: &str) -> Result<Self, SessionError> {
         let line = TicketLine::open(&store.queue_path(folder), store.durability())?;
         Ok(Self { line, durability: store.durability() })
@@ -280,12 +280,12 @@ impl Queue {
     }
 
     /// Accepts a message: when this returns, the message is kept until it is
-    /// answered. `None` where `most` messages stand there already; those of
+    /// answered. `None` if `most` messages stand there already; those of
     /// channels that wait for their author or their network do not count for
     /// another of a channel.
     ///
     /// # Errors
-    /// Where the entry cannot be written; the message is then not accepted.
+    /// If the entry cannot be written; the message is then not accepted.
     pub fn accept(&self, message: &Message, most: u64) -> Result<Option<Ticket>, SessionError> {
         let entry = json_line(message);
         if message.reply.is_none() {
@@ -304,7 +304,7 @@ impl Queue {
     /// returns, it is kept too. The note is synced by [`Queue::sync`].
     ///
     /// # Errors
-    /// Where the note cannot be written; nothing is then added.
+    /// If the note cannot be written; nothing is then added.
     pub fn add(&self, ticket: &mut Ticket, message: &mut Message, more: More) -> Result<(), SessionError> {
         ticket.note(&EntryNote::More(more.clone()).to_json(), Durability::Process)?;
         message.add(more);
@@ -315,16 +315,16 @@ impl Queue {
     /// configuration says.
     ///
     /// # Errors
-    /// Where the entry cannot be synced.
+    /// If the entry cannot be synced.
     pub fn sync(&self, number: u64) -> Result<(), SessionError> {
         self.line.note(number, b"", self.durability)?;
         Ok(())
     }
 
-    /// Notes what became of a message. `false` where its entry is gone.
+    /// Notes what became of a message. `false` if its entry is gone.
     ///
     /// # Errors
-    /// Where the note cannot be written.
+    /// If the note cannot be written.
     pub fn note(&self, number: u64, note: &EntryNote) -> Result<bool, SessionError> {
         Ok(self.line.note(number, &note.to_json(), self.durability)?)
     }
@@ -333,7 +333,7 @@ impl Queue {
     /// not there yet. Its name is the first part.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub fn attachment_dir(&self) -> Result<(String, Dir), SessionError> {
         let directory = format!("{}.files", Uuid::new_v4());
         let path = self.line.dir().path().join(&directory);
@@ -345,7 +345,7 @@ impl Queue {
     /// name of a copy is the last component of its source's.
     ///
     /// # Errors
-    /// Where a file cannot be copied; what was copied is then removed.
+    /// If a file cannot be copied; what was copied is then removed.
     pub fn attach(&self, sources: &[PathBuf]) -> Result<Attached, SessionError> {
         let (directory, dir) = self.attachment_dir()?;
         let path = dir.path();
@@ -385,7 +385,7 @@ impl Queue {
     /// Reads an entry.
     ///
     /// # Errors
-    /// Where the entry is gone or cannot be read.
+    /// If the entry is gone or cannot be read.
     pub fn entry(&self, number: u64) -> Result<QueueEntry, SessionError> {
         self.read(Path::new(&format!("{number:016}.entry")))
     }
@@ -393,7 +393,7 @@ impl Queue {
     /// Notes that the turn of an entry began.
     ///
     /// # Errors
-    /// Where the note cannot be written.
+    /// If the note cannot be written.
     pub fn start(&self, ticket: &mut Ticket) -> Result<(), SessionError> {
         // The message of one who does not have to wait says so from the start,
         // which saves a sync.
@@ -413,7 +413,7 @@ impl Queue {
     /// or its sender was told. One that is held or gone is left as it is.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn discard(&self, number: u64) -> Result<(), SessionError> {
         let Some(ticket) = self.line.take_over(number)? else { return Ok(()) };
         let attached = self.entry(number).ok().and_then(|entry| entry.message.attached);
@@ -425,7 +425,7 @@ impl Queue {
     /// channel is noted as answered and stays, any other is removed.
     ///
     /// # Errors
-    /// Where the queue cannot be read, or the note not written.
+    /// If the queue cannot be read, or the note not written.
     pub fn settle(&self, number: u64) -> Result<(), SessionError> {
         match self.entry(number) {
             Ok(entry) if entry.answered.is_some() => Ok(()),
@@ -441,7 +441,7 @@ impl Queue {
     /// belongs, in order.
     ///
     /// # Errors
-    /// Where the queue cannot be read.
+    /// If the queue cannot be read.
     pub fn pending(&self) -> Result<Vec<Pending>, SessionError> {
         let places = self.line.places()?;
         let entries = places.iter().filter(|place| place.name.extension().is_some_and(|ending| ending == "entry"));

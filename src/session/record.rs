@@ -255,7 +255,7 @@ impl Record {
     }
 
     /// Where the current conversation is a copy whose first turn was cut short,
-    /// makes its original the current one again, to be copied anew.
+    /// makes its original the current one again, to be copied again.
     pub fn take_back_original(&mut self) {
         let Some(original) = self.conversation.as_ref().and_then(|current| current.copy_of.as_ref()) else { return };
         if let Some(at) = self.earlier.iter().position(|earlier| earlier.fork && earlier.id == *original) {

@@ -111,7 +111,7 @@ impl WorkspaceGuard {
     /// Keeps a torn last line in `state/conflicts/` and cuts it off, so that the
     /// transcript is whole again. Nothing that was acknowledged is in it.
     pub(super) fn cut_torn_end(&mut self) -> Result<(), SessionError> {
-        // What is no file at all is set aside by the append.
+        // What is not a file at all is set aside by the append.
         let Ok(Some(torn)) = self.workspace().torn_end() else { return Ok(()) };
         self.keep_bytes(TRANSCRIPT, &torn.bytes)?;
         if self.record().transcript_bytes > torn.from {

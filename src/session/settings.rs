@@ -122,7 +122,7 @@ impl Settings {
     /// Sets one of the settings that live in this file, or takes it back.
     ///
     /// # Errors
-    /// Where the value does not fit.
+    /// If the value does not fit.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SessionError> {
         let wrong = |reason: String| SessionError::Setting { file: None, name: name.to_owned(), reason };
         match name {

@@ -160,10 +160,10 @@ impl Store {
         self.state_path("conflicts")
     }
 
-    /// The lock of a folder; its directory is made where it is missing.
+    /// The lock of a folder; its directory is made if it is missing.
     ///
     /// # Errors
-    /// Where the directory cannot be made.
+    /// If the directory cannot be made.
     pub fn lock_path(&self, folder: &str) -> Result<PathBuf, SessionError> {
         let locks = self.state_path("locks");
         if !locks.is_dir() {
@@ -181,7 +181,7 @@ impl Store {
     /// The directory for temporaries; made at its first use.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub fn staging(&self) -> Result<&Staging, SessionError> {
         if let Some(staging) = self.staging.get() {
             return Ok(staging);
@@ -202,18 +202,18 @@ impl Store {
         files::finish_renames(&self.state_path("tmp"));
     }
 
-    /// The workspace of a key, or `None` where there is none.
+    /// The workspace of a key, or `None` if there is none.
     ///
     /// # Errors
-    /// Where something stands under its name that is no directory.
+    /// If something stands under its name that is not a directory.
     pub fn find(&self, key: &Key) -> Result<Option<Workspace>, SessionError> {
         self.open_folder(&key.folder_name())
     }
 
-    /// The workspace of a folder, or `None` where there is none.
+    /// The workspace of a folder, or `None` if there is none.
     ///
     /// # Errors
-    /// Where something stands under its name that is no directory.
+    /// If something stands under its name that is not a directory.
     pub fn open_folder(&self, folder: &str) -> Result<Option<Workspace>, SessionError> {
         match Dir::open_own_dir(&self.sessions_path().join(folder)) {
             Ok(dir) => Ok(Some(Workspace::new(folder, dir))),
@@ -226,7 +226,7 @@ impl Store {
     /// left out.
     ///
     /// # Errors
-    /// Where `sessions/` cannot be read.
+    /// If `sessions/` cannot be read.
     pub fn folders(&self) -> Result<impl Iterator<Item = Result<String, SessionError>> + use<>, SessionError> {
         let path = self.sessions_path();
         let entries = match std::fs::read_dir(&path) {
@@ -243,7 +243,7 @@ impl Store {
     /// Reads every session, one after the other, in no order.
     ///
     /// # Errors
-    /// Where `sessions/` cannot be read. A session that cannot is among them.
+    /// If `sessions/` cannot be read. A session that cannot is among them.
     pub fn listed(&self) -> Result<impl Iterator<Item = Listed>, SessionError> {
         let folders = self.folders()?.collect::<Result<Vec<_>, _>>()?;
         let sessions = if folders.is_empty() { None } else { Some(Dir::open_own_dir(&self.sessions_path())?) };
@@ -256,7 +256,7 @@ impl Store {
     /// Reads every session, on two threads, in no order.
     ///
     /// # Errors
-    /// Where `sessions/` cannot be read. A session that cannot is in the list.
+    /// If `sessions/` cannot be read. A session that cannot is in the list.
     pub fn list(&self) -> Result<Vec<Listed>, SessionError> {
         let folders = self.folders()?.collect::<Result<Vec<_>, _>>()?;
         if folders.is_empty() {
@@ -289,7 +289,7 @@ impl Store {
     /// that it exists whole or not at all.
     ///
     /// # Errors
-    /// Where it cannot be made, or something stands under its name.
+    /// If it cannot be made, or something stands under its name.
     pub fn create(&self, lock: Lock, claim: Claim, new: NewSession) -> Result<WorkspaceGuard, SessionError> {
         let mut record = Record::new(new.key.clone(), &new.place);
         record.title = new.title;
@@ -302,7 +302,7 @@ impl Store {
     /// rename.
     ///
     /// # Errors
-    /// Where something stands under its name; what was built is then removed.
+    /// If something stands under its name; what was built is then removed.
     pub fn install(
         &self,
         lock: Lock,
@@ -390,7 +390,7 @@ impl Store {
     /// the text, else the one whose key or title starts with it.
     ///
     /// # Errors
-    /// Where no session or several fit.
+    /// If no session or several fit.
     pub fn resolve(&self, text: &str) -> Result<Key, SessionError> {
         let key = text.parse::<Key>().ok();
         if let Some(key) = &key

@@ -78,7 +78,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// What some lines say of the turn of a queue entry. `None` where they do
+    /// What some lines say of the turn of a queue entry. `None` if they do
     /// not hold both its message and what came of it.
     pub(super) fn of<'a>(lines: impl Iterator<Item = &'a TranscriptEntry>, entry: u64) -> Option<Self> {
         let mut recorded = Self::default();
@@ -137,7 +137,7 @@ impl Transcript {
     /// The last `count` lines that parse, in order.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn last(&mut self, count: usize) -> io::Result<Vec<TranscriptEntry>> {
         let size = self.file.metadata()?.len();
         let mut length = BLOCK;
@@ -160,7 +160,7 @@ impl Transcript {
     /// The lines that parse and begin at or after a place, in bytes.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn from(&mut self, place: u64) -> io::Result<Vec<TranscriptEntry>> {
         let mut tail = Vec::new();
         self.file.seek(SeekFrom::Start(place))?;
@@ -171,7 +171,7 @@ impl Transcript {
     /// Goes through the lines that parse, from the start, one at a time.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn for_each(&mut self, mut take: impl FnMut(TranscriptEntry)) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::new(&self.file);

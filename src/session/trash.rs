@@ -40,16 +40,16 @@ impl Store {
     /// from it.
     ///
     /// # Errors
-    /// Where it cannot be moved; it is then where it was.
+    /// If it cannot be moved; it is then where it was.
     pub fn trash(&self, guard: &WorkspaceGuard, place: &Trashed) -> Result<(), SessionError> {
         self.move_to_trash(place, Some(guard.record()))
     }
 
     /// Moves what stands under the name of a claimed folder to the trash, readable
-    /// or not. `None` where there is nothing.
+    /// or not. `None` if there is nothing.
     ///
     /// # Errors
-    /// Where it cannot be moved; it is then where it was.
+    /// If it cannot be moved; it is then where it was.
     pub fn trash_claimed(&self, _lock: &Lock, claim: &Claim) -> Result<Option<Trashed>, SessionError> {
         let folder = claim.folder();
         if self.sessions_path().join(folder).symlink_metadata().is_err() {
@@ -78,7 +78,7 @@ impl Store {
     /// The removed sessions, the latest last.
     ///
     /// # Errors
-    /// Where the trash cannot be read.
+    /// If the trash cannot be read.
     pub fn trashed(&self) -> Result<Vec<Trashed>, SessionError> {
         let trash = match Dir::open(&self.trash_path()) {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
@@ -90,10 +90,10 @@ impl Store {
         Ok(trashed)
     }
 
-    /// What is in the trash under a name, or `None` where there is nothing.
+    /// What is in the trash under a name, or `None` if there is nothing.
     ///
     /// # Errors
-    /// Where the trash cannot be read.
+    /// If the trash cannot be read.
     pub fn trashed_as(&self, name: &str) -> Result<Option<Trashed>, SessionError> {
         let trash = match Dir::open(&self.trash_path()) {
             Err(error) if error.is_not_found() => return Ok(None),
@@ -106,7 +106,7 @@ impl Store {
     /// Moves a session back from the trash, readable or not.
     ///
     /// # Errors
-    /// Where its folder is taken, or it cannot be moved.
+    /// If its folder is taken, or it cannot be moved.
     pub fn untrash(&self, trashed: &Trashed) -> Result<(), SessionError> {
         let trash = Dir::open(&self.trash_path())?;
         let sessions = Dir::open(&self.sessions_path())?;
@@ -126,7 +126,7 @@ impl Store {
     /// What has been in the trash for longer than `age`.
     ///
     /// # Errors
-    /// Where the trash cannot be read.
+    /// If the trash cannot be read.
     pub fn purgeable(&self, age: Duration) -> Result<Vec<Trashed>, SessionError> {
         let now = Timestamp::now();
         let mut trashed = self.trashed()?;
@@ -140,7 +140,7 @@ impl Store {
     /// nobody can bring back a part of it.
     ///
     /// # Errors
-    /// Where it cannot be moved away, or not be deleted whole.
+    /// If it cannot be moved away, or not be deleted whole.
     pub fn purge_one(&self, trashed: &Trashed) -> Result<(), SessionError> {
         let staging = self.staging()?;
         let aside = staging.unique_name();

@@ -78,12 +78,12 @@ impl Workspace {
     /// Reads the record.
     ///
     /// # Errors
-    /// Where it is missing, unreadable, broken or of a later version.
+    /// If it is missing, unreadable, broken or of a later version.
     pub fn record(&self) -> Result<Record, SessionError> {
         read_record(&self.dir).map(|(record, _)| record)
     }
 
-    /// Reads the record, or returns `None` where the folder is empty: a session
+    /// Reads the record, or returns `None` if the folder is empty: a session
     /// can be made there.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Workspace {
     /// Reads the settings; a missing file is the default.
     ///
     /// # Errors
-    /// Where the file is unreadable or broken, or a value does not fit.
+    /// If the file is unreadable or broken, or a value does not fit.
     pub fn settings(&self) -> Result<Settings, SessionError> {
         match self.dir.read(Path::new(SETTINGS), MAX_JSON_BYTES) {
             Ok(bytes) => Settings::from_json(&bytes, &self.path().join(SETTINGS)),
@@ -107,10 +107,10 @@ impl Workspace {
         }
     }
 
-    /// Opens the transcript, or returns `None` where there is none yet.
+    /// Opens the transcript, or returns `None` if there is none yet.
     ///
     /// # Errors
-    /// Where the file is unreadable.
+    /// If the file is unreadable.
     pub fn transcript(&self) -> Result<Option<Transcript>, SessionError> {
         match self.dir.open_file(Path::new(TRANSCRIPT), u64::MAX) {
             Ok(file) => Ok(Some(Transcript::new(file))),
@@ -119,10 +119,10 @@ impl Workspace {
         }
     }
 
-    /// The size of the transcript, in bytes; 0 where there is none yet.
+    /// The size of the transcript, in bytes; 0 if there is none yet.
     ///
     /// # Errors
-    /// Where it cannot be looked at.
+    /// If it cannot be looked at.
     pub fn transcript_bytes(&self) -> Result<u64, SessionError> {
         Ok(self.dir.stamp(Path::new(TRANSCRIPT))?.map_or(0, |stamp| stamp.size))
     }
@@ -130,7 +130,7 @@ impl Workspace {
     /// The last lines of the transcript, at most `count`.
     ///
     /// # Errors
-    /// Where the file is unreadable.
+    /// If the file is unreadable.
     pub fn last_lines(&self, count: usize) -> Result<Vec<TranscriptEntry>, SessionError> {
         let Some(mut transcript) = self.transcript()? else { return Ok(Vec::new()) };
         Ok(transcript.last(count).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
@@ -146,7 +146,7 @@ impl Workspace {
     /// What the turn of a queue entry came to, where the transcript has it.
     ///
     /// # Errors
-    /// Where the file is unreadable.
+    /// If the file is unreadable.
     pub fn recorded(&self, entry: u64) -> Result<Option<Recorded>, SessionError> {
         let recorded = Recorded::of(self.last_lines(3)?.iter(), entry);
         if recorded.is_some() {
@@ -177,17 +177,17 @@ impl Workspace {
     /// The lines of the transcript that begin at or after a place in it, in bytes.
     ///
     /// # Errors
-    /// Where the file is unreadable.
+    /// If the file is unreadable.
     pub fn lines_from(&self, place: u64) -> Result<Vec<TranscriptEntry>, SessionError> {
         let Some(mut transcript) = self.transcript()? else { return Ok(Vec::new()) };
         Ok(transcript.from(place).map_err(|source| files::Error::io("read", &self.path().join(TRANSCRIPT), source))?)
     }
 
     /// Where the memory directory is, after a check that it is a directory
-    /// inside the folder. It is made where it is missing.
+    /// inside the folder. It is made if it is missing.
     ///
     /// # Errors
-    /// Where a component is a link or no directory.
+    /// If a component is a link or no directory.
     pub fn memory_path(&self, settings: &Settings) -> Result<PathBuf, SessionError> {
         self.open_memory(settings).map(|dir| dir.path().to_owned())
     }
@@ -202,7 +202,7 @@ impl Workspace {
     /// the second part.
     ///
     /// # Errors
-    /// Where the memory directory is not inside the folder.
+    /// If the memory directory is not inside the folder.
     pub fn brief(&self, settings: &Settings, working_dir: &Path) -> Result<(Brief, Vec<String>), SessionError> {
         let mut left_out = Vec::new();
         let mut read = |dir: &Dir, name: &str| match dir.read(Path::new(name), MAX_TEXT_BYTES) {
@@ -337,7 +337,7 @@ impl WorkspaceGuard {
     /// Saves the record.
     ///
     /// # Errors
-    /// Where it cannot be replaced; the old version is then still there.
+    /// If it cannot be replaced; the old version is then still there.
     pub fn save(&mut self) -> Result<(), SessionError> {
         let name = Path::new(RECORD);
         let bytes = self.record.to_json();
@@ -354,7 +354,7 @@ impl WorkspaceGuard {
     /// Saves the settings.
     ///
     /// # Errors
-    /// Where they cannot be replaced; the old version is then still there.
+    /// If they cannot be replaced; the old version is then still there.
     pub fn save_settings(&mut self, settings: &Settings) -> Result<(), SessionError> {
         let store = self.claim.store().clone();
         self.workspace.dir.replace(Path::new(SETTINGS), &settings.to_json(), store.staging()?)?;
@@ -366,7 +366,7 @@ impl WorkspaceGuard {
     /// line that a crash or a disk has torn.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn append(&mut self, lines: &[TranscriptEntry]) -> Result<(), SessionError> {
         let bytes: Vec<u8> = lines.iter().flat_map(TranscriptEntry::to_json).collect();
         let name = Path::new(TRANSCRIPT);
@@ -391,7 +391,7 @@ impl WorkspaceGuard {
     /// is missing. A link or file in its place is set aside.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be made.
     pub fn own_dir(&mut self, components: &[&str]) -> Result<PathBuf, SessionError> {
         let mut below: PathBuf = components.iter().collect();
         if self.workspace.dir.open_dir(&below).is_ok() {
@@ -420,7 +420,7 @@ impl WorkspaceGuard {
         Ok(self.path().join(below))
     }
 
-    /// Sets aside an `AGENTS.md` or `MEMORY.md` that is no file of this session's
+    /// Sets aside an `AGENTS.md` or `MEMORY.md` that is not a file of this session's
     /// own: a provider that reads them by itself would follow a link. The same for
     /// what stands in the place of the memory directory; returns where that is.
     ///

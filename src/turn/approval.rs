@@ -77,7 +77,7 @@ impl<'a> PendingApprovals<'a> {
         self.open.abort_all();
     }
 
-    /// Waits for the next decision; for ever where nothing was asked.
+    /// Waits for the next decision; forever if nothing was asked.
     pub(super) async fn decided(&mut self) -> (String, Decision) {
         loop {
             match self.open.join_next().await {

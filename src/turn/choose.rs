@@ -134,7 +134,7 @@ pub enum ChoiceError {
 /// Decides what a turn of this session runs with. Nothing is changed.
 ///
 /// # Errors
-/// Where the choice leads to nothing.
+/// If the choice leads to nothing.
 pub fn choose(
     setup: &Setup,
     store: &Store,
@@ -203,7 +203,7 @@ pub fn may_drive(mode: PermissionMode, walled: bool) -> bool {
 /// The named agent of the configuration.
 ///
 /// # Errors
-/// Where there is none of that name.
+/// If there is none of that name.
 pub(crate) fn agent_of<'a>(config: &'a Config, name: &str) -> Result<&'a Agent, ChoiceError> {
     config.agents.get(name).ok_or_else(|| ChoiceError::UnknownAgent {
         name: name.to_owned(),
@@ -214,7 +214,7 @@ pub(crate) fn agent_of<'a>(config: &'a Config, name: &str) -> Result<&'a Agent, 
 /// The provider of a name, with its section of the configuration.
 ///
 /// # Errors
-/// Where there is none, or its section is wrong.
+/// If there is none, or its section is wrong.
 pub fn provider_of(config: &Config, name: &str) -> Result<(&'static dyn Provider, Options), ChoiceError> {
     let table = config.providers.get(name);
     let provider = match (built_in(name), table) {
@@ -246,7 +246,7 @@ fn automatic(config: &Config, environment: &Environment, ground: &Ground<'_>) ->
 /// The program of a provider, absolute.
 ///
 /// # Errors
-/// Where none is named, or it is not there.
+/// If none is named, or it is not there.
 pub fn find_program(
     provider: &dyn Provider,
     options: &Options,

@@ -37,7 +37,7 @@ impl BeforeTurn {
     /// as they are then.
     ///
     /// # Errors
-    /// Where a file that is still there cannot be synced.
+    /// If a file that is still there cannot be synced.
     pub(super) fn finalise(&self, guard: &WorkspaceGuard, place: &TurnPaths) -> Result<StampedFiles, files::Error> {
         let conversations = if self.keeps_files {
             let mut after = look(&place.conversations);

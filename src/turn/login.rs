@@ -12,7 +12,7 @@ use crate::session::Store;
 /// may be doing so and is waited for. Blocks the thread.
 ///
 /// # Errors
-/// Where the provider has no login of its own, or its program cannot be started.
+/// If the provider has no login of its own, or its program cannot be started.
 pub fn log_in(setup: &Setup, store: &Store, name: &str, tell: impl FnOnce()) -> Result<ExitStatus, TurnError> {
     let (provider, options) = provider_of(&setup.config, name)?;
     let args = provider.login_command().ok_or_else(|| ChoiceError::NoLogin(name.to_owned()))?;

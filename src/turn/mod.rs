@@ -48,7 +48,7 @@ pub struct TurnRequest<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
-    /// Where the agent's requests for permission go. `None` where nobody can be
+    /// Where the agent's requests for permission go. `None` if nobody can be
     /// asked: what the agent may not do unasked, it then may not do.
     pub approvals: Option<&'a mpsc::Sender<approval::PermissionAsk>>,
 }
@@ -331,7 +331,7 @@ async fn record(
         let files = prompt::outbox(&mut guard);
         let written = write_down(&mut guard, &message, &heard, &files, result.as_ref().err());
         if let Some(place) = &heard.place {
-            // A stamp that cannot be written makes the next turn make the home anew.
+            // A stamp that cannot be written makes the next turn make the home again.
             let _left = provider_home::leave(&guard, place);
         }
         // A failure carries no notices: who delivers it asks the guard.

@@ -87,7 +87,7 @@ pub(super) fn with_replay(guard: &WorkspaceGuard, prompt: &str, replay: bool) ->
 }
 
 /// The files that the agent left in `outbox/`; they are moved to
-/// `outbox/sent/`, and their new paths returned. What is no regular file stays.
+/// `outbox/sent/`, and their new paths returned. What is not a regular file stays.
 /// With [`files::Durability::Power`] they survive a power cut, as the reply that
 /// names them does; where the disk refuses, the reply itself will hardly be kept.
 pub(super) fn outbox(guard: &mut WorkspaceGuard) -> Vec<PathBuf> {

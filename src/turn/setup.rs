@@ -28,7 +28,7 @@ pub struct Setup {
     pub closed: Arc<ClosedDirs>,
     /// What is private beside the root and the home.
     pub private: Vec<PathBuf>,
-    /// The control group in which each turn gets one of its own, where there is one.
+    /// The control group in which each turn gets one of its own, if there is one.
     pub group: Option<PathBuf>,
 }
 

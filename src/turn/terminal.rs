@@ -19,7 +19,7 @@ use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
 /// Gives the terminal to the provider's own UI, on the session's conversation.
 ///
 /// # Errors
-/// Where the provider has none, or cannot be started.
+/// If the provider has none, or cannot be started.
 pub async fn attach(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
@@ -115,7 +115,7 @@ pub async fn attach(
 /// Gives the terminal to any command, in the session's working directory.
 ///
 /// # Errors
-/// Where the command is not there, or cannot be started.
+/// If the command is not there, or cannot be started.
 pub async fn exec(
     setup: &Setup,
     guard: &mut WorkspaceGuard,

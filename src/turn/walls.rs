@@ -34,11 +34,11 @@ impl<'a> Subject<'a> {
 }
 
 /// Works out what a child may see and do. The second part is a word for the
-/// person, where there are no walls though the configuration asks for them: a
+/// person, if there are no walls though the configuration asks for them: a
 /// person who sits there may go on, a service may not.
 ///
 /// # Errors
-/// Where the walls cannot be had.
+/// If the walls cannot be had.
 pub fn policy(
     setup: &Setup,
     subject: Subject<'_>,

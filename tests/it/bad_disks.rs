@@ -13,7 +13,7 @@ use crate::support::root::{Output, Root, run};
 use crate::support::words::{plain, words};
 
 /// Runs a script in a mount namespace, in which `$1` is the root and `denizen`
-/// the program. `None` where there are no such namespaces.
+/// the program. `None` if there are no such namespaces.
 pub(crate) fn in_namespace(root: &Root, test: &str, script: &str) -> Option<String> {
     let mut probe = Command::new("unshare");
     probe.args(["--user", "--map-root-user", "--mount", "true"]);
@@ -146,7 +146,7 @@ every message was answered
     );
 }
 
-/// Runs `denizen` as its own user without the rights of root; `None` where that
+/// Runs `denizen` as its own user without the rights of root; `None` if that
 /// is not possible.
 fn unprivileged(root: &Root, test: &str, args: &[&str]) -> Option<Output> {
     if !rustix::process::getuid().is_root() {

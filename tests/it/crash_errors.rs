@@ -94,7 +94,7 @@ fn sweep(base: &Base, jobs: &[Job]) -> (Vec<String>, BTreeMap<String, usize>) {
 }
 
 /// A command that failed says which file it could not write, and what to do.
-/// Where it cannot print, the exit code alone has to tell.
+/// If it cannot print, the exit code alone has to tell.
 fn said(traced: &Traced, strike: Strike) -> Result<(), String> {
     let Some(code) = traced.code else { return Err("it was killed".to_owned()) };
     let failed = match strike {

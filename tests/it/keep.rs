@@ -54,7 +54,7 @@ fn record(dir: &Path) -> Value {
     serde_json::from_slice(&fs_err::read(dir.join("session.json")).expect("a record")).expect("JSON")
 }
 
-/// Runs `denizen` in another root, which is made where it is missing.
+/// Runs `denizen` in another root, which is made if it is missing.
 fn elsewhere(root: &Root, name: &str, args: &[&str]) -> Output {
     let other = root.dir().join(name);
     fs_err::create_dir_all(&other).expect("a root");
@@ -98,7 +98,7 @@ fn what_is_exported_comes_back_as_it_was_and_nothing_else() {
             *value = "directory 700".to_owned();
         }
     }
-    // What is left out: what leads out, and what is no file.
+    // What is left out: what leads out, and what is not a file.
     shell(&alder, "mkfifo work/fifo; ln -s /etc/passwd out; ln -s ../birch sibling");
     // None of this is a session's.
     for (name, text) in [
@@ -211,7 +211,7 @@ fn nothing_is_overwritten_and_a_choice_can_be_made() {
     assert_eq!((&copy["forked_from"]["uuid"], &copy["forked_from"]["key"]), (&birch["uuid"], &birch["key"]));
     assert_eq!(root.ok(&["send", "Birch, again", "what did I say"]), "1. one\n2. two\n");
     assert_eq!(record(&root.session("birch")), birch);
-    // Only what was chosen, and its uuid where it is not known.
+    // Only what was chosen, and its uuid if it is not known.
     ok(&elsewhere(&root, "other", &["import", &text, "birch"]));
     assert_eq!(record(&root.dir().join("other/sessions/birch")), birch);
     assert!(!root.dir().join("other/sessions/fern").exists());

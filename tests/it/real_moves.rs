@@ -31,7 +31,7 @@ fn gemini_goes_on_where_its_folder_goes() {
     goes_on_where_its_folder_goes(Cli::Gemini, "gemini_goes_on_where_its_folder_goes");
 }
 
-/// The user `nobody`, where there is one.
+/// The user `nobody`, if there is one.
 const OTHER_USER: u32 = 65_534;
 
 /// What is said before the first move.

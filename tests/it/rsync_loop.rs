@@ -464,13 +464,13 @@ fn state_of(session: &Path) -> String {
     states.join(", ")
 }
 
-/// A time in a record, in seconds since 1970; 0 where there is none.
+/// A time in a record, in seconds since 1970; 0 if there is none.
 fn seconds(value: &Value) -> f64 {
     let time = value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
     time.map_or(0.0, |time| time.as_duration().as_secs_f64())
 }
 
-/// The time of change of a file or directory; 0 where there is none.
+/// The time of change of a file or directory; 0 if there is none.
 fn modified(path: &Path) -> f64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or(0.0, |data| data.mtime() as f64 + data.mtime_nsec() as f64 / 1e9)

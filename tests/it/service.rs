@@ -77,7 +77,7 @@ impl World {
     }
 }
 
-/// What is called to install a user's unit where there was none.
+/// What is called to install a user's unit if there was none.
 const BEGIN: &[&str] = &[
     "loginctl enable-linger",
     "systemctl user: daemon-reload",

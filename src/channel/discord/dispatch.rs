@@ -148,7 +148,7 @@ impl Intake {
         let url = ready.resume_gateway_url.clone();
         let session = |id: &String| SavedSession { id: id.clone(), url, application, me: Me::default() };
         self.session = ready.session_id.as_ref().map(session);
-        // Until everything before it was caught up, a restart has to begin anew.
+        // Until everything before it was caught up, a restart has to begin again.
         // What was written before the bot was there for the first time is not for it.
         let from = self.highest.is_none().then(now);
         self.before = self.highest.as_ref().map(earlier);
@@ -370,7 +370,7 @@ impl Intake {
         ChannelRef { direct: place.direct && message.member.is_none(), ..place }
     }
 
-    /// The place of a channel; the server is asked where it was not seen yet,
+    /// The place of a channel; the server is asked if it was not seen yet,
     /// since a message does not say whether it stands in a thread.
     async fn place_of(&mut self, channel: &Id, guild: Option<&Id>) -> ChannelRef {
         if let Some(place) = self.places.get(channel) {

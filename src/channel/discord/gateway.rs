@@ -105,7 +105,7 @@ impl Gateway {
     pub(super) async fn connect(&mut self, url: &str, events: &mpsc::Sender<GatewayEvent>, leave: &Leave) -> Ended {
         self.was_ready = false;
         let url = with_version(url);
-        // The token goes over it in plain text only where that was written down.
+        // The token goes over it in plain text only if that was written down.
         let connector = match url.starts_with("ws:") {
             true => Connector::Plain,
             false => Connector::Rustls(TlsConnector::from(tls::config())),
@@ -272,7 +272,7 @@ impl GatewayConnection<'_> {
         self.heartbeat = Some(heartbeat);
     }
 
-    /// Resumes the session, or identifies where there is none.
+    /// Resumes the session, or identifies if there is none.
     async fn introduce(&mut self) -> Result<(), Ended> {
         let token = self.gateway.token.expose().trim().trim_start_matches("Bot ").to_owned();
         if let Some(session) = &self.gateway.session {

@@ -39,7 +39,7 @@ const LAZY: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Position {
-    /// The gateway session, where it can be resumed.
+    /// The gateway session, if it can be resumed.
     pub(super) session: Option<SavedSession>,
     /// The last event of the session that needs not come again.
     pub(super) sequence: u64,
@@ -155,7 +155,7 @@ pub(super) struct StateDir {
 }
 
 impl StateDir {
-    /// Reads one of the channel's own files; nothing where it cannot be read.
+    /// Reads one of the channel's own files; nothing if it cannot be read.
     pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(&self, name: &str) -> T {
         let bytes = Dir::open(&self.dir).and_then(|dir| dir.read(Path::new(name), MOST_BYTES));
         bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
@@ -164,7 +164,7 @@ impl StateDir {
     /// Replaces one of the channel's own files.
     ///
     /// # Errors
-    /// Where it cannot be replaced.
+    /// If it cannot be replaced.
     pub(super) fn write(&self, name: &str, value: &impl Serialize) -> Result<(), files::Error> {
         files::make_private_dir(&self.dir, self.durability)?;
         let dir = Dir::open(&self.dir)?;

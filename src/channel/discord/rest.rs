@@ -68,7 +68,7 @@ pub(super) enum Body {
 
 impl Api {
     /// # Errors
-    /// Where the token cannot be sent.
+    /// If the token cannot be sent.
     pub(super) fn new(url: ApiUrl, token: &Secret) -> Result<Self, ApiError> {
         let token = token.expose().trim().trim_start_matches("Bot ");
         let mut authorization = HeaderValue::try_from(format!("Bot {token}")).map_err(|_| ApiError::Token)?;
@@ -83,7 +83,7 @@ impl Api {
     /// Asks, waiting for the rate limit.
     ///
     /// # Errors
-    /// Where the server refuses, is not reached, or asks to wait for long.
+    /// If the server refuses, is not reached, or asks to wait for long.
     pub(super) async fn ask(&self, method: Method, path: &str, body: Body) -> Result<HttpResponse, ApiError> {
         let bucket = self.limits.bucket(method.as_str(), path);
         // Whoever has it sends; the others wait behind it, in order.

@@ -166,7 +166,7 @@ impl Section {
     /// Reads the section.
     ///
     /// # Errors
-    /// Where a key is unknown or a value does not fit.
+    /// If a key is unknown or a value does not fit.
     pub(super) fn read(table: &toml::Table, context: SectionContext<'_>) -> Result<Self, ChannelError> {
         let own = KEYS.iter().map(|spec| spec.name);
         let known: Vec<&str> = COMMON_KEYS.iter().map(|spec| spec.name).chain(own).collect();
@@ -347,7 +347,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// The address that a text is, where it has one of these schemes, a host, and
+/// The address that a text is, if it has one of these schemes, a host, and
 /// nothing that does not belong there.
 pub(super) fn checked_url(text: &str, schemes: &[&str]) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;

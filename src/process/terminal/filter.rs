@@ -329,7 +329,7 @@ impl Filter {
     }
 }
 
-/// The prefix, the numbers and the intermediate bytes of a sequence; `None` where
+/// The prefix, the numbers and the intermediate bytes of a sequence; `None` if
 /// they do not come in this order.
 fn parts(held: &[u8]) -> Option<(Option<u8>, Vec<u64>, &[u8])> {
     let prefix = held.first().copied().filter(|byte| (b'<'..=b'?').contains(byte));

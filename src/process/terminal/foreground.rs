@@ -35,17 +35,17 @@ pub(in crate::process) fn is_interactive() -> bool {
 /// Leaves the session of the parent, and with it its terminal.
 ///
 /// # Errors
-/// Where the kernel refuses it, as for the leader of a group.
+/// If the kernel refuses it, as for the leader of a group.
 pub(in crate::process) fn leave_session() -> std::io::Result<()> {
     rustix::process::setsid()?;
     Ok(())
 }
 
-/// Makes the terminal among the standard streams, where there is one, that of the
+/// Makes the terminal among the standard streams, if there is one, that of the
 /// session.
 ///
 /// # Errors
-/// Where it is another session's.
+/// If it is another session's.
 pub(in crate::process) fn take() -> std::io::Result<()> {
     match terminals().next() {
         Some(terminal) => Ok(rustix::process::ioctl_tiocsctty(terminal)?),
@@ -59,7 +59,7 @@ pub(in crate::process) fn program_group(launcher: u32) -> Option<Pid> {
     living.find(|pid| getpgid(Some(*pid)) == Ok(*pid))
 }
 
-/// Gives the launcher's terminal to its program. `false` where that has no group
+/// Gives the launcher's terminal to its program. `false` if that has no group
 /// of its own so far.
 pub(in crate::process) fn give() -> bool {
     let Some(terminal) = terminals().next() else { return true };
@@ -79,7 +79,7 @@ pub(in crate::process) fn give() -> bool {
 /// where it gets it at once.
 ///
 /// # Errors
-/// Where the kernel refuses the group.
+/// If the kernel refuses the group.
 pub(in crate::process) fn lead() -> std::io::Result<()> {
     rustix::process::setpgid(None, None)?;
     let start = Instant::now();

@@ -86,11 +86,11 @@ enum PtyEvent {
 }
 
 impl Terminal {
-    /// A pseudoterminal in the place of the person's terminal; `None` where none of
+    /// A pseudoterminal in the place of the person's terminal; `None` if none of
     /// the standard streams is one.
     ///
     /// # Errors
-    /// Where the machine has none left, or the person's cannot be used.
+    /// If the machine has none left, or the person's cannot be used.
     pub(super) fn open() -> io::Result<Option<Self>> {
         let all = [stdin(), stdout(), stderr()];
         let streams = all.map(isatty);
@@ -135,10 +135,10 @@ impl Terminal {
         Ok(Some(terminal))
     }
 
-    /// The standard streams of the child: what is no terminal is handed on.
+    /// The standard streams of the child: what is not a terminal is handed on.
     ///
     /// # Errors
-    /// Where descriptors are short.
+    /// If descriptors are short.
     pub(super) fn streams(&self) -> io::Result<[Stdio; 3]> {
         let mut streams = [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()];
         for (stream, is_terminal) in streams.iter_mut().zip(self.streams) {
@@ -357,7 +357,7 @@ impl IgnoredInterrupts {
     /// Listens from now on.
     ///
     /// # Errors
-    /// Where the machine refuses it.
+    /// If the machine refuses it.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::quit())?]))
     }

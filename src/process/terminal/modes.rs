@@ -127,7 +127,7 @@ impl Modes {
         &mut self.stacked[screen]
     }
 
-    /// What brings the terminal back; nothing where nothing was changed.
+    /// What brings the terminal back; nothing if nothing was changed.
     pub(super) fn undo(&mut self) -> Vec<u8> {
         let modes = std::mem::take(self);
         let mut text = String::new();

@@ -3,7 +3,7 @@
 //! lines.
 //!
 //! Observed with 2.1.197, as `-p --input-format stream-json
-//! --permission-prompt-tool stdio`. It waits for a decision for ever. An answer
+//! --permission-prompt-tool stdio`. It waits for a decision forever. An answer
 //! that it cannot read is a denial with the reason for the model.
 
 use std::collections::{HashMap, HashSet};

@@ -98,7 +98,7 @@ impl ServerParser {
         let mut params = json!({
             "cwd": working_dir,
             "sandbox": sandbox(turn),
-            // Where there is no sandbox of its own to run things in unasked, it
+            // If there is no sandbox of its own to run things in unasked, it
             // asks for everything that it does not know to be harmless.
             "approvalPolicy": if turn.walled { "untrusted" } else { "on-request" },
             "approvalsReviewer": "user",

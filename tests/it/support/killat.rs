@@ -69,7 +69,7 @@ pub(crate) struct Call {
 /// What became of the program.
 #[derive(Debug)]
 pub(crate) struct Traced {
-    /// Its exit code; `None` where a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
     /// Whether the strike hit.
     pub(crate) struck: bool,
@@ -96,7 +96,7 @@ pub(crate) fn is_permitted(dir: &Path) -> bool {
 /// gone. `dir` is for what it prints.
 ///
 /// # Errors
-/// Where it cannot be traced.
+/// If it cannot be traced.
 pub(crate) fn run(
     command: &Command,
     dir: &Path,

@@ -29,7 +29,7 @@ pub(crate) struct Root {
 /// What a program printed, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// Its exit code; `None` where a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub(crate) code: Option<i32>,
     /// Its standard output.
     pub(crate) stdout: String,

@@ -170,7 +170,7 @@ impl Tokens {
         (access(book.access), refresh(book.refresh))
     }
 
-    /// A person logs in anew: what came before counts no more.
+    /// A person logs in again: what came before counts no more.
     pub(crate) fn log_in(&self) -> (String, String) {
         let mut book = self.book();
         book.refresh += 1;

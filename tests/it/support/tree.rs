@@ -71,7 +71,7 @@ impl Tree {
     }
 }
 
-/// Copies a directory to where nothing is, links as links.
+/// Copies a directory to if nothing is, links as links.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.expect("an entry");

@@ -21,7 +21,7 @@ use super::talk::{Talk, all, assert_lacks};
 const KEYS: [&str; 6] = ["alder", "birch", "cedar", "dogwood", "elm", "fir"];
 
 /// Every kind of step: its name, how often it comes, and what it does; it gives
-/// nothing where it cannot be taken as things are. To add one, write what it
+/// nothing if it cannot be taken as things are. To add one, write what it
 /// does to the folders and the same to their values.
 const STEPS: &[(&str, u64, Step)] = &[
     ("turn", 12, Walk::turn),
@@ -321,7 +321,7 @@ impl Walk {
 
     // What they are made of.
 
-    /// Says a new word in a session, which is made where there is none.
+    /// Says a new word in a session, which is made if there is none.
     fn say(&mut self, folder: &str) -> String {
         let new = Session { key: folder.to_owned(), ..Session::default() };
         let mut session = if self.is_free(folder) { new } else { self.opened(folder) };

@@ -131,7 +131,7 @@ fn what_is_cut_off_leaves_nothing_behind() {
         ("a\x1bPtmux;\x1b\x1b]52;c;eA==\x07\x1b\\b", "a\x1b\\b"),
         ("a\x1bPtmux;\x1b\x1b[1mx\x1b\\b", "a\x1b[1mx\x1b\\b"),
         ("a\x1bP\x1b]52;c;eA==\x07\x1b\\b", "a\x1b\\b"),
-        // Cancelled, and begun anew.
+        // Cancelled, and begun again.
         ("a\x1b]52;c;eA\x18b", "a\x18b"),
         ("a\x1b]0;eA\x1ab", "a\x1ab"),
         ("a\x1b]52;c;\x1b[1mb", "a\x1b[1mb"),

@@ -454,7 +454,7 @@ impl Discord {
 }
 
 impl World {
-    /// The channel of direct messages with a user, made where there is none.
+    /// The channel of direct messages with a user, made if there is none.
     fn dm(&mut self, user: u64) -> u64 {
         let known = self.channels.iter().find(|(_, channel)| channel.recipient == Some(user)).map(|(id, _)| *id);
         known.unwrap_or_else(|| {

@@ -224,7 +224,7 @@ fn channel(
     }
 }
 
-/// Why a message is no message, if it is none.
+/// Why a message is not a message, if it is none.
 fn refused(body: &Value, with_files: bool) -> Option<Answer> {
     let invalid = |what: &str| Some(error(400, 50035, &format!("Invalid Form Body: {what}")));
     let content = body["content"].as_str().unwrap_or_default();
