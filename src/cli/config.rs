@@ -9,6 +9,7 @@ use super::app::App;
 use super::error::CliError;
 use super::output::{BOLD, DIM, RESET, YELLOW, escape};
 use crate::config::Origin;
+use crate::session::SessionError;
 
 /// Show every configuration value in force, and where it came from
 ///
@@ -74,6 +75,11 @@ fn walls(app: &App, session: &str) -> Result<ExitCode, CliError> {
     }
     for (name, value) in confinement.lines() {
         app.out.data(format_args!("{BOLD}{name:<14}{RESET}{}", escape(&value)));
+    }
+    for granted in confinement.granted.iter().filter(|granted| !granted.protect.is_none()) {
+        for gap in app.control.store.gaps_in_granted(&granted.path).map_err(SessionError::from)? {
+            app.out.data(format_args!("{BOLD}{:<14}{RESET}{}", "not held", escape(&gap)));
+        }
     }
     if let Some(notice) = notice {
         app.out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&notice)));

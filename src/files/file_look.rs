@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, OFlags, RawDir, SeekFrom};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use super::{Dir, Error};
@@ -25,7 +25,12 @@ pub struct FileLook {
     pub mode: u32,
     /// The user and the group that it belongs to.
     pub owner: (u32, u32),
+    /// How many names it has.
+    pub names: u64,
 }
+
+/// The entries of a directory: the name of each and what it is.
+pub type Kinds = Vec<(OsString, FileType)>;
 
 impl Dir {
     /// What stands at a name below this directory, or `None` if nothing does.
@@ -48,6 +53,7 @@ impl Dir {
             inode: stat.st_ino,
             mode: stat.st_mode & 0o7777,
             owner: (stat.st_uid, stat.st_gid),
+            names: stat.st_nlink,
         }))
     }
 
@@ -62,11 +68,21 @@ impl Dir {
         Ok(OsString::from_vec(target.into_bytes()).into())
     }
 
-    /// The names of the entries with what each is, in no order.
+    /// How many names the entry of a directory has.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn names_of(&self, name: &Path) -> Result<u64, Error> {
+        let stat = rustix::fs::statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.map(|stat| stat.st_nlink).map_err(|errno| Error::io("look at", &self.path().join(name), errno))
+    }
+
+    /// The names of the entries with what each is, in no order, of very many the
+    /// first ones. The second part is whether these are all.
     ///
     /// # Errors
     /// If the directory cannot be read.
-    pub fn kinds(&self) -> Result<Vec<(OsString, FileType)>, Error> {
+    pub fn kinds(&self, most: usize) -> Result<(Kinds, bool), Error> {
         let io = |errno: Errno| Error::io("list", self.path(), errno);
         let mut kinds = Vec::new();
         // Where this descriptor stands in the list is shared by all who use it.
@@ -79,6 +95,9 @@ impl Dir {
             if name == "." || name == ".." {
                 continue;
             }
+            if kinds.len() == most {
+                return Ok((kinds, false));
+            }
             let kind = match entry.file_type() {
                 // Some file systems do not say it here.
                 FileType::Unknown => match self.look(Path::new(name))? {
@@ -89,7 +108,7 @@ impl Dir {
             };
             kinds.push((name.to_owned(), kind));
         }
-        Ok(kinds)
+        Ok((kinds, true))
     }
 
     fn open_entry(&self, name: &Path) -> Result<impl AsFd, Error> {

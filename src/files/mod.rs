@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 pub use below::{files_below, own_files_below, restore};
 pub use copy::{copy_new, copy_open};
 pub use dir::{Dir, DirLock};
-pub use file_look::FileLook;
+pub use file_look::{FileLook, Kinds};
 pub use lock::{Lock, is_locked};
 pub use remove::remove_whole;
 pub use replace::{Durability, Staging, finish_renames, has_unfinished_renames};

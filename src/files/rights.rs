@@ -53,6 +53,11 @@ pub(super) fn restore_along(dir: impl AsFd, name: &Path) -> Result<bool, Errno> 
     Ok(restored)
 }
 
+/// Whether something belongs to this user, who alone can change its mode.
+fn is_own(stat: &rustix::fs::Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
+}
+
 /// Refuses what belongs to another user.
 pub(super) fn check_owner(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
     let owner = rustix::fs::fstat(fd).map_err(|errno| Error::io("look at", path, errno))?.st_uid;
@@ -81,6 +86,50 @@ impl Dir {
         };
         opened.give_rights()?;
         Ok(Self { own: true, ..opened })
+    }
+
+    /// Opens a directory of the person's that an agent may change. If its owner may
+    /// not read or enter it, all rights are given back, which is what the second
+    /// part says.
+    ///
+    /// # Errors
+    /// As [`Dir::open`].
+    pub fn open_restored(path: &Path) -> Result<(Self, bool), Error> {
+        let (opened, mut restored) = match Self::open(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let pointed = rustix::fs::open(path, flags, Mode::empty());
+                // What cannot be given back is refused again, and told.
+                let restored = pointed.and_then(|pointed| restore(&pointed)).unwrap_or(false);
+                (Self::open(path)?, restored)
+            }
+            opened => (opened?, false),
+        };
+        let stat = rustix::fs::fstat(&opened.fd).map_err(|errno| Error::io("look at", path, errno))?;
+        if !Mode::from_raw_mode(stat.st_mode).contains(Mode::RUSR | Mode::XUSR) && is_own(&stat) {
+            opened.give_rights()?;
+            restored = true;
+        }
+        Ok((opened, restored))
+    }
+
+    /// Does something in the directory. If its mode forbids that to its owner, it
+    /// is done with all rights, and the mode is as it was afterwards.
+    ///
+    /// # Errors
+    /// As what is done.
+    pub fn with_rights<T>(&self, act: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        match act() {
+            Err(error) if error.os_error() == Some(Errno::ACCESS.raw_os_error()) => {
+                let io = |errno: Errno| Error::io("give its owner all rights on", &self.path, errno);
+                let mode = Mode::from_raw_mode(rustix::fs::fstat(&self.fd).map_err(io)?.st_mode);
+                self.give_rights()?;
+                let done = act();
+                rustix::fs::fchmod(&self.fd, mode).map_err(io)?;
+                done
+            }
+            done => done,
+        }
     }
 
     /// Gives the directory itself all its owner's rights.

@@ -37,6 +37,7 @@ use crate::config::Environment;
 use crate::files;
 use crate::login::Login;
 use crate::provider::{Input, Invocation};
+use crate::repository::Outside;
 use crate::sandbox::path_walk::PathWalk;
 use crate::sandbox::{Level, Policy, Rule};
 use crate::session::{Grant, Store, WorkspaceGuard};
@@ -288,7 +289,8 @@ fn protected(guard: &WorkspaceGuard, confinement: &Policy) -> Result<Policy, fil
         return Ok(confinement);
     }
     let mounts = confinement.walls.as_ref().is_some_and(|walls| matches!(walls.level, Level::Full { .. }));
-    let over = guard.watch_granted(&confinement.granted, mounts)?;
+    let watch = |outside: &Outside<'_>| guard.watch_granted(&confinement.granted, mounts, outside);
+    let over = confinement.person.with(guard.store(), watch)?;
     if let Some(walls) = &mut confinement.walls {
         walls.protect = over;
     }

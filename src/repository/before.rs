@@ -1,18 +1,18 @@
-//! What stood in a granted directory before a child ran there, and what is done
-//! about what stands there afterwards.
+//! What stood in a granted directory before a child ran there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::find::{Found, configuration, find};
-use super::{Granted, gitconfig, named};
-use crate::files::{Dir, Error};
+use super::find::Found;
+use super::strays::strays;
+use super::view::View;
+use super::{Granted, below};
+use crate::files::Error;
 use crate::key::hex;
 
 /// The largest file of which the text is noted, in bytes.
@@ -21,345 +21,230 @@ const MAX_TEXT: u64 = 64 * 1024;
 /// How many files are noted one by one, for each granted directory.
 const MAX_FILES: usize = 500;
 
-/// How many of the things that a repository would run are named.
-const MAX_NAMED: usize = 8;
-
 /// What stood in a granted directory. Every path is below it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Before {
-    granted: Granted,
-    git_dirs: BTreeSet<PathBuf>,
-    trees: BTreeSet<PathBuf>,
+    pub(super) granted: Granted,
+    pub(super) git_dirs: BTreeSet<PathBuf>,
+    pub(super) trees: BTreeSet<PathBuf>,
+    /// Whether the directory lies in a working tree itself.
+    #[serde(default)]
+    pub(super) is_inside: bool,
+    /// The devices and inodes of those repositories and working trees.
+    #[serde(default)]
+    pub(super) places: BTreeMap<PathBuf, (u64, u64)>,
     /// The repositories that stopped in a rebase that goes on with a command.
-    rebases: BTreeSet<PathBuf>,
+    pub(super) rebases: BTreeSet<PathBuf>,
     /// What was not there.
-    pub(super) absent: Vec<PathBuf>,
+    pub(super) absent: BTreeSet<PathBuf>,
     /// Links, with where they pointed.
     pub(super) links: BTreeMap<PathBuf, PathBuf>,
+    /// What else in a repository led somewhere else.
+    #[serde(default)]
+    pub(super) strays: BTreeSet<PathBuf>,
     /// What was mounted over itself, with its inode number: whoever replaces it
     /// outside takes the mount away.
     pub(super) mounted: BTreeMap<PathBuf, u64>,
     /// Files that nothing kept as they were.
-    kept: BTreeMap<PathBuf, Kept>,
+    pub(super) kept: BTreeMap<PathBuf, Kept>,
     /// The same for directories: what is new in one counts.
-    directories: BTreeSet<PathBuf>,
+    pub(super) directories: BTreeSet<PathBuf>,
 }
-
-/// What was done afterwards, in words for the person.
-pub type Settled = Vec<String>;
-
-/// Moves what stands at a name in an open directory to where a person finds it,
-/// and returns where that is.
-type SetAside<'a> = dyn FnMut(&Dir, &Path) -> Result<PathBuf, Error> + 'a;
 
 /// A file as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+pub(super) struct Kept {
     digest: String,
     /// Its content, unless that is large or not text.
-    text: Option<String>,
-    mode: u32,
-    owner: (u32, u32),
+    pub(super) text: Option<String>,
+    pub(super) mode: u32,
+    pub(super) owner: (u32, u32),
+    /// How many names it has.
+    #[serde(default = "one")]
+    names: u64,
+}
+
+fn one() -> u64 {
+    1
 }
 
 impl Before {
-    pub(super) fn nothing(granted: &Granted) -> Self {
-        Self::of_found(granted, BTreeSet::new(), BTreeSet::new())
-    }
-
-    pub(super) fn of(granted: &Granted, found: &Found) -> Self {
-        Self::of_found(granted, found.git_dirs.clone(), found.trees.clone())
-    }
-
-    fn of_found(granted: &Granted, git_dirs: BTreeSet<PathBuf>, trees: BTreeSet<PathBuf>) -> Self {
+    /// Nothing, or only what was absent.
+    pub(super) fn absent(granted: &Granted, absent: BTreeSet<PathBuf>) -> Self {
         Self {
             granted: granted.clone(),
-            git_dirs,
-            trees,
+            git_dirs: BTreeSet::new(),
+            trees: BTreeSet::new(),
+            is_inside: false,
+            places: BTreeMap::new(),
             rebases: BTreeSet::new(),
-            absent: Vec::new(),
+            absent,
             links: BTreeMap::new(),
+            strays: BTreeSet::new(),
             mounted: BTreeMap::new(),
             kept: BTreeMap::new(),
             directories: BTreeSet::new(),
         }
     }
 
-    /// Notes the rebases that are under way.
-    pub(super) fn note_rebases(&mut self, dir: &Dir) {
-        self.rebases =
-            self.git_dirs.iter().filter(|git_dir| !commands_of_rebase(dir, git_dir).is_empty()).cloned().collect();
-    }
-
-    /// Notes the content of what stays, if nothing can be mounted over it.
-    pub(super) fn keep(&mut self, dir: &Dir, stay: &BTreeSet<PathBuf>) {
-        let mut next: Vec<PathBuf> = stay.iter().cloned().collect();
-        while let Some(path) = next.pop() {
-            if self.kept.len() == MAX_FILES {
-                return;
+    /// Notes the repositories, where they are, and what in them leads elsewhere.
+    pub(super) fn of(view: &View, granted: &Granted, found: &Found) -> Result<Self, Error> {
+        let mut before = Self::absent(granted, BTreeSet::new());
+        (before.git_dirs, before.trees) = (found.git_dirs.clone(), found.trees.clone());
+        for path in found.git_dirs.union(&found.trees) {
+            before.places.extend(view.identity(path)?.map(|identity| (path.clone(), identity)));
+        }
+        for git_dir in found.git_dirs.iter().filter(|_| granted.protect.git) {
+            for (path, kind) in strays(view, git_dir, &found.git_dirs)?.0 {
+                match view.link(&path).filter(|target| kind == FileType::Symlink && target.to_str().is_some()) {
+                    Some(target) => drop(before.links.insert(path, target)),
+                    None => drop(before.strays.insert(path)),
+                }
             }
-            let Ok(Some(look)) = dir.look(&path) else { continue };
-            match look.kind {
-                FileType::Directory => {
-                    let entries = dir.open_dir(&path).and_then(|dir| dir.kinds()).unwrap_or_default();
-                    next.extend(entries.into_iter().filter(|(name, _)| counts(name)).map(|(name, _)| path.join(name)));
-                    self.directories.insert(path);
-                }
-                FileType::Symlink => {
-                    if let Ok(target) = dir.read_link(&path) {
-                        self.links.insert(path, target);
-                    }
-                }
-                _ => {
-                    if let Some(kept) = Kept::of(dir, &path) {
-                        self.kept.insert(path, kept);
-                    }
-                }
+            if !commands_of_rebase(view, git_dir)?.is_empty() {
+                before.rebases.insert(git_dir.clone());
             }
         }
+        Ok(before)
     }
 
-    /// Sets aside what appeared or changed, puts back what was there, and tells
-    /// of the repositories that were made.
+    /// Notes the content of what stays, if nothing can be mounted over it, in
+    /// this order. Returns whether there was room for all of it.
+    pub(super) fn keep(&mut self, view: &View, stay: &[PathBuf]) -> Result<bool, Error> {
+        for path in stay {
+            if !self.keep_one(view, path)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn keep_one(&mut self, view: &View, path: &Path) -> Result<bool, Error> {
+        if self.kept.len() + self.links.len() + self.directories.len() >= MAX_FILES {
+            return Ok(false);
+        }
+        match view.kind(path)? {
+            None => {}
+            Some(FileType::Directory) => {
+                let listing = view.list(path)?;
+                for (name, _) in listing.entries.iter().filter(|(name, _)| counts(name)) {
+                    if !self.keep_one(view, &path.join(name))? {
+                        return Ok(false);
+                    }
+                }
+                // Only if all in it is noted can it be told what is new.
+                if listing.whole {
+                    self.directories.insert(path.to_owned());
+                }
+            }
+            Some(FileType::Symlink) => {
+                self.links.extend(view.link(path).map(|target| (path.to_owned(), target)));
+            }
+            Some(_) => self.kept.extend(Kept::of(view, path)?.map(|kept| (path.to_owned(), kept))),
+        }
+        Ok(true)
+    }
+
+    /// Whether something lies in a working tree that was there.
+    pub(super) fn is_in_tree(&self, path: &Path) -> bool {
+        self.is_inside || path.ancestors().any(|above| self.trees.contains(above))
+    }
+
+    /// The granted directory.
     #[must_use]
-    pub fn settle(&self, aside: &mut SetAside<'_>) -> Settled {
-        let Ok(dir) = Dir::open(&self.granted.path) else { return Vec::new() };
-        let mut after = After { before: self, dir: dir.with_hard_links(), aside, words: Vec::new() };
-        for path in &self.absent {
-            after.appeared(path);
+    pub fn path(&self) -> &Path {
+        &self.granted.path
+    }
+
+    /// Whether this can speak of what lies in a granted directory.
+    #[must_use]
+    pub fn is_about(&self, granted: &Path) -> bool {
+        self.granted.path.starts_with(granted) || granted.starts_with(&self.granted.path)
+    }
+
+    /// Takes over what another session noted when it began, as that still runs:
+    /// what its child changed since was not the person's doing.
+    pub fn defer_to(&mut self, other: &Self) {
+        let granted = self.granted.path.clone();
+        let ours = |path: &PathBuf| below(&granted, &other.granted.path.join(path));
+        for directory in other.directories.iter().filter_map(ours) {
+            let is_later = |path: &Path| {
+                let theirs = below(&other.granted.path, &granted.join(path)).unwrap_or_default();
+                path.parent() == Some(&directory)
+                    && !other.kept.contains_key(&theirs)
+                    && !other.links.contains_key(&theirs)
+                    && !other.directories.contains(&theirs)
+            };
+            self.directories.retain(|path| !is_later(path));
+            self.kept.retain(|path, _| !is_later(path));
+            self.links.retain(|path, _| !is_later(path));
         }
-        for (path, target) in &self.links {
-            after.link(path, target);
+        for path in other.absent.iter().filter_map(ours) {
+            self.forget(&path);
+            self.absent.insert(path);
         }
-        for path in self.git_dirs.iter().filter(|path| !path.as_os_str().is_empty()) {
-            if after.kind(path).is_some_and(|kind| kind != FileType::Directory) {
-                after.appeared(path);
+        for (path, target) in &other.links {
+            if let Some(path) = ours(path) {
+                self.forget(&path);
+                self.links.insert(path, target.clone());
             }
         }
-        for (path, inode) in &self.mounted {
-            after.replaced(path, *inode);
+        for (path, kept) in &other.kept {
+            if let Some(path) = ours(path) {
+                self.forget(&path);
+                self.kept.insert(path, kept.clone());
+            }
         }
-        for (path, kept) in &self.kept {
-            after.file(path, kept);
-        }
-        for path in &self.directories {
-            after.directory(path);
-        }
-        if self.granted.protect.git {
-            after.repositories();
-        }
-        after.words
+        // What led elsewhere in a repository that it knew, and was not there then.
+        let strayed = |path: &Path| {
+            let theirs = below(&other.granted.path, &granted.join(path)).unwrap_or_default();
+            let is_known = theirs.ancestors().any(|above| other.git_dirs.contains(above));
+            is_known && !other.strays.contains(&theirs) && !other.links.contains_key(&theirs)
+        };
+        self.strays.retain(|path| !strayed(path));
+        self.links.retain(|path, _| !strayed(path));
+    }
+
+    fn forget(&mut self, path: &Path) {
+        self.absent.remove(path);
+        self.links.remove(path);
+        self.kept.retain(|kept, _| !kept.starts_with(path));
+        self.directories.retain(|directory| !directory.starts_with(path));
+        self.mounted.retain(|mounted, _| !mounted.starts_with(path));
     }
 }
 
 /// Whether git or a tool reads an entry of a directory: examples of hooks it
 /// does not.
-fn counts(name: &OsStr) -> bool {
+pub(super) fn counts(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| !name.ends_with(".sample"))
 }
 
 impl Kept {
-    fn of(dir: &Dir, path: &Path) -> Option<Self> {
-        let look = dir.look(path).ok().flatten()?;
-        let bytes = dir.read(path, u64::from(u32::MAX)).ok()?;
+    pub(super) fn of(view: &View, path: &Path) -> Result<Option<Self>, Error> {
+        let Some(look) = view.look(path)? else { return Ok(None) };
+        let Some(bytes) = view.read(path, u64::from(u32::MAX))? else { return Ok(None) };
         let digest = hex(&Sha256::digest(&bytes));
         let text = String::from_utf8(bytes).ok().filter(|text| text.len() as u64 <= MAX_TEXT);
-        Some(Self { digest, text, mode: look.mode, owner: look.owner })
+        Ok(Some(Self { digest, text, mode: look.mode, owner: look.owner, names: look.names }))
     }
 
-    fn is_same(&self, other: &Self) -> bool {
-        (&self.digest, self.mode & 0o111) == (&other.digest, other.mode & 0o111)
+    /// Whether it became another: a file with one more name can be written by
+    /// that, whatever is mounted over this one.
+    pub(super) fn is_same(&self, now: &Self) -> bool {
+        (&self.digest, self.mode & 0o111) == (&now.digest, now.mode & 0o111) && now.names <= self.names
     }
-}
-
-struct After<'a, 'b> {
-    before: &'a Before,
-    dir: Dir,
-    aside: &'a mut SetAside<'b>,
-    words: Vec<String>,
-}
-
-impl After<'_, '_> {
-    fn kind(&self, path: &Path) -> Option<FileType> {
-        self.dir.look(named(path)).ok().flatten().map(|look| look.kind)
-    }
-
-    fn shown(&self, path: &Path) -> String {
-        format!("`{}`", self.before.granted.path.join(path).display())
-    }
-
-    /// Moves away what stands at a path. Returns the directory that it was in
-    /// and where it is, or says why it is still there.
-    fn set_aside(&mut self, path: &Path) -> Option<(Dir, String)> {
-        let parent = self.dir.open_dir(named(path.parent()?)).ok()?;
-        let name = Path::new(path.file_name()?);
-        match (self.aside)(&parent, name) {
-            Ok(kept) => Some((parent, format!("`{}`", kept.display()))),
-            Err(error) => {
-                let what = self.shown(path);
-                let error = crate::causes::with_causes(&error);
-                self.words.push(format!("{what} is new or changed, programs of yours may run what it says, and it could not be set aside: {error}"));
-                None
-            }
-        }
-    }
-
-    fn appeared(&mut self, path: &Path) {
-        if self.kind(path).is_some()
-            && let Some((_, kept)) = self.set_aside(path)
-        {
-            let what = self.shown(path);
-            self.words.push(format!(
-                "{what} is new, and programs of yours would run what it says: it was moved to {kept}; move it back if you want it"
-            ));
-        }
-    }
-
-    fn replaced(&mut self, path: &Path, inode: u64) {
-        if self.dir.look(path).ok().flatten().is_some_and(|look| look.inode != inode) {
-            let what = self.shown(path);
-            let runs = if path.ends_with("config") { self.runs(path.parent().unwrap_or(path)) } else { Vec::new() };
-            let runs =
-                if runs.is_empty() { String::new() } else { format!(" ({})", told(&runs.into_iter().collect())) };
-            self.words.push(format!(
-                "{what} was replaced from outside while the agent worked, which could write it from then on: if you are not sure that it is as you left it, look at it{runs}"
-            ));
-        }
-    }
-
-    fn put_back(&mut self, path: &Path, kept: &str, done: Result<(), Error>) {
-        let what = self.shown(path);
-        let now = match done {
-            Ok(()) => "it is as it was before".to_owned(),
-            Err(error) => format!("it could not be put back: {}", crate::causes::with_causes(&error)),
-        };
-        self.words.push(format!(
-            "{what} was changed, and programs of yours run what it says: {now}, and what it became is in {kept}"
-        ));
-    }
-
-    fn link(&mut self, path: &Path, target: &Path) {
-        if self.kind(path).is_none() || self.dir.read_link(path).is_ok_and(|now| now == target) {
-            return;
-        }
-        if let Some((parent, kept)) = self.set_aside(path) {
-            let name = path.file_name().map(Path::new).unwrap_or(path);
-            let done = parent.link(name, target);
-            self.put_back(path, &kept, done);
-        }
-    }
-
-    fn file(&mut self, path: &Path, before: &Kept) {
-        if self.kind(path).is_none() || Kept::of(&self.dir, path).is_some_and(|now| before.is_same(&now)) {
-            return;
-        }
-        if let Some((parent, kept)) = self.set_aside(path) {
-            let Some(text) = &before.text else {
-                let what = self.shown(path);
-                self.words.push(format!(
-                    "{what} was changed, and programs of yours run what it says: it was moved to {kept}"
-                ));
-                return;
-            };
-            let name = path.file_name().map(Path::new).unwrap_or(path);
-            let done = parent.make_file_for(name, before.mode, before.owner).and_then(|mut file| {
-                file.write_all(text.as_bytes()).map_err(|source| Error::io("write", &parent.path().join(name), source))
-            });
-            self.put_back(path, &kept, done);
-        }
-    }
-
-    fn directory(&mut self, path: &Path) {
-        let before = self.before;
-        let entries = self.dir.open_dir(path).and_then(|dir| dir.kinds()).unwrap_or_default();
-        for path in entries.into_iter().filter(|(name, _)| counts(name)).map(|(name, _)| path.join(name)) {
-            let is_known = before.kept.contains_key(&path)
-                || before.links.contains_key(&path)
-                || before.directories.contains(&path);
-            if !is_known && before.kept.len() < MAX_FILES {
-                self.appeared(&path);
-            }
-        }
-    }
-
-    fn repositories(&mut self) {
-        let before = self.before;
-        let found = find(&self.dir, &before.granted);
-        let is_new = |path: &Path| found.git_dirs.contains(path) && !before.git_dirs.contains(path);
-        for git_dir in found.git_dirs.iter().filter(|path| is_new(path)) {
-            // A submodule's comes with the one that it is part of.
-            if git_dir.ancestors().skip(1).any(is_new) {
-                continue;
-            }
-            let place = if git_dir.file_name() == Some(OsStr::new(".git")) { git_dir.parent() } else { None };
-            let what = self.shown(place.unwrap_or(git_dir));
-            let below = found.git_dirs.iter().filter(|path| path.starts_with(git_dir));
-            let runs: BTreeSet<String> = below.flat_map(|git_dir| self.runs(git_dir)).collect();
-            self.words.push(format!("a repository was made in {what}: {}", told(&runs)));
-        }
-        for tree in found.trees.difference(&before.trees) {
-            let git = tree.join(".git");
-            let is_pointer = self.kind(&git).is_some_and(|kind| kind != FileType::Directory);
-            if is_pointer && !found.targets.contains_key(&git) {
-                let what = self.shown(tree);
-                self.words.push(format!("{what} was made the working tree of a repository that lies elsewhere: look at its `.git` before you use git there"));
-            }
-        }
-        for git_dir in found.git_dirs.difference(&before.rebases) {
-            let commands = commands_of_rebase(&self.dir, git_dir);
-            if !commands.is_empty() && before.git_dirs.contains(git_dir) {
-                let what = self.shown(git_dir);
-                self.words.push(format!(
-                    "a rebase was left unfinished in {what}: `git rebase --continue` would run {}",
-                    commands.iter().take(MAX_NAMED).map(|command| shortened(command)).collect::<Vec<_>>().join(", ")
-                ));
-            }
-        }
-    }
-
-    /// What git would run in a repository: keys of its configuration, and hooks.
-    fn runs(&self, git_dir: &Path) -> Vec<String> {
-        let entries = configuration(&self.dir, &self.before.granted.path, git_dir);
-        let mut runs: Vec<String> =
-            entries.iter().filter(|(key, value)| gitconfig::runs(key, value)).map(|(key, _)| shortened(key)).collect();
-        let hooks = git_dir.join("hooks");
-        let names = self.dir.open_dir(&hooks).and_then(|dir| dir.kinds()).unwrap_or_default();
-        for (name, kind) in names.into_iter().filter(|(name, _)| counts(name)) {
-            let is_executable =
-                |path: &Path| self.dir.look(path).is_ok_and(|look| look.is_some_and(|look| look.mode & 0o111 != 0));
-            if kind == FileType::Symlink || is_executable(&hooks.join(&name)) {
-                runs.push(shortened(&format!("hooks/{}", name.display())));
-            }
-        }
-        if self.kind(&hooks) == Some(FileType::Symlink) {
-            runs.push("`hooks`".to_owned());
-        }
-        runs
-    }
-}
-
-fn told(runs: &BTreeSet<String>) -> String {
-    if runs.is_empty() {
-        return "git runs nothing from it".to_owned();
-    }
-    let mut names: Vec<&str> = runs.iter().take(MAX_NAMED).map(String::as_str).collect();
-    if runs.len() > MAX_NAMED {
-        names.push("…");
-    }
-    format!("git would run what is in it when you use it there: {}", names.join(", "))
-}
-
-/// An agent's words, as part of a sentence.
-fn shortened(text: &str) -> String {
-    let plain: String = text.chars().filter(|c| !c.is_control() && *c != '`').take(60).collect();
-    format!("`{plain}`")
 }
 
 /// The commands that a rebase goes on with (git-rebase(1), "--exec").
-fn commands_of_rebase(dir: &Dir, git_dir: &Path) -> Vec<String> {
-    let Ok(bytes) = dir.read(&git_dir.join("rebase-merge/git-rebase-todo"), 1 << 20) else { return Vec::new() };
+pub(super) fn commands_of_rebase(view: &View, git_dir: &Path) -> Result<Vec<String>, Error> {
+    let todo = git_dir.join("rebase-merge/git-rebase-todo");
+    if view.kind(&todo)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let bytes = view.read(&todo, 1 << 20)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let commands =
         text.lines().map(str::trim_start).filter_map(|line| line.strip_prefix("exec ").or(line.strip_prefix("x ")));
-    commands.map(str::to_owned).collect()
+    Ok(commands.map(str::to_owned).collect())
 }

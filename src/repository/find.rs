@@ -1,15 +1,17 @@
-//! Finding the repositories in a directory, without following a link and
-//! without looking at everything: breadth first, so what lies deepest is what a
-//! very large tree may hide.
+//! Finding the repositories in a directory: those that are known wherever they
+//! are, then the others, breadth first and without looking at everything, so
+//! what lies deepest is what a very large tree may hide.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::{Granted, gitconfig, named, resolve};
-use crate::files::Dir;
+use super::known::Known;
+use super::view::{Listing, View};
+use super::{Granted, absolute, below};
+use crate::files::Error;
 
 /// How many directories are listed at most, for each granted directory.
 const MAX_DIRECTORIES: usize = 1_000;
@@ -18,22 +20,20 @@ const MAX_DIRECTORIES: usize = 1_000;
 const MAX_ENTRIES: usize = 20_000;
 
 /// How many repositories are taken in, with their submodules and worktrees.
-const MAX_REPOSITORIES: usize = 200;
+pub(super) const MAX_REPOSITORIES: usize = 200;
 
 /// Directories that tools fill with very many others, and that are only looked
 /// into if they hold a repository themselves.
 const FILLED: &[&str] = &["node_modules", "target", ".venv", "venv", "__pycache__"];
 
-/// The largest configuration of git that is read, in bytes.
-const MAX_CONFIG: u64 = 1 << 20;
-
 /// The largest `.git` file or `commondir`, in bytes.
-const MAX_POINTER: u64 = 4096;
+pub(super) const MAX_POINTER: u64 = 4096;
 
-/// How deep a submodule's name may nest, and files include one another.
+/// How deep a submodule's name may nest.
 const MAX_DEPTH: usize = 8;
 
-/// What was found. Every path is below the granted directory.
+/// What was found. Every path is below the granted directory, unless it says
+/// otherwise.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The directories that hold repositories: `.git`, a bare one, and those
@@ -41,53 +41,59 @@ pub(super) struct Found {
     pub(super) git_dirs: BTreeSet<PathBuf>,
     /// Of those, the ones whose hooks and attributes lie in another.
     pub(super) linked: BTreeSet<PathBuf>,
-    /// The directories that one works in, with the granted one itself.
+    /// The working trees: directories with a `.git`.
     pub(super) trees: BTreeSet<PathBuf>,
-    /// What a configuration names as a program, or as a file or directory that
-    /// names programs.
-    pub(super) named: BTreeSet<PathBuf>,
-    /// Where each `.git` that is a file or link points in the granted directory.
+    /// Where each `.git` that is a file or link points. Absolute.
     pub(super) targets: BTreeMap<PathBuf, PathBuf>,
-    /// Whether a repository has a configuration for each of its working trees.
-    pub(super) worktree_config: bool,
-    /// Whether everything was looked at.
+    /// What is known and is not looked at here.
+    pub(super) skipped: BTreeSet<PathBuf>,
+    /// The first directory whose name is not text: nothing below it is known.
+    pub(super) unnamed: Option<PathBuf>,
+    /// Whether everything else was looked at.
     pub(super) whole: bool,
 }
 
-/// Finds them.
-pub(super) fn find(dir: &Dir, granted: &Granted) -> Found {
-    let mut search =
-        Search { dir, granted, found: Found { whole: true, ..Found::default() }, directories: 0, entries: 0 };
-    search.found.trees.insert(PathBuf::new());
-    search.walk();
-    search.found
-}
-
-/// The entries of a repository's configuration, with those of the files of the
-/// granted directory that it includes.
-pub(super) fn configuration(dir: &Dir, granted: &Path, git_dir: &Path) -> Vec<(String, String)> {
-    let mut entries = Vec::new();
-    for name in ["config", "config.worktree"] {
-        read_configuration(dir, granted, &git_dir.join(name), 0, &mut entries);
-    }
-    entries
-}
-
-fn read_configuration(dir: &Dir, granted: &Path, file: &Path, depth: usize, entries: &mut Vec<(String, String)>) {
-    let Ok(bytes) = dir.read(file, MAX_CONFIG) else { return };
-    for (key, value) in gitconfig::entries(&String::from_utf8_lossy(&bytes)) {
-        let includes = key == "include.path" || key.starts_with("includeif.") && key.ends_with(".path");
-        let from = file.parent().unwrap_or(Path::new(""));
-        let included = resolve(granted, from, &value).filter(|_| includes && depth < MAX_DEPTH);
-        entries.push((key, value));
-        if let Some(included) = included {
-            read_configuration(dir, granted, &included, depth + 1, entries);
+/// Finds what is known, what lies in certain directories, and what a search
+/// finds.
+///
+/// # Errors
+/// If something was closed by its owner and cannot be opened again.
+pub(super) fn find(view: &View, granted: &Granted, known: &Known, places: &[PathBuf]) -> Result<Found, Error> {
+    let found = Found { whole: true, ..Found::default() };
+    let mut search = Search { view, granted, found, directories: 0, entries: 0 };
+    for path in known.trees() {
+        if view.is_dir(path)? {
+            search.tree(path)?;
         }
+    }
+    for path in known.git_dirs() {
+        search.git_dir(path.to_owned())?;
+    }
+    for path in places {
+        search.look(path)?;
+    }
+    let skipped = known.trees().into_iter().chain(known.git_dirs()).filter(|path| search.is_skipped(path));
+    search.found.skipped = skipped.map(Path::to_owned).collect();
+    search.walk()?;
+    Ok(search.found)
+}
+
+/// What the one line of a small file says, or where a link points. Absolute.
+pub(super) fn pointer(view: &View, granted: &Path, file: &Path, prefix: &str) -> Result<Option<PathBuf>, Error> {
+    let from = granted.join(file.parent().unwrap_or(Path::new("")));
+    match view.kind(file)? {
+        Some(FileType::Symlink) => Ok(view.link(file).and_then(|target| Some(absolute(&from, target.to_str()?)))),
+        Some(FileType::RegularFile) => {
+            let bytes = view.read(file, MAX_POINTER)?.unwrap_or_default();
+            let text = String::from_utf8(bytes).ok();
+            Ok(text.and_then(|text| Some(absolute(&from, text.strip_prefix(prefix)?.trim()))))
+        }
+        _ => Ok(None),
     }
 }
 
 struct Search<'a> {
-    dir: &'a Dir,
+    view: &'a View,
     granted: &'a Granted,
     found: Found,
     directories: usize,
@@ -95,38 +101,51 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn walk(&mut self) {
+    fn walk(&mut self) -> Result<(), Error> {
         let mut next = VecDeque::from([PathBuf::new()]);
         while let Some(path) = next.pop_front() {
-            let Some(entries) = self.list(&path) else { continue };
-            if let Some((_, kind)) = entries.iter().find(|(name, _)| name == ".git") {
-                self.tree(&path, *kind);
+            if self.directories == MAX_DIRECTORIES || self.entries > MAX_ENTRIES {
+                self.found.whole = false;
+                break;
             }
-            if is_repository(&entries) {
-                self.git_dir(path);
-                continue;
-            }
-            for (name, _) in entries.iter().filter(|(name, kind)| *kind == FileType::Directory && name != ".git") {
+            self.directories += 1;
+            let listing = self.view.list(&path)?;
+            self.entries += listing.entries.len();
+            self.found.whole &= listing.whole;
+            let is_git_dir = self.look(&path)?;
+            for (name, _) in listing.entries.iter().filter(|(_, kind)| *kind == FileType::Directory) {
                 let below = path.join(name);
-                let is_filled = FILLED.iter().any(|filled| name == filled);
-                if !self.is_skipped(&below) && (!is_filled || self.kind(&below.join(".git")).is_some()) {
+                let Some(text) = name.to_str() else {
+                    self.found.unnamed.get_or_insert(below);
+                    continue;
+                };
+                if text == ".git" || is_git_dir && ["objects", "refs"].contains(&text) || self.is_skipped(&below) {
+                    continue;
+                }
+                // Of what holds a repository, the rest is no less the person's.
+                if !FILLED.contains(&text) || self.view.list(&below)?.has(".git") {
                     next.push_back(below);
                 }
             }
         }
+        Ok(())
     }
 
-    fn list(&mut self, path: &Path) -> Option<Vec<(OsString, FileType)>> {
-        if self.directories == MAX_DIRECTORIES || self.entries > MAX_ENTRIES {
-            self.found.whole = false;
-            return None;
+    /// Takes in what a directory is by itself, and returns whether it holds a
+    /// repository without being a working tree.
+    fn look(&mut self, path: &Path) -> Result<bool, Error> {
+        if !self.view.is_dir(path)? {
+            return Ok(false);
         }
-        self.directories += 1;
-        let mut entries = self.dir.open_dir(named(path)).and_then(|dir| dir.kinds()).ok()?;
-        self.entries += entries.len();
-        // A path that is not text can be written down nowhere.
-        entries.retain(|(name, _)| name.to_str().is_some());
-        Some(entries)
+        let listing = self.view.list(path)?;
+        if listing.has(".git") {
+            self.tree(path)?;
+        }
+        let is_git_dir = is_repository(&listing);
+        if is_git_dir {
+            self.git_dir(path.to_owned())?;
+        }
+        Ok(is_git_dir)
     }
 
     fn is_skipped(&self, path: &Path) -> bool {
@@ -136,140 +155,93 @@ impl Search<'_> {
         }
     }
 
-    fn kind(&self, path: &Path) -> Option<FileType> {
-        self.dir.look(path).ok().flatten().map(|look| look.kind)
+    fn pointer(&self, file: &Path, prefix: &str) -> Result<Option<PathBuf>, Error> {
+        pointer(self.view, &self.granted.path, file, prefix)
     }
 
-    /// What a small file of one line, or a link, points at.
-    fn pointer(&self, file: &Path, prefix: &str) -> Option<PathBuf> {
-        let from = file.parent().unwrap_or(Path::new(""));
-        if let Ok(target) = self.dir.read_link(file) {
-            return resolve(&self.granted.path, from, target.to_str()?);
+    /// The same, if that lies below the granted directory.
+    fn inner(&self, file: &Path, prefix: &str) -> Result<Option<PathBuf>, Error> {
+        Ok(self.pointer(file, prefix)?.and_then(|path| below(&self.granted.path, &path)))
+    }
+
+    /// A directory that is a working tree, whatever its `.git` is by now.
+    fn tree(&mut self, path: &Path) -> Result<(), Error> {
+        if self.found.trees.contains(path) {
+            return Ok(());
         }
-        let bytes = self.dir.read(file, MAX_POINTER).ok()?;
-        let text = String::from_utf8(bytes).ok()?;
-        resolve(&self.granted.path, from, text.strip_prefix(prefix)?.trim())
-    }
-
-    /// A directory with a `.git` in it.
-    fn tree(&mut self, path: &Path, kind: FileType) {
         if self.is_skipped(path) || self.found.trees.len() > MAX_REPOSITORIES {
             self.found.whole &= self.is_skipped(path);
-            return;
+            return Ok(());
         }
         self.found.trees.insert(path.to_owned());
         let git = path.join(".git");
-        match kind {
-            FileType::Directory => self.git_dir(git),
-            FileType::Symlink => self.pointed(git, ""),
-            _ => self.pointed(git, "gitdir:"),
+        let kind = self.view.kind(&git)?;
+        if kind == Some(FileType::Directory) {
+            return self.git_dir(git);
         }
-    }
-
-    fn pointed(&mut self, git: PathBuf, prefix: &str) {
-        if let Some(target) = self.pointer(&git, prefix) {
+        let prefix = if kind == Some(FileType::Symlink) { "" } else { "gitdir:" };
+        if let Some(target) = self.pointer(&git, prefix)? {
             self.found.targets.insert(git, target.clone());
-            self.git_dir(target);
+            below(&self.granted.path, &target).map_or(Ok(()), |target| self.git_dir(target))?;
         }
+        Ok(())
     }
 
-    /// A directory that holds a repository.
-    fn git_dir(&mut self, path: PathBuf) {
-        if self.is_skipped(&path) || self.kind(named(&path)) != Some(FileType::Directory) {
-            return;
+    /// A directory that holds a repository, as far as one can see or as it did
+    /// before.
+    fn git_dir(&mut self, path: PathBuf) -> Result<(), Error> {
+        if self.found.git_dirs.contains(&path) || self.is_skipped(&path) || !self.view.is_dir(&path)? {
+            return Ok(());
         }
         if self.found.git_dirs.len() == MAX_REPOSITORIES {
             self.found.whole = false;
-            return;
+            return Ok(());
         }
-        if !self.found.git_dirs.insert(path.clone()) {
-            return;
-        }
-        if let Some(common) = self.pointer(&path.join("commondir"), "") {
+        self.found.git_dirs.insert(path.clone());
+        if self.view.kind(&path.join("commondir"))?.is_some() {
             self.found.linked.insert(path.clone());
-            self.git_dir(common);
-        }
-        self.names(&path);
-        for worktree in self.children(&path.join("worktrees")) {
-            // The file names the worktree's `.git`.
-            if let Some(tree) = self.pointer(&worktree.join("gitdir"), "") {
-                self.tree_of(tree.parent());
+            if let Some(common) = self.inner(&path.join("commondir"), "")? {
+                self.git_dir(common)?;
             }
-            self.git_dir(worktree);
         }
-        self.modules(&path.join("modules"), 0);
+        for worktree in self.view.directories(&path.join("worktrees"))? {
+            // The file names the worktree's `.git`.
+            if let Some(git) = self.inner(&worktree.join("gitdir"), "")? {
+                self.tree_of(git.parent())?;
+            }
+            self.git_dir(worktree)?;
+        }
+        if let Some(worktree) = super::names::worktree(self.view, &self.granted.path, &path)? {
+            self.tree_of(Some(&worktree))?;
+        }
+        self.modules(&path.join("modules"), 0)
     }
 
-    fn tree_of(&mut self, tree: Option<&Path>) {
-        if let Some(tree) = tree
-            && !self.found.trees.contains(tree)
-            && let Some(kind) = self.kind(&tree.join(".git"))
-        {
-            self.tree(tree, kind);
+    fn tree_of(&mut self, tree: Option<&Path>) -> Result<(), Error> {
+        match tree {
+            Some(tree) if self.view.kind(&tree.join(".git"))?.is_some() => self.tree(tree),
+            _ => Ok(()),
         }
     }
 
     /// The repositories of submodules; a name may have slashes.
-    fn modules(&mut self, path: &Path, depth: usize) {
-        for child in self.children(path) {
-            if self.kind(&child.join("HEAD")).is_some() {
-                self.git_dir(child);
-            } else if depth < MAX_DEPTH {
-                self.modules(&child, depth + 1);
-            }
-        }
-    }
-
-    fn children(&mut self, path: &Path) -> Vec<PathBuf> {
-        if self.kind(path) != Some(FileType::Directory) {
-            return Vec::new();
-        }
-        let entries = self.list(path).unwrap_or_default();
-        let directories = entries.into_iter().filter(|(_, kind)| *kind == FileType::Directory);
-        directories.map(|(name, _)| path.join(name)).collect()
-    }
-
-    /// What the configuration of a repository names in the granted directory.
-    fn names(&mut self, git_dir: &Path) {
-        let entries = configuration(self.dir, &self.granted.path, git_dir);
-        self.found.worktree_config |=
-            entries.iter().any(|(key, value)| key == "extensions.worktreeconfig" && value != "false");
-        let worktree = entries.iter().find(|(key, _)| key == "core.worktree");
-        let worktree = worktree.and_then(|(_, value)| resolve(&self.granted.path, git_dir, value));
-        self.tree_of(worktree.as_deref());
-        // A program runs in the working tree; an included file is named from its own place.
-        let mut bases = vec![git_dir.to_owned()];
-        bases.extend(git_dir.parent().filter(|_| git_dir.file_name() == Some(OsStr::new(".git"))).map(Path::to_owned));
-        bases.extend(worktree);
-        for (key, value) in &entries {
-            let is_file = key == "core.attributesfile";
-            if !is_file && !gitconfig::runs(key, value) {
+    fn modules(&mut self, path: &Path, depth: usize) -> Result<(), Error> {
+        for child in self.view.directories(path)? {
+            if self.found.git_dirs.contains(&child) {
                 continue;
             }
-            let is_path =
-                is_file || ["core.hookspath", "include.path"].contains(&key.as_str()) || key.starts_with("includeif.");
-            let words: Vec<&str> = if is_path { vec![value] } else { value.split_whitespace().collect() };
-            for word in words {
-                let word = word.trim_matches(|c: char| "!'\"();&|".contains(c));
-                for path in bases.iter().filter_map(|base| resolve(&self.granted.path, base, word)) {
-                    let wanted = match self.kind(named(&path)) {
-                        Some(FileType::Directory) => is_path && !word.is_empty(),
-                        Some(FileType::RegularFile) => true,
-                        // What is not there is looked for afterwards.
-                        None => is_path,
-                        _ => false,
-                    };
-                    if wanted && !path.as_os_str().is_empty() && !self.is_skipped(&path) {
-                        self.found.named.insert(path);
-                    }
-                }
+            if self.view.list(&child)?.has("HEAD") {
+                self.git_dir(child)?;
+            } else if depth < MAX_DEPTH && child.file_name() != Some(OsStr::new("objects")) {
+                self.modules(&child, depth + 1)?;
             }
         }
+        Ok(())
     }
 }
 
-/// Whether the entries are those of a repository without a working tree, as git
-/// tells one from another directory.
-fn is_repository(entries: &[(OsString, FileType)]) -> bool {
-    ["HEAD", "objects", "refs"].iter().all(|wanted| entries.iter().any(|(name, _)| name == wanted))
+/// Whether a directory holds a repository without a working tree, as git tells
+/// one from another directory.
+fn is_repository(listing: &Listing) -> bool {
+    listing.has("HEAD") && (listing.has("commondir") || listing.has("objects") && listing.has("refs"))
 }

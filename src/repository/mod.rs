@@ -4,21 +4,33 @@
 //!
 //! An agent may write in such a directory, and the person's own `git status`
 //! would then run what it wrote. So when a child starts these names are looked
-//! for (`find`) and are mounted read-only over themselves (`protect`); what
-//! cannot be mounted is noted and compared with what stands there afterwards
-//! (`before`). Nothing here follows a link, starts a process or knows a session.
+//! for (`find`, `names`) and are mounted read-only over themselves (`protect`);
+//! what cannot be mounted is noted (`before`) and compared with what stands there
+//! afterwards (`after`). What was once found stays known (`known`), whatever an
+//! agent does to hide it. Nothing here follows a link, starts a process or knows
+//! a session.
 
+mod after;
 mod before;
 mod find;
 mod gitconfig;
+mod index;
+mod known;
+mod made;
+mod names;
 mod protect;
+mod strays;
+mod view;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use before::{Before, Settled};
-pub use protect::{Over, begin, check};
+pub use after::{Settled, settle};
+pub use before::Before;
+pub use known::Known;
+pub use names::Outside;
+pub use protect::{Begun, Over, begin, check};
 
 /// What is protected in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +84,12 @@ pub struct Granted {
 
 /// Files and directories of which git runs something or learns what to run, in
 /// the directory that holds a repository (gitrepository-layout(5)).
-const GIT: &[&str] = &["config", "config.worktree", "hooks", "info/attributes", "commondir", "gitdir"];
+const GIT: &[&str] =
+    &["config", "config.worktree", "hooks", "info/attributes", "commondir", "gitdir", "remotes", "branches"];
 
 /// The same for tools, in the directory that one works in. Not here: what runs
-/// only when it is asked for, as a Makefile does.
+/// only when it is asked for, as a Makefile does; and `.env`, which agents write
+/// for good reasons and which only a shell with a plug-in for it reads.
 const TOOLS: &[&str] = &[
     // Shells: direnv, mise.
     ".envrc",
@@ -86,6 +100,12 @@ const TOOLS: &[&str] = &[
     ".mise",
     ".config/mise.toml",
     ".config/mise",
+    ".autoenv",
+    ".autoenv.zsh",
+    ".autoenv_leave.zsh",
+    // Other version control.
+    ".hg/hgrc",
+    ".jj/repo/config.toml",
     // Editors.
     ".vscode",
     ".idea",
@@ -99,6 +119,12 @@ const TOOLS: &[&str] = &[
     ".nvim.lua",
     ".lvimrc",
     ".vimrc",
+    ".ocamlinit",
+    ".ghci",
+    ".Rprofile",
+    ".irbrc",
+    ".pryrc",
+    ".pdbrc",
     ".dir-locals.el",
     ".dir-locals-2.el",
     ".gdbinit",
@@ -120,8 +146,12 @@ const TOOLS: &[&str] = &[
     ".gemini/.env",
     "opencode.json",
     "opencode.jsonc",
-    ".opencode/plugin",
-    ".opencode/plugins",
+    ".opencode",
+    ".cursor",
+    ".qwen",
+    "crush.json",
+    ".crush.json",
+    ".aider.conf.yml",
 ];
 
 /// Whether a directory holds a repository: itself, or one of the directories in
@@ -138,11 +168,10 @@ fn named(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-/// The path that a text names, seen from a directory below the granted one, as
-/// a path below the granted one; `None` if it leads out of it.
-fn resolve(granted: &Path, from: &Path, text: &str) -> Option<PathBuf> {
+/// The path that a text names, seen from an absolute directory.
+fn absolute(from: &Path, text: &str) -> PathBuf {
     use std::path::Component;
-    let mut path = granted.join(from);
+    let mut path = from.to_owned();
     for component in Path::new(text).components() {
         match component {
             Component::RootDir => path = PathBuf::from("/"),
@@ -153,6 +182,11 @@ fn resolve(granted: &Path, from: &Path, text: &str) -> Option<PathBuf> {
             Component::CurDir | Component::Prefix(_) => {}
         }
     }
+    path
+}
+
+/// An absolute path as one below the granted directory; `None` if it is outside.
+fn below(granted: &Path, path: &Path) -> Option<PathBuf> {
     path.strip_prefix(granted).ok().map(Path::to_owned)
 }
 
@@ -162,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_path_is_resolved_from_where_it_stands_and_not_out_of_the_grant() {
-        let resolve = |from: &str, text: &str| resolve(Path::new("/g"), Path::new(from), text);
+        let granted = Path::new("/g");
+        let resolve = |from: &str, text: &str| below(granted, &absolute(&granted.join(from), text));
         assert_eq!(resolve("a/b", "../.git/modules/b"), Some("a/.git/modules/b".into()));
         assert_eq!(resolve("a", "/g/x/./y"), Some("x/y".into()));
         assert_eq!(resolve("a", "../.."), None);

@@ -9,12 +9,18 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::find::{Found, find};
-use super::{Before, GIT, Granted, TOOLS, named};
-use crate::files::{Dir, Error};
+use super::names::Named;
+use super::view::{Stands, View};
+use super::{Before, GIT, Granted, Known, Outside, TOOLS, absolute, below};
+use crate::files::Error;
 
 /// How many mounts are made in each granted directory: bubblewrap takes longer
 /// for each the more there are. What is left is compared afterwards.
-const MAX_MOUNTS: usize = 60;
+const MAX_MOUNTS: usize = 120;
+
+/// Whose something is, how deep its working tree lies, and where: in this order
+/// things are protected, each repository with all that belongs to it.
+type Rank = (bool, usize, PathBuf);
 
 /// A file or directory that is mounted over itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,144 +35,198 @@ pub struct Over {
     pub inode: u64,
 }
 
-/// Looks at a granted directory just before a child starts. Returns what is to
-/// be mounted over itself, outer directories first, and what is to be compared
-/// after the child's end. Without `mounts` nothing is mounted, and all of it is
-/// compared.
+/// What was found and noted when a child starts.
+#[derive(Debug)]
+pub struct Begun {
+    /// What is to be mounted over itself, outer directories first.
+    pub over: Vec<Over>,
+    /// What is to be compared after the child's end.
+    pub before: Before,
+    /// What the person is to be told.
+    pub words: Vec<String>,
+}
+
+/// Looks at a granted directory just before a child starts. Without `mounts`
+/// nothing is mounted, and all of it is compared.
 ///
 /// # Errors
-/// If the directory cannot be opened.
-pub fn begin(granted: &Granted, mounts: bool) -> Result<(Vec<Over>, Before), Error> {
-    let dir = match Dir::open(&granted.path) {
-        // A single file is granted as a whole.
-        Err(_) if granted.path.is_file() => return Ok((Vec::new(), Before::nothing(granted))),
-        opened => opened?.with_hard_links(),
-    };
-    let found = find(&dir, granted);
-    let mut sorted =
-        Sorted { dir: &dir, granted, mounts, stay: BTreeSet::new(), absent: Vec::new(), links: BTreeMap::new() };
-    sorted.git(&found);
-    sorted.tools(&found);
-    let Sorted { stay, absent, links, .. } = sorted;
-    let mut before = Before::of(granted, &found);
-    (before.absent, before.links) = (absent, links);
-    before.note_rebases(&dir);
-    let (over, left) = if mounts { over(&dir, granted, &found, stay) } else { (Vec::new(), stay) };
+/// If the directory cannot be opened, or something in it was closed by its owner
+/// and cannot be opened again.
+pub fn begin(granted: &Granted, mounts: bool, known: &mut Known, outside: &Outside<'_>) -> Result<Begun, Error> {
+    // A single file is granted as a whole.
+    if granted.path.is_file() {
+        let before = Before::absent(granted, BTreeSet::new());
+        return Ok(Begun { over: Vec::new(), before, words: Vec::new() });
+    }
+    let view = View::open(&granted.path)?;
+    let found = find(&view, granted, known, &[])?;
+    known.begin(&found);
+    let named = super::names::named(&view, &granted.path, &found, outside)?;
+    let (stay, empty, absent, links) = Default::default();
+    let mut sorted = Sorted { view: &view, granted, known, mounts, stay, empty, absent, links };
+    sorted.git(&found, &named)?;
+    sorted.tools(&found)?;
+    let Sorted { stay, empty, absent, links, .. } = sorted;
+    let mut before = Before::of(&view, granted, &found)?;
+    before.is_inside = named.is_inside;
+    before.absent = absent;
+    before.links.extend(links);
+    before.directories = empty;
+    let (over, left) = over(&view, granted, &found, known, &stay, mounts)?;
     let mounted = over.iter().filter(|over| !over.write);
-    before.mounted =
-        mounted.filter_map(|over| Some((over.path.strip_prefix(&granted.path).ok()?.to_owned(), over.inode))).collect();
-    before.keep(&dir, &left);
-    Ok((over, before))
+    before.mounted = mounted.filter_map(|over| Some((below(&granted.path, &over.path)?, over.inode))).collect();
+    let kept = before.keep(&view, &left)?;
+    let at = granted.path.display();
+    let mut once = Vec::new();
+    if !found.whole {
+        once.push(format!(
+            "`{at}` holds more than is searched for repositories: those that were found so far are protected, and what lies deeper may not be"
+        ));
+    }
+    if let Some(unnamed) = &found.unnamed {
+        let unnamed = granted.path.join(unnamed);
+        once.push(format!(
+            "`{}` has a name that is not text: a repository below it is not protected",
+            unnamed.display()
+        ));
+    }
+    if mounts && !left.is_empty() {
+        once.push(format!(
+            "there is more to protect in `{at}` than can be mounted: an agent can change the rest, such as `{}`, while it runs, and it is put back afterwards",
+            granted.path.join(&left[0]).display()
+        ));
+    }
+    if !kept {
+        once.push(format!("there is more to protect in `{at}` than can be noted: the rest of it is not protected"));
+    }
+    let mut words = opened(&view, &granted.path);
+    words.extend(known.tell_once(once));
+    Ok(Begun { over, before, words })
+}
+
+/// What is said of what was closed.
+pub(super) fn opened(view: &View, granted: &Path) -> Vec<String> {
+    let opened = view.opened();
+    let first = opened.first().map(|path| granted.join(path).components().as_path().to_owned());
+    let more = if opened.len() > 1 { format!(", and {} more below", opened.len() - 1) } else { String::new() };
+    let words = |path: PathBuf| format!("`{}` was closed to its owner{more}: it is open again", path.display());
+    first.map(words).into_iter().collect()
 }
 
 /// Everything that has a name to be protected, by what can be done about it.
 struct Sorted<'a> {
-    dir: &'a Dir,
+    view: &'a View,
     granted: &'a Granted,
+    known: &'a Known,
     mounts: bool,
     /// What is there and stays as it is.
-    stay: BTreeSet<PathBuf>,
+    stay: BTreeMap<PathBuf, Rank>,
+    /// Directories that are empty and are not worth a mount.
+    empty: BTreeSet<PathBuf>,
     /// What is not there, and is not to appear.
-    absent: Vec<PathBuf>,
+    absent: BTreeSet<PathBuf>,
     /// Links, which nothing can be mounted over, with where they point.
     links: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Sorted<'_> {
-    fn git(&mut self, found: &Found) {
+    fn git(&mut self, found: &Found, named: &Named) -> Result<(), Error> {
         if !self.granted.protect.git {
-            return;
+            return Ok(());
         }
         for git_dir in &found.git_dirs {
+            let rank = rank(self.known, git_dir);
             let is_linked = found.linked.contains(git_dir);
             for name in GIT {
                 let path = git_dir.join(name);
-                if !self.is_missing(&path) {
-                    self.add(path);
-                    continue;
+                match self.view.stands(&path)? {
+                    Stands::Nothing => {}
+                    Stands::Is(FileType::Directory)
+                        if ["remotes", "branches"].contains(name) && self.view.list(&path)?.entries.is_empty() =>
+                    {
+                        self.empty.insert(path);
+                        continue;
+                    }
+                    _ => {
+                        self.add(path, &rank)?;
+                        continue;
+                    }
                 }
                 let empty = match *name {
                     "gitdir" => continue,
-                    "config" | "hooks" | "info/attributes" if is_linked => continue,
+                    "config" | "hooks" | "info/attributes" | "remotes" | "branches" if is_linked => continue,
                     "config" | "hooks" | "info/attributes" => true,
-                    "config.worktree" => found.worktree_config,
+                    "config.worktree" => named.per_worktree,
                     _ => false,
                 };
                 if empty && self.mounts && self.make_empty(git_dir, name) {
-                    self.stay.insert(path);
+                    self.stay.insert(path, rank.clone());
                 } else {
-                    self.absent.push(path);
+                    self.absent.insert(path);
                 }
             }
         }
         for tree in &found.trees {
             let path = tree.join(".git");
-            if self.dir.look(&path).is_ok_and(|look| look.is_some_and(|look| look.kind != FileType::Directory)) {
-                self.add(path);
+            if self.view.kind(&path)?.is_some_and(|kind| kind != FileType::Directory) {
+                self.add(path, &rank(self.known, tree))?;
             }
         }
-        for path in &found.named {
+        for path in &named.paths {
             // One that holds a repository would close all of it.
             if !found.git_dirs.iter().chain(&found.trees).any(|inner| inner.starts_with(path)) {
-                self.add(path.clone());
+                self.add(path.clone(), &Rank::default())?;
             }
         }
+        Ok(())
     }
 
-    fn tools(&mut self, found: &Found) {
-        if self.granted.protect.tools {
-            for tree in &found.trees {
-                TOOLS.iter().for_each(|name| self.add(tree.join(name)));
+    fn tools(&mut self, found: &Found) -> Result<(), Error> {
+        let trees = found.trees.iter().map(PathBuf::as_path).chain([Path::new("")]);
+        for tree in trees.filter(|_| self.granted.protect.tools) {
+            let rank = rank(self.known, tree);
+            for name in TOOLS {
+                self.add(tree.join(name), &rank)?;
             }
         }
+        Ok(())
     }
 
-    fn add(&mut self, path: PathBuf) {
+    fn add(&mut self, path: PathBuf, rank: &Rank) -> Result<(), Error> {
         if self.granted.skip.iter().any(|skip| self.granted.path.join(&path).starts_with(skip)) {
-            return;
+            return Ok(());
         }
-        match self.dir.look(&path) {
-            Ok(None) => self.absent.push(path),
-            Ok(Some(look)) if look.kind == FileType::Symlink => {
-                let Ok(target) = self.dir.read_link(&path) else { return };
-                if target.to_str().is_none() {
-                    return;
-                }
-                let from = path.parent().unwrap_or(Path::new(""));
-                let inner = target.to_str().and_then(|target| super::resolve(&self.granted.path, from, target));
-                self.links.insert(path, target);
-                // What it leads to is protected where it lies; a link there too.
-                if let Some(inner) =
-                    inner.filter(|inner| !inner.as_os_str().is_empty() && !self.links.contains_key(inner))
-                {
-                    self.add(inner);
-                }
-            }
-            Ok(Some(_)) => {
-                self.stay.insert(path);
-            }
-            Err(_) => {
-                // A link on the way is what has to stay.
-                let is_link = |path: &&Path| {
-                    self.dir.look(path).is_ok_and(|look| look.is_some_and(|look| look.kind == FileType::Symlink))
-                };
-                if let Some(link) = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).find(is_link)
-                {
-                    self.add(link.to_owned());
-                }
-            }
+        match self.view.stands(&path)? {
+            Stands::Nothing => drop(self.absent.insert(path)),
+            Stands::Is(FileType::Symlink) => self.add_link(path, rank)?,
+            Stands::Is(_) => drop(self.stay.insert(path, rank.clone())),
+            // A link on the way is what has to stay.
+            Stands::Behind(link) => self.add_link(link, rank)?,
         }
+        Ok(())
     }
 
-    fn is_missing(&self, path: &Path) -> bool {
-        self.dir.look(path).is_ok_and(|look| look.is_none())
+    fn add_link(&mut self, path: PathBuf, rank: &Rank) -> Result<(), Error> {
+        let target = self.view.link(&path);
+        let Some((target, text)) = target.as_ref().and_then(|target| Some((target, target.to_str()?))) else {
+            return Ok(());
+        };
+        if self.links.insert(path.clone(), target.clone()).is_some() {
+            return Ok(());
+        }
+        // What it leads to is protected where it lies; a link there too.
+        let from = self.granted.path.join(path.parent().unwrap_or(Path::new("")));
+        match below(&self.granted.path, &absolute(&from, text)) {
+            Some(inner) if !inner.as_os_str().is_empty() => self.add(inner, rank),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the empty file or directory that a repository may as well have,
     /// owned like the repository.
     fn make_empty(&self, git_dir: &Path, name: &str) -> bool {
-        let Ok(Some(look)) = self.dir.look(named(git_dir)) else { return false };
-        let Ok(dir) = self.dir.open_dir(named(git_dir)) else { return false };
+        let Ok(Some(look)) = self.view.look(git_dir) else { return false };
+        let Ok(Some(dir)) = self.view.open_dir(git_dir) else { return false };
         let (name, owner) = (Path::new(name), look.owner);
         let above = name.parent().filter(|above| !above.as_os_str().is_empty());
         let made = match (name.to_str(), above) {
@@ -176,41 +236,53 @@ impl Sorted<'_> {
             }
             (_, None) => dir.make_file_for(name, 0o644, owner).map(drop),
         };
+        self.view.forget();
         made.is_ok()
     }
 }
 
+fn rank(known: &Known, path: &Path) -> Rank {
+    let tree = if path.ends_with(".git") { path.parent().unwrap_or(path) } else { path };
+    (known.is_agents(path), tree.components().count(), tree.to_owned())
+}
+
 /// The mounts: what stays read-only, and each directory on the way to it and
-/// each repository as it is, so that neither can be moved away; what lies least
-/// deep first. The second part is what there are too many mounts for.
-fn over(dir: &Dir, granted: &Granted, found: &Found, stay: BTreeSet<PathBuf>) -> (Vec<Over>, BTreeSet<PathBuf>) {
+/// each repository as it is, so that neither can be moved away. The second part
+/// is what there are too many mounts for, in the order of rank.
+fn over(
+    view: &View,
+    granted: &Granted,
+    found: &Found,
+    known: &Known,
+    stay: &BTreeMap<PathBuf, Rank>,
+    mounts: bool,
+) -> Result<(Vec<Over>, Vec<PathBuf>), Error> {
     // What lies in something that stays needs no mount of its own.
-    let inner = |path: &Path| path.ancestors().skip(1).any(|above| stay.contains(above));
-    let closed = stay.iter().filter(|path| !inner(path)).map(|path| (path.as_path(), false));
-    let pinned = found.git_dirs.iter().filter(|_| granted.protect.git).map(|path| (path.as_path(), true));
-    let mut wanted: Vec<(&Path, bool)> = closed.chain(pinned).collect();
-    wanted.sort_by_key(|(path, _)| path.components().count());
-    let mut mounts: BTreeMap<&Path, bool> = BTreeMap::from([(Path::new(""), true)]);
-    let mut left = BTreeSet::new();
-    for (path, write) in wanted {
-        let new: Vec<&Path> = path.ancestors().filter(|above| !mounts.contains_key(above)).collect();
-        if mounts.len() + new.len() > MAX_MOUNTS + 1 {
+    let inner = |path: &Path| path.ancestors().skip(1).any(|above| stay.contains_key(above));
+    let closed = stay.iter().filter(|(path, _)| !inner(path)).map(|(path, rank)| (rank.clone(), path, false));
+    let pinned = found.git_dirs.iter().filter(|_| granted.protect.git && mounts);
+    let mut wanted: Vec<(Rank, &PathBuf, bool)> =
+        closed.chain(pinned.map(|path| (rank(known, path), path, true))).collect();
+    wanted.sort();
+    let mut chosen: BTreeMap<&Path, bool> = BTreeMap::from([(Path::new(""), true)]);
+    let mut left = Vec::new();
+    for (_, path, write) in wanted {
+        let new: Vec<&Path> = path.ancestors().filter(|above| !chosen.contains_key(above)).collect();
+        if !mounts || chosen.len() + new.len() > MAX_MOUNTS + 1 {
             left.extend((!write).then(|| path.to_owned()));
             continue;
         }
-        mounts.extend(new.into_iter().map(|above| (above, true)));
-        mounts.insert(path, write);
+        chosen.extend(new.into_iter().map(|above| (above, true)));
+        chosen.insert(path, write);
     }
-    mounts.remove(Path::new(""));
-    let mut over: Vec<Over> = mounts
-        .into_iter()
-        .filter_map(|(path, write)| {
-            let look = dir.look(path).ok().flatten()?;
-            Some(Over { path: granted.path.join(path), write, device: look.device, inode: look.inode })
-        })
-        .collect();
+    chosen.remove(Path::new(""));
+    let mut over = Vec::new();
+    for (path, write) in chosen {
+        let look = view.look(path)?;
+        over.extend(look.map(|l| Over { path: granted.path.join(path), write, device: l.device, inode: l.inode }));
+    }
     over.sort_by_key(|over| over.path.components().count());
-    (over, left)
+    Ok((over, left))
 }
 
 /// Checks, where the mounts were made, that each stands where it should: a
@@ -227,10 +299,14 @@ pub fn check(over: &[Over]) -> Result<(), PathBuf> {
 
 fn is_in_place(over: &Over) -> rustix::io::Result<bool> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = match rustix::fs::openat2(CWD, &over.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
-        // An agent may have closed a directory of its own to everybody; that must not
-        // stop its session, and what it cannot reach it cannot change.
-        Err(Errno::ACCESS) => return Ok(true),
+    let open = |path: &Path| rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let fd = match open(&over.path) {
+        // What another user closed, the child can neither reach nor open again.
+        Err(Errno::ACCESS) => {
+            let closed = over.path.ancestors().skip(1).find_map(|above| open(above).ok());
+            let owner = closed.map(|closed| rustix::fs::fstat(closed).map(|stat| stat.st_uid)).transpose()?;
+            return Ok(owner.is_some_and(|owner| owner != rustix::process::geteuid().as_raw()));
+        }
         opened => opened?,
     };
     let stat = rustix::fs::fstat(&fd)?;

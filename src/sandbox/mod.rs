@@ -16,6 +16,7 @@ pub mod mounts;
 pub mod nest;
 pub mod opened;
 pub mod path_walk;
+pub mod personal_git;
 pub mod plan;
 pub mod private;
 pub mod seccomp;
@@ -33,6 +34,7 @@ use crate::repository::{Granted, Over};
 
 pub use ground::Ground;
 pub use limits::{LimitExceeded, ResourceLimits};
+pub use personal_git::PersonalGit;
 pub use plan::{ConfineError, PolicyInputs, plan};
 pub use support::{Support, Unsupported};
 pub use system::ClosedDirs;
@@ -49,6 +51,9 @@ pub struct Policy {
     /// The directories that it may write and that are the person's.
     #[serde(skip)]
     pub granted: Vec<Granted>,
+    /// What else of the person's has a say there.
+    #[serde(skip)]
+    pub person: PersonalGit,
     /// A rule that is left out, so that a test can see what it is good for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without: Option<Rule>,
@@ -251,7 +256,7 @@ impl Policy {
     /// No walls, only limits.
     #[must_use]
     pub fn open(limits: ResourceLimits) -> Self {
-        Self { walls: None, limits, granted: Vec::new(), without: None }
+        Self { walls: None, limits, granted: Vec::new(), person: PersonalGit::default(), without: None }
     }
 
     /// Whether a rule is in force.

@@ -16,6 +16,7 @@ use crate::session::{PermissionMode, Store};
 
 use super::ground::{Astray, Ground};
 use super::nest::{Exposed, Nest};
+use super::personal_git::PersonalGit;
 use super::private::Private;
 use super::system::{self, Installation, SystemLook};
 use super::trust;
@@ -215,7 +216,7 @@ pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
 #[must_use]
 pub fn without_walls(inputs: &PolicyInputs<'_>) -> Policy {
     let limits = limits(inputs, &inputs.store.homes_path(inputs.folder));
-    Policy { granted: granted(inputs, &[]), ..Policy::open(limits) }
+    Policy { granted: granted(inputs, &[]), person: PersonalGit::of(inputs), ..Policy::open(limits) }
 }
 
 /// The directories that the session may write and that are the person's: of

@@ -2,14 +2,17 @@
 //! stood there is noted before it starts and compared after its end, by whoever
 //! has the session then. A kill in between leaves the note.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{SessionError, Store, WorkspaceGuard};
 use crate::causes::with_causes;
 use crate::files::{self, Dir, Durability, Lock, Staging, is_locked, make_private_dir};
-use crate::repository::{self, Before, Granted, Over};
+use crate::key::hex;
+use crate::repository::{self, Before, Granted, Known, Outside, Over};
 
 /// The longest note that is read, in bytes.
 const MAX_NOTE: u64 = 256 << 20;
@@ -20,6 +23,9 @@ struct Note {
     /// What stood in each directory, as long as nobody has compared it.
     #[serde(default)]
     before: Vec<Before>,
+    /// What was compared, and is to be tried again.
+    #[serde(default)]
+    left: Vec<Before>,
     /// What the person is to be told when the session is next in hand.
     #[serde(default)]
     told: Vec<String>,
@@ -31,19 +37,39 @@ impl WorkspaceGuard {
     /// can be mounted.
     ///
     /// # Errors
-    /// If a directory cannot be opened, or the note cannot be written.
-    pub fn watch_granted(&self, granted: &[Granted], mounts: bool) -> Result<Vec<Over>, files::Error> {
-        let mut note = Note::default();
+    /// If a directory or something in it cannot be looked at, or the note cannot
+    /// be written.
+    pub fn watch_granted(
+        &self,
+        granted: &[Granted],
+        mounts: bool,
+        outside: &Outside<'_>,
+    ) -> Result<Vec<Over>, files::Error> {
+        let (store, folder) = (self.store(), self.folder());
+        let granted: Vec<&Granted> = granted.iter().filter(|granted| !granted.protect.is_none()).collect();
+        if granted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut note = match Dir::open(&store.notes_path()) {
+            Ok(dir) => read_note(&dir, folder)?.unwrap_or_default(),
+            Err(_) => Note::default(),
+        };
+        let others = store.notes_of_others(folder, &granted);
         let mut over = Vec::new();
-        for granted in granted.iter().filter(|granted| !granted.protect.is_none()) {
-            let (mounted, before) = repository::begin(granted, mounts)?;
-            over.extend(mounted);
-            note.before.push(before);
+        let mut all = Vec::new();
+        for granted in granted {
+            let begin = |known: &mut Known| repository::begin(granted, mounts, known, outside);
+            let mut begun = store.with_known(&granted.path, begin)??;
+            others.iter().filter(|other| other.is_about(&granted.path)).for_each(|other| begun.before.defer_to(other));
+            over.extend(begun.over);
+            note.told.extend(begun.words);
+            all.push(begun.before);
         }
         // Of several children of one turn, the first began with what counts.
-        if !note.before.is_empty() && !self.store().notes_path().join(name(self.folder())).exists() {
-            self.store().write_note(self.folder(), &note)?;
+        if note.before.is_empty() {
+            note.before = all;
         }
+        store.write_note(folder, &note)?;
         Ok(over)
     }
 
@@ -74,31 +100,87 @@ impl Store {
         Ok(())
     }
 
+    /// What is not protected in a granted directory, as was told of it last.
+    ///
+    /// # Errors
+    /// If what is known of it cannot be read.
+    pub fn gaps_in_granted(&self, granted: &Path) -> Result<Vec<String>, files::Error> {
+        self.with_known(granted, |known| known.told().to_owned())
+    }
+
+    /// Does something with what is known of a granted directory.
+    fn with_known<T>(&self, granted: &Path, act: impl FnOnce(&mut Known) -> T) -> Result<T, files::Error> {
+        let path = self.state_path("repositories");
+        make_private_dir(&path, Durability::Process)?;
+        let dir = Dir::open(&path)?;
+        let name = PathBuf::from(format!("{}.json", &hex(&Sha256::digest(granted.as_os_str().as_bytes()))[..32]));
+        let bytes = match dir.read(&name, MAX_NOTE) {
+            Err(error) if error.is_not_found() => Vec::new(),
+            read => read?,
+        };
+        // What a power cut tore is found again.
+        let before: Known = serde_json::from_slice(&bytes).unwrap_or_default();
+        let mut known = before.clone();
+        let done = act(&mut known);
+        if known != before {
+            let error = |error| files::Error::io("write", &path.join(&name), std::io::Error::other(error));
+            let bytes = serde_json::to_vec(&known).map_err(error)?;
+            dir.replace(&name, &bytes, &Staging::new(Dir::open(&path)?, Durability::Process))?;
+        }
+        Ok(done)
+    }
+
+    /// What other sessions noted of the same files and are still at. What one
+    /// left that nobody has in hand is settled first.
+    fn notes_of_others(&self, folder: &str, granted: &[&Granted]) -> Vec<Before> {
+        let Ok(dir) = Dir::open(&self.notes_path()) else { return Vec::new() };
+        let mut all = Vec::new();
+        for file in dir.names().unwrap_or_default() {
+            let other = file.to_str().and_then(|name| name.strip_suffix(".json")).filter(|other| *other != folder);
+            let Some((other, Ok(Some(note)))) = other.map(|other| (other, read_note(&dir, other))) else { continue };
+            if !note.before.iter().any(|before| granted.iter().any(|granted| before.is_about(&granted.path))) {
+                continue;
+            }
+            // If it cannot be settled now, what it noted holds.
+            if !self.settle_idle(&dir, other).is_ok_and(|settled| settled.is_some()) {
+                all.extend(note.before);
+            }
+        }
+        all
+    }
+
     fn settle_granted(&self, folder: &str) -> Vec<String> {
         let Ok(dir) = Dir::open(&self.notes_path()) else { return Vec::new() };
-        let mut words = self.compare_granted(&dir, folder);
-        if let Err(error) = dir.remove_file(&name(folder)) {
-            words.push(with_causes(&error));
-        }
+        let (mut words, left) = self.compare_granted(&dir, folder);
+        let noted = match left.is_empty() {
+            true => dir.remove_file(&name(folder)),
+            false => self.write_note(folder, &Note { left, ..Note::default() }),
+        };
+        words.extend(noted.err().map(|error| with_causes(&error)));
         words
     }
 
-    fn compare_granted(&self, dir: &Dir, folder: &str) -> Vec<String> {
-        let name = name(folder);
-        let bytes = match dir.read(&name, MAX_NOTE) {
-            Err(error) if error.is_not_found() => return Vec::new(),
-            Err(error) => return vec![with_causes(&error)],
-            Ok(bytes) => bytes,
+    /// Compares, and returns what is told and what is to be tried again.
+    fn compare_granted(&self, dir: &Dir, folder: &str) -> (Vec<String>, Vec<Before>) {
+        let note = match read_note(dir, folder) {
+            Ok(note) => note.unwrap_or_default(),
+            Err(error) => return (vec![with_causes(&error)], Vec::new()),
         };
-        let note: Note = match serde_json::from_slice(&bytes) {
-            Ok(note) => note,
-            Err(error) => return vec![format!("`{}` cannot be read: {error}", dir.path().join(name).display())],
-        };
-        let mut words = note.told;
-        for before in note.before {
-            words.extend(before.settle(&mut |parent, name| self.set_aside_from(folder, parent, name)));
+        let (mut words, mut left) = (note.told, Vec::new());
+        for before in note.before.into_iter().chain(note.left) {
+            let mut aside = |parent: &Dir, name: &Path| self.set_aside_from(folder, parent, name);
+            match self.with_known(before.path(), |known| repository::settle(&before, known, &mut aside)) {
+                Ok(settled) => {
+                    words.extend(settled.words);
+                    left.extend(settled.left);
+                }
+                Err(error) => {
+                    words.push(with_causes(&error));
+                    left.push(before);
+                }
+            }
         }
-        words
+        (words, left)
     }
 
     /// Does the same for every session that nobody has in hand and whose child
@@ -112,18 +194,24 @@ impl Store {
         let Ok(dir) = Dir::open(&self.notes_path()) else { return Ok(all) };
         for file in dir.names()? {
             let Some(folder) = file.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
-            let Some(_lock) = Lock::try_take(&self.lock_path(folder)?)? else { continue };
-            if is_locked(&self.run_lock_path(folder))? {
-                continue;
-            }
-            let told = self.compare_granted(&dir, folder);
-            all.extend(told.iter().map(|word| (folder.to_owned(), word.clone())));
-            match told.is_empty() {
-                true => dir.remove_file(&name(folder))?,
-                false => self.write_note(folder, &Note { before: Vec::new(), told })?,
-            }
+            let words = self.settle_idle(&dir, folder)?.unwrap_or_default();
+            all.extend(words.into_iter().map(|word| (folder.to_owned(), word)));
         }
         Ok(all)
+    }
+
+    /// For one session. `None` if somebody has it in hand.
+    fn settle_idle(&self, dir: &Dir, folder: &str) -> Result<Option<Vec<String>>, SessionError> {
+        let Some(_lock) = Lock::try_take(&self.lock_path(folder)?)? else { return Ok(None) };
+        if is_locked(&self.run_lock_path(folder))? {
+            return Ok(None);
+        }
+        let (told, left) = self.compare_granted(dir, folder);
+        match told.is_empty() && left.is_empty() {
+            true => dir.remove_file(&name(folder))?,
+            false => self.write_note(folder, &Note { told: told.clone(), left, ..Note::default() })?,
+        }
+        Ok(Some(told))
     }
 
     /// Moves something of a granted directory to `state/conflicts/`; if that
@@ -134,15 +222,25 @@ impl Store {
         let conflicts = Dir::open(&path)?;
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let kept = PathBuf::from(format!("{folder}-{unique}-{}", name.display()));
-        match parent.move_entry(name, &conflicts, &kept) {
+        match parent.with_rights(|| parent.move_entry(name, &conflicts, &kept)) {
             Err(error) if error.os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) => {
                 let beside = PathBuf::from(format!("{}.set-aside-{unique}", name.display()));
-                parent.move_entry(name, parent, &beside)?;
+                parent.with_rights(|| parent.move_entry(name, parent, &beside))?;
                 Ok(parent.path().join(beside))
             }
             moved => moved.map(|()| conflicts.path().join(kept)),
         }
     }
+}
+
+fn read_note(dir: &Dir, folder: &str) -> Result<Option<Note>, files::Error> {
+    let name = name(folder);
+    let bytes = match dir.read(&name, MAX_NOTE) {
+        Err(error) if error.is_not_found() => return Ok(None),
+        read => read?,
+    };
+    let note = serde_json::from_slice(&bytes);
+    note.map(Some).map_err(|error| files::Error::io("read", &dir.path().join(name), std::io::Error::other(error)))
 }
 
 fn name(folder: &str) -> PathBuf {

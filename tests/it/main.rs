@@ -61,6 +61,7 @@ mod real_terminals;
 mod real_walks;
 mod real_walls;
 mod repositories;
+mod repositories_hostile;
 mod rsync_loop;
 mod secrets;
 mod serve_discord;

@@ -12,25 +12,26 @@ use crate::support::proof::USER;
 use crate::support::root::{Output, Root, run};
 
 /// A root with the session `alder`, which works in a repository of the person's.
-struct Place {
-    root: Root,
-    work: PathBuf,
+pub(crate) struct Place {
+    pub(crate) root: Root,
+    pub(crate) work: PathBuf,
 }
 
 impl Place {
     /// As this process's user, or as an ordinary one. `None` if there are no
     /// such walls here.
-    fn new(test: &str, walls: &str, user: Option<u32>) -> Option<Self> {
+    pub(crate) fn new(test: &str, walls: &str, user: Option<u32>) -> Option<Self> {
         let mut root = Root::new(&format!("repositories::{test}-{walls}-{}", user.is_some()));
         root.set_env("DENIZEN_WALLS", walls);
         root.set_env("GIT_CONFIG_NOSYSTEM", "1");
         root.write_home(
             ".gitconfig",
-            "[user]\nname = Ann\nemail = ann@example.org\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n[protocol \"file\"]\nallow = always\n",
+            "[user]\nname = Ann\nemail = ann@example.org\n[init]\ndefaultBranch = main\n[safe]\ndirectory = *\n[protocol \"file\"]\nallow = always\n[maintenance]\nauto = false\n",
         );
         let work = root.dir().join("work");
         root.write_config(&format!("working_dirs = [\"{}\"]\n", root.dir().display()));
         fs_err::create_dir(&work).expect("a directory");
+        fs_err::create_dir(root.dir().join("all")).expect("a directory");
         if let Some(user) = user {
             root.give_to(user);
         }
@@ -49,12 +50,12 @@ impl Place {
         Some(place)
     }
 
-    fn full(test: &str) -> Vec<Self> {
+    pub(crate) fn full(test: &str) -> Vec<Self> {
         let users = if geteuid().is_root() { vec![None, Some(USER)] } else { vec![None] };
         users.into_iter().filter_map(|user| Self::new(test, "full", user)).collect()
     }
 
-    fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.work.join(name);
         let mut command = self.root.command("sh");
         command
@@ -65,16 +66,16 @@ impl Place {
         assert_eq!(output.code, Some(0), "{}", output.stderr);
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs_err::read_to_string(self.work.join(name)).expect("a file")
     }
 
-    fn is_there(&self, name: &str) -> bool {
+    pub(crate) fn is_there(&self, name: &str) -> bool {
         self.work.join(name).symlink_metadata().is_ok()
     }
 
     /// The person's git, outside.
-    fn git(&self, args: &[&str]) -> Output {
+    pub(crate) fn git(&self, args: &[&str]) -> Output {
         let mut command = self.root.command("git");
         command.args(args).current_dir(&self.work);
         let output = run(command, "");
@@ -83,22 +84,22 @@ impl Place {
     }
 
     /// What an agent does, inside: a script.
-    fn agent(&self, script: &str) -> Output {
+    pub(crate) fn agent(&self, script: &str) -> Output {
         let author = "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'\n";
         self.root.run(&["exec", "alder", "--", "sh", "-c", &format!("{author}{script}")])
     }
 
     /// A program of the agent's that shows that it ran, as a word of a script.
-    fn canary(&self) -> String {
+    pub(crate) fn canary(&self) -> String {
         format!("touch '{}'", self.canary_path().display())
     }
 
-    fn canary_path(&self) -> PathBuf {
+    pub(crate) fn canary_path(&self) -> PathBuf {
         self.root.home().join("canary")
     }
 
     /// What a person does all day; nothing of the agent's runs.
-    fn person_works(&self) {
+    pub(crate) fn person_works(&self) {
         self.git(&["status"]);
         self.git(&["diff"]);
         self.git(&["log", "-1"]);
@@ -108,7 +109,7 @@ impl Place {
         assert!(!self.canary_path().exists(), "a program of the agent's ran outside");
     }
 
-    fn set_aside(&self) -> Vec<String> {
+    pub(crate) fn set_aside(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.root.path().join("state/conflicts")).into_iter().flatten().flatten();
         let mut names: Vec<String> =
             entries.filter_map(|entry| Some(entry.file_name().to_str()?.splitn(3, '-').nth(2)?.to_owned())).collect();
@@ -255,16 +256,18 @@ fn what_is_new_is_set_aside_and_told() {
 #[test]
 fn a_repository_that_the_agent_made_is_told_once_and_stays() {
     for place in Place::full("a_repository_that_the_agent_made") {
+        // Not in a working tree: the session works in the directory around it.
+        place.root.ok(&["cd", "alder", place.root.dir().join("all").to_str().expect("text")]);
         let output = place.agent(
             "git init -q made; cd made; git config core.fsmonitor ./x; git config alias.q '!ls'
-             printf '#!/bin/sh\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit; cd ..
+             printf '#!/bin/sh\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit; ln -s /etc .git/y; cd ..
              git init -q --bare bare; git init -q 'plain'; rm -rf plain/.git/hooks
              mkdir away; echo 'gitdir: /elsewhere' > away/.git",
         );
-        let at = |name: &str| place.work.join(name).display().to_string();
+        let at = |name: &str| place.root.dir().join("all").join(name).display().to_string();
         for word in [
             format!(
-                "a repository was made in `{}`: git would run what is in it when you use it there: `alias.q`, `core.fsmonitor`, `hooks/pre-commit`",
+                "a repository was made in `{}`: git would run what is in it when you use it there: `alias.q`, `core.fsmonitor`, `hooks/pre-commit`, `y`",
                 at("made")
             ),
             format!("a repository was made in `{}`: git runs nothing from it", at("bare")),
@@ -273,7 +276,7 @@ fn a_repository_that_the_agent_made_is_told_once_and_stays() {
         ] {
             assert!(output.stderr.contains(&word), "{word}\n{}", output.stderr);
         }
-        assert!(place.is_there("made/.git/hooks/pre-commit"));
+        assert!(place.is_there("../all/made/.git/hooks/pre-commit"));
         let again = place.agent("true");
         assert!(!again.stderr.contains("was made"), "{}", again.stderr);
     }
