@@ -9,6 +9,9 @@ compile_error!("Denizen runs on Linux only so far: its launcher needs pidfd, sub
 /// An error and its causes, on one line.
 pub mod causes;
 
+/// Sizes as people write them.
+pub mod sizes;
+
 /// Session keys, and the folder names that belong to them.
 pub mod key;
 
@@ -17,6 +20,9 @@ pub mod files;
 
 /// What of a directory that is granted to sessions the person's own programs run.
 pub mod repository;
+
+/// What a child may see and do, and how the launcher applies it.
+pub mod sandbox;
 
 /// The configuration, and where each value came from.
 pub mod config;
@@ -29,9 +35,6 @@ pub mod provider;
 
 /// Logins: a copy for each child, one renewal at a time, and the way back.
 pub mod login;
-
-/// What a child may see and do, and how the launcher applies it.
-pub mod sandbox;
 
 /// The only place that starts children, and the launcher.
 pub mod process;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::files::{self, Dir, Durability, make_private_dir};
-use crate::process::{self, ChildOutcome, Launch, SpawnError};
+use crate::process::{self, ChildOutcome, Launch, SpawnError, WorkingDir};
 use crate::provider::{Options, Provider, Step, Turn, TurnPaths, child_environment};
-use crate::session::{Grant, SessionError, Settings, WorkspaceGuard};
+use crate::session::{Record, SessionError, Settings, Store, Workspace, WorkspaceGuard};
 
 /// The file in a home that states what the home was made for.
 const STAMP: &str = ".for";
@@ -40,32 +40,30 @@ pub enum RehomeError {
     },
 }
 
-/// Where the things of a turn are, after making what has to be there first: a
-/// link to a directory that is not there would lose turns in silence.
+/// Where the things of a turn are. Nothing is made.
 ///
 /// # Errors
-/// If the session's folder or the granted directory is not as it should be.
-pub fn place(
-    guard: &mut WorkspaceGuard,
-    grant: &Grant,
-    provider: &str,
+/// If what the home was made for cannot be read.
+pub fn paths(
+    store: &Store,
+    workspace: &Workspace,
+    record: &Record,
     settings: &Settings,
+    provider: &str,
+    working_dir: &WorkingDir,
 ) -> Result<TurnPaths, RehomeError> {
-    let working_dir = process::working_dir(guard, grant)?;
-    let conversations = guard.own_dir(&["provider", provider])?;
-    let memory = guard.own_told_files(settings)?;
-    let home = guard.store().homes_path(guard.folder()).join(provider);
-    let mut place = TurnPaths {
-        session: guard.path().to_owned(),
-        folder: guard.folder().to_owned(),
-        conversations,
-        home,
-        working_dir,
-        memory,
+    let session = workspace.path();
+    let mut paths = TurnPaths {
+        session: session.to_owned(),
+        folder: workspace.folder().to_owned(),
+        conversations: session.join("provider").join(provider),
+        home: store.homes_path(workspace.folder()).join(provider),
+        working_dir: working_dir.path().to_owned(),
+        memory: session.join(settings.memory_path()),
         new_home: false,
     };
-    place.new_home = read_stamp(&place.home)? != stamp(&place, guard);
-    Ok(place)
+    paths.new_home = read_stamp(&paths.home)? != stamp(&paths, record);
+    Ok(paths)
 }
 
 /// Performs a provider's steps, and `more`.
@@ -74,7 +72,6 @@ pub fn place(
 /// If a step fails; the home is then made again at the next turn.
 pub async fn prepare(
     guard: &mut WorkspaceGuard,
-    grant: &Grant,
     provider: &dyn Provider,
     options: &Options,
     turn: &Turn<'_>,
@@ -101,7 +98,7 @@ pub async fn prepare(
         {
             let environment = child_environment(turn.user.environment, provider, options, invocation);
             let launch = Launch { environment, ..launch.clone() };
-            run(guard, grant, invocation, &launch).await?;
+            run(guard, invocation, &launch).await?;
         }
     }
     if place.new_home {
@@ -119,14 +116,14 @@ pub fn leave(guard: &WorkspaceGuard, place: &TurnPaths) -> Result<(), RehomeErro
     match Dir::open_own_dir(&place.home) {
         Err(error) if error.is_not_found() => Ok(()),
         home => {
-            home?.replace(Path::new(STAMP), &stamp(place, guard), guard.store().staging()?)?;
+            home?.replace(Path::new(STAMP), &stamp(place, guard.record()), guard.store().staging()?)?;
             Ok(())
         }
     }
 }
 
 fn perform(guard: &mut WorkspaceGuard, place: &TurnPaths, steps: &[Step]) -> Result<(), RehomeError> {
-    if place.new_home && read_stamp(&place.home)? != stamp(place, guard) {
+    if place.new_home && read_stamp(&place.home)? != stamp(place, guard.record()) {
         throw_away(guard, place)?;
     }
     let home = match Dir::open_own_dir(&place.home) {
@@ -197,12 +194,11 @@ fn in_parent(
 
 async fn run(
     guard: &WorkspaceGuard,
-    grant: &Grant,
     invocation: &crate::provider::Invocation,
     launch: &Launch<'_>,
 ) -> Result<(), RehomeError> {
     use tokio::io::AsyncReadExt;
-    let mut child = process::spawn(guard, grant, invocation, launch)?;
+    let mut child = process::spawn(guard, invocation, launch)?;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let read_out = async {
@@ -223,8 +219,7 @@ async fn run(
     Err(RehomeError::Program { program: invocation.program.clone(), reason: end.failure().message })
 }
 
-fn stamp(place: &TurnPaths, guard: &WorkspaceGuard) -> Vec<u8> {
-    let record = guard.record();
+fn stamp(place: &TurnPaths, record: &Record) -> Vec<u8> {
     let (session, working_dir) = (place.session.display(), place.working_dir.display());
     format!("{session}\n{working_dir}\n{}\n{}\n", record.uuid, record.last_used_at).into_bytes()
 }

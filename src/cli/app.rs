@@ -73,7 +73,7 @@ impl App {
 
     /// What agents can write.
     pub(super) fn ground(&self) -> Ground<'_> {
-        Ground::of(&self.control.setup.config.shares, &self.control.store)
+        self.control.setup.ground(&self.control.store)
     }
 
     /// Runs a future to its end, on this thread.

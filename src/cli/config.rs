@@ -68,21 +68,21 @@ pub(super) fn run(app: &App, args: &ConfigArgs) -> Result<ExitCode, CliError> {
 /// What the child of a session may see and do.
 fn walls(app: &App, session: &str) -> Result<ExitCode, CliError> {
     let key = app.resolve(session)?;
-    let (confinement, notice) = app.control.walls(&key)?;
+    let plan = app.control.plan(&key)?;
     if app.out.json {
-        app.out.json(&json!({"session": key.as_str(), "confinement": confinement, "notice": notice}));
+        app.out.json(&json!({"session": key.as_str(), "confinement": plan.policy, "notices": plan.notices().collect::<Vec<_>>()}));
         return Ok(ExitCode::SUCCESS);
     }
-    for (name, value) in confinement.lines() {
+    for (name, value) in plan.policy.lines() {
         app.out.data(format_args!("{BOLD}{name:<14}{RESET}{}", escape(&value)));
     }
-    for granted in confinement.granted.iter().filter(|granted| !granted.protect.is_none()) {
+    for granted in plan.policy.granted.iter().filter(|granted| !granted.protect.is_none()) {
         for gap in app.control.store.gaps_in_granted(&granted.path).map_err(SessionError::from)? {
             app.out.data(format_args!("{BOLD}{:<14}{RESET}{}", "not held", escape(&gap)));
         }
     }
-    if let Some(notice) = notice {
-        app.out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&notice)));
+    for notice in plan.notices() {
+        app.out.note(format_args!("{YELLOW}note:{RESET} {}", escape(notice)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use crate::sandbox::mounts::Mounts;
 use crate::sandbox::private::Private;
 use crate::sandbox::support::KERNEL_LANDLOCK;
 use crate::session::SessionError;
-use crate::turn::{TurnError, find_program, provider_of};
+use crate::turn::{PolicyError, TurnError, find_program, provider_of};
 
 /// Check the installation, and say what to do about what is not right
 ///
@@ -163,7 +163,7 @@ pub(super) fn places(root: &Path, home: Option<&Path>, walls: WallsMode) -> Vec<
     let private = match Private::of(root, home, &[], &Mounts::now()) {
         Ok(private) => private,
         Err(error) => {
-            let error = CliError::from(TurnError::from(error));
+            let error = CliError::from(TurnError::from(PolicyError::from(error)));
             return vec![(Grade::Bad, error.message, error.hint)];
         }
     };
@@ -347,12 +347,13 @@ fn walls(app: &App, findings: &mut Vec<DoctorCheck>) {
     let walls = setup.config.walls;
     if walls == WallsMode::Off {
         let found = "off: an agent can read and write whatever you can, other sessions too";
-        let possible = [WallsMode::Full, WallsMode::Kernel].into_iter().find(|mode| means.against(*mode).is_none());
+        let possible =
+            [WallsMode::Full, WallsMode::Kernel].into_iter().find(|mode| probe::against(&means, *mode).is_none());
         let possible = possible.map(|mode| format!("`walls = \"{}\"` can be had here", mode.name()));
         findings.push(DoctorCheck::new(Grade::Note, "walls", found, possible));
         return;
     }
-    if let Some(obstacle) = means.against(walls) {
+    if let Some(obstacle) = probe::against(&means, walls) {
         let found = format!("{} cannot be had: {obstacle}", walls.name());
         findings.push(DoctorCheck::new(Grade::Bad, "walls", found, Some(obstacle.remedy().to_owned())));
         return;

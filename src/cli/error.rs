@@ -13,13 +13,12 @@ use crate::files::{self, quoted};
 use crate::key::KeyError;
 use crate::migrate::LegacyError;
 use crate::ops::ControlError;
-use crate::process::SpawnError;
+use crate::process::{SpawnError, WorkingDirError};
 use crate::provider::{FailureKind, ProviderError, built_in};
 use crate::provider_home::RehomeError;
-use crate::sandbox::ConfineError;
 use crate::service::{EnvironmentSecret, ServiceError};
 use crate::session::{ClaimError, SessionError, Waiting};
-use crate::turn::{ChoiceError, TurnError};
+use crate::turn::{ChoiceError, PolicyError, TurnError};
 
 /// Exit code: it failed.
 pub(super) const FAILED: u8 = 1;
@@ -340,19 +339,19 @@ fn turn_error(error: &TurnError) -> CliError {
 }
 
 /// Walls that cannot be had, with what has to be mended.
-fn walls_error(error: &ConfineError) -> CliError {
+fn walls_error(error: &PolicyError) -> CliError {
     let hint = match error {
-        ConfineError::Means { obstacle, .. } => obstacle.remedy(),
-        ConfineError::Open { .. } => {
+        PolicyError::Means { obstacle, .. } => obstacle.remedy(),
+        PolicyError::Open { .. } => {
             "grant or share another directory, move Denizen's root elsewhere, or use `walls = \"full\"`"
         }
-        ConfineError::System { .. } => "give it a directory of its own: `--root DIR`, DENIZEN_ROOT or HOME",
-        ConfineError::Exposed(_) => "move it elsewhere, or choose `walls = \"full\"`, which covers it",
-        ConfineError::Astray(_) => {
+        PolicyError::System { .. } => "give it a directory of its own: `--root DIR`, DENIZEN_ROOT or HOME",
+        PolicyError::Exposed(_) => "move it elsewhere, or choose `walls = \"full\"`, which covers it",
+        PolicyError::Astray(_) => {
             "put the directory itself in the place of the link, or name where it leads; an agent may have made it"
         }
-        ConfineError::Bubblewrap { .. } => "install the package `bubblewrap`, or take its directory out of PATH",
-        ConfineError::Path(_) => "write an absolute path",
+        PolicyError::Bubblewrap { .. } => "install the package `bubblewrap`, or take its directory out of PATH",
+        PolicyError::Path(_) => "write an absolute path",
     };
     CliError::of(error, FAILED, Some(hint.to_owned()))
 }
@@ -364,10 +363,10 @@ fn again() -> Option<String> {
 
 fn spawn_error(error: &SpawnError) -> CliError {
     let hint = match error {
-        SpawnError::WorkingDirectory { .. } => {
+        SpawnError::WorkingDir(WorkingDirError::Missing { .. }) => {
             "make it again, or let the session work in its own folder: `denizen cd <key> --home`"
         }
-        SpawnError::LeadsElsewhere { .. } => {
+        SpawnError::WorkingDir(WorkingDirError::LeadsElsewhere { .. }) => {
             "an agent may have put a link there; if it is to work there, grant it: `denizen cd <key> DIR`"
         }
         SpawnError::Input(_) | SpawnError::Orders(_) => "memory may be short: free some, then send the message again",

@@ -15,7 +15,6 @@ use crate::channel::{self, CHANNELS, Grade};
 use crate::config::{Config, ConfigInputs, Environment};
 use crate::files::{Durability, make_private_dir, quoted};
 use crate::provider::AUTO;
-use crate::sandbox::Ground;
 use crate::session::Store;
 use crate::turn::{find_program, provider_of};
 
@@ -88,7 +87,7 @@ pub(super) fn run(
         None => AUTO.iter().map(|name| (*name).to_owned()).collect(),
     };
     let store = Store::at(root, Durability::Process);
-    let ground = Ground::of(&config.shares, &store);
+    let ground = store.ground(&config.shares);
     let mut chosen = None;
     for name in &candidates {
         let (provider, options) = provider_of(&config, name)?;

@@ -10,7 +10,6 @@ use super::error::{CliError, another_source};
 use super::output::{BOLD, Output, RED, RESET, YELLOW, escape};
 use crate::config::{Config, ConfigInputs, Environment};
 use crate::files::Durability;
-use crate::sandbox::Ground;
 use crate::service::{
     Here, InstallEvent, InstallPlan, Installed, Scope, ServiceState, UnitBefore, Wish, installed_program, plan,
     removal, status,
@@ -140,7 +139,7 @@ fn here(store: &Store, config: Option<&Path>, environment: &Environment) -> Here
         overrides: &[],
     };
     let shares = Config::load(inputs).map(|config| config.shares).unwrap_or_default();
-    Here::new(environment, &Ground::of(&shares, store))
+    Here::new(environment, &store.ground(&shares))
 }
 
 fn show_plan(out: Output, plan: &InstallPlan) -> Result<ExitCode, CliError> {

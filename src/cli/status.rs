@@ -77,7 +77,7 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     let key = app.resolve(key)?;
     let status = app.control.status(&key)?;
     if app.out.json {
-        let walls = app.control.walls(&key).map_or_else(|_| "none".to_owned(), |(walls, _)| walls.to_string());
+        let walls = app.control.plan(&key).map_or_else(|_| "none".to_owned(), |plan| plan.policy.to_string());
         app.out.json(&as_json(&status, &walls));
         return Ok(ExitCode::SUCCESS);
     }
@@ -118,12 +118,8 @@ fn one(app: &App, key: &str) -> Result<ExitCode, CliError> {
     line("turns", format!("{}, last {}", record.turns, ago(record.last_used_at)));
     line("used", used(record.usage));
     line("size", bytes(status.bytes));
-    let walls = app.control.walls(&key);
-    match &walls {
-        Ok((confinement, None)) => line("walls", confinement.summary()),
-        Ok((_, Some(notice))) => line("walls", notice.clone()),
-        Err(error) => line("walls", error.to_string()),
-    }
+    let walls = app.control.plan(&key).map(|plan| plan.without_walls.unwrap_or_else(|| plan.policy.summary()));
+    line("walls", walls.unwrap_or_else(|error| error.to_string()));
     for share in app.control.setup.config.shares.iter().filter(|share| share.is_for(&key)) {
         let mode = if share.mode == Access::Write { "read and write" } else { "read" };
         line("shared", format!("{} ({mode})", share.path.display()));
@@ -180,7 +176,7 @@ pub(super) fn walls_here(app: &App) -> String {
         WallsMode::Full => "full: each agent sees its own session and the system",
         WallsMode::Kernel => "kernel: each agent reads its own session and the system; some of others shows",
     };
-    match means().against(walls) {
+    match probe::against(means(), walls) {
         None => held.to_owned(),
         Some(obstacle) => format!("{} cannot be had here: {obstacle}", walls.name()),
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::keys::ValueKind;
+use crate::sizes::{UNITS, written_size};
 
 /// A value that fits its key's [`ValueKind`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,9 +161,6 @@ fn expected(kind: ValueKind) -> String {
     }
 }
 
-/// The units of sizes, the largest first: powers of 1024.
-const UNITS: &[(&str, u64)] = &[("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
-
 /// Reads a number of bytes such as `512M` or `8G`.
 ///
 /// # Errors
@@ -173,13 +171,6 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     let (number, bytes) = unit.unwrap_or((text, 1));
     let number: u64 = number.trim().parse().map_err(|_| wrong())?;
     number.checked_mul(bytes).filter(|bytes| *bytes > 0).ok_or_else(wrong)
-}
-
-/// A number of bytes in the largest unit that divides it.
-#[must_use]
-pub fn written_size(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size));
-    unit.map_or_else(|| bytes.to_string(), |(unit, size)| format!("{}{unit}", bytes / size))
 }
 
 /// Reads a time span such as `90s`, `30m`, `24h` or `30d`.

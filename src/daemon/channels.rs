@@ -12,7 +12,6 @@ use crate::channel::{Channel, ChannelError, Common, Connection, Leave, StartCont
 use crate::files::make_private_dir;
 use crate::ops::Control;
 use crate::process;
-use crate::sandbox::Ground;
 use crate::session::People;
 
 /// How many reports of one network wait to be heard.
@@ -50,7 +49,7 @@ pub(super) async fn start(
     let context = section_context(&agents, source);
     let common = Common::read(name, &section, context)?;
     let token = common.token.ok_or_else(|| ChannelError::NoToken(name.to_owned()))?;
-    let ground = Ground::of(&config.shares, &control.store);
+    let ground = control.store.ground(&config.shares);
     let token = process::secret(&token, &control.setup.environment, &ground)
         .await
         .map_err(|reason| ChannelError::Token { channel: name.to_owned(), reason })?;

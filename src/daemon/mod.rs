@@ -46,7 +46,7 @@ use crate::login;
 use crate::ops::Control;
 use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
-use crate::sandbox::{Ground, Unsupported};
+use crate::sandbox::Unsupported;
 use crate::session::{SessionError, Store};
 use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
 
@@ -205,7 +205,7 @@ async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
         return Ok(());
     }
     let means = setup.means.get_or_init(|| probe::means(&control.store, &setup.config, &setup.environment));
-    if let Some(obstacle) = means.against(walls) {
+    if let Some(obstacle) = probe::against(means, walls) {
         return Err(DaemonError::Walls { level: walls.name(), obstacle });
     }
     let started = tokio::time::Instant::now();
@@ -276,7 +276,7 @@ fn move_in(control: &Control, source: &ConfigSource) {
     use crate::migrate::{LegacySearch, Migration};
     use crate::provider::LoginUser;
     let (setup, store) = (&control.setup, &control.store);
-    let ground = Ground::of(&setup.config.shares, store);
+    let ground = setup.ground(store);
     let migration = Migration {
         store,
         search: LegacySearch::near(store.root(), &source.here, &setup.config.legacy),

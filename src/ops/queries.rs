@@ -7,12 +7,10 @@ use serde::Serialize;
 use super::{Control, ControlError};
 use crate::files::is_locked;
 use crate::key::Key;
-use crate::process;
-use crate::sandbox::Policy;
 use crate::session::{
     Grant, Listed, MessageOptions, Pending, PendingState, Queue, Record, SessionError, Settings, Usage, Whose,
 };
-use crate::turn::{self, Subject, TurnError};
+use crate::turn::{Asked, Subject, TurnPlan};
 
 /// A session as it is shown in a list.
 #[derive(Debug)]
@@ -145,26 +143,18 @@ impl Control {
         })
     }
 
-    /// What the child of a session's next turn may see and do. The second part
-    /// is a word for the person, as for a turn.
+    /// What would run at a session's next turn.
     ///
     /// # Errors
     /// If there is no such session, or it cannot be worked out.
-    pub fn walls(&self, key: &Key) -> Result<(Policy, Option<String>), ControlError> {
+    pub fn plan(&self, key: &Key) -> Result<TurnPlan, ControlError> {
         let workspace = self.store.find(key)?.ok_or_else(|| SessionError::NoSuchSession(key.to_string()))?;
-        let record = workspace.record()?;
-        let chosen =
-            turn::choose(&self.setup, &self.store, &record, &workspace.settings()?, &MessageOptions::default())?;
+        let (record, settings) = (workspace.record()?, workspace.settings()?);
         let grant = Grant::read(&self.store, workspace.folder(), record.uuid)?;
-        let working_dir = process::working_dir_of(workspace.path(), &grant).map_err(TurnError::from)?;
-        let subject = Subject {
-            store: &self.store,
-            key,
-            folder: workspace.folder(),
-            session: workspace.path(),
-            working_dir: &working_dir,
-        };
-        Ok(turn::policy(&self.setup, subject, &chosen, false).map_err(TurnError::from)?)
+        let subject =
+            Subject { store: &self.store, workspace: &workspace, record: &record, settings: &settings, grant: &grant };
+        let asked = Asked::Provider { options: &MessageOptions::default(), can_ask: false };
+        Ok(TurnPlan::prepare(&self.setup, &self.setup.ground(&self.store), subject, asked)?)
     }
 
     /// The unanswered messages of a folder.

@@ -12,13 +12,12 @@ use crate::key::Key;
 use crate::message::{Inbound, ReplyTo};
 use crate::process;
 use crate::sandbox::ground::Astray;
-use crate::sandbox::{ConfineError, Ground};
 use crate::session::{
     Address, Claim, ClaimedFolder, EntryNote, Grant, Message, More, NewSession, Queue, Record, SessionError, Settings,
     WorkspaceGuard,
 };
 use crate::turn::approval::PermissionAsk;
-use crate::turn::{self, TurnError, TurnEvent, TurnReply, TurnRequest, agent_of, provider_of};
+use crate::turn::{self, Place, PolicyError, TurnError, TurnEvent, TurnReply, TurnRequest, agent_of, provider_of};
 
 /// The longest message, in bytes: what the strictest of the CLIs reads.
 const MAX_MESSAGE_BYTES: usize = 10 * 1000 * 1000;
@@ -336,11 +335,11 @@ impl Control {
     /// The directory that sessions work in by the configuration, as it is granted:
     /// by where it leads.
     fn default_dir(&self, directory: &Path) -> Result<PathBuf, ControlError> {
-        match Ground::of(&self.setup.config.shares, &self.store).follow(directory) {
+        match self.setup.ground(&self.store).follow(directory) {
             Ok(way) => Ok(way.real),
             // That is told when it is to be used.
             Err(Astray::Nowhere { .. }) => Ok(directory.to_owned()),
-            Err(error) => Err(TurnError::from(ConfineError::from(error)).into()),
+            Err(error) => Err(TurnError::from(PolicyError::from(error)).into()),
         }
     }
 
@@ -405,7 +404,8 @@ impl Control {
             record.agent.clone_from(&inbound.options.agent);
             record
         });
-        turn::choose(&self.setup, &self.store, &record, &settings, &inbound.options)?;
+        let place = Place { record: &record, settings: &settings };
+        turn::choose(&self.setup, &self.setup.ground(&self.store), place, &inbound.options)?;
         Ok(session)
     }
 }

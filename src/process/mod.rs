@@ -13,6 +13,7 @@ pub mod probe;
 mod process_tree;
 mod secret;
 mod terminal;
+mod working_dir;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -32,14 +33,14 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 pub use launcher::{ChildOutcome, LauncherArgs};
 pub use permit::Permit;
 pub use secret::secret;
+pub use working_dir::{WorkingDir, WorkingDirError};
 
 use crate::config::Environment;
 use crate::files;
 use crate::login::Login;
 use crate::provider::{Input, Invocation};
 use crate::repository::Outside;
-use crate::sandbox::path_walk::PathWalk;
-use crate::sandbox::{Level, Policy, Rule};
+use crate::sandbox::{Ground, Level, Policy, Rule};
 use crate::session::{Grant, Store, WorkspaceGuard};
 
 /// How long the launcher gets to end everything, over its own grace.
@@ -66,22 +67,9 @@ pub enum SpawnError {
     /// The launcher's orders could not be put where it reads them.
     #[error("could not put the orders for the launcher into the memory file `/memfd:orders`")]
     Orders(#[source] std::io::Error),
-    /// The directory that the session works in is not there.
-    #[error("the working directory `{}` is not there", path.display())]
-    WorkingDirectory {
-        /// The directory.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// The directory that was granted is another now.
-    #[error("the working directory `{}` leads to `{}` now, which was not granted", path.display(), real.display())]
-    LeadsElsewhere {
-        /// The directory.
-        path: PathBuf,
-        /// Where its path leads.
-        real: PathBuf,
-    },
+    /// There is no directory for it to start in.
+    #[error(transparent)]
+    WorkingDir(#[from] WorkingDirError),
     /// A directory of the state could not be made.
     #[error(transparent)]
     File(#[from] files::Error),
@@ -95,6 +83,8 @@ pub enum SpawnError {
 pub struct Launch<'a> {
     /// The program that is the launcher: this one.
     pub launcher: &'a Path,
+    /// The directory that it starts in.
+    pub working_dir: WorkingDir,
     /// What the child may see and do.
     pub confinement: Policy,
     /// How long it may run; `None` is forever.
@@ -141,48 +131,14 @@ impl Stopper {
 /// The launchers of this process. Any other child was orphaned by one of them.
 static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 
-/// The directory that a session's children run in: its own folder, or the one
-/// that was granted to it.
-///
-/// # Errors
-/// If the granted directory is not there, or its path leads elsewhere.
-pub fn working_dir(guard: &WorkspaceGuard, grant: &Grant) -> Result<PathBuf, SpawnError> {
-    working_dir_of(guard.path(), grant)
-}
-
-/// The same for a session that is not in hand.
-///
-/// # Errors
-/// As [`working_dir`].
-pub fn working_dir_of(session: &Path, grant: &Grant) -> Result<PathBuf, SpawnError> {
-    match &grant.working_dir {
-        None => Ok(session.to_owned()),
-        // It was free of links when it was granted.
-        Some(path) => match PathWalk::of(path) {
-            Ok(way) if way.real == *path && path.is_dir() => Ok(way.real),
-            Ok(way) if way.real == *path => {
-                let source = std::io::ErrorKind::NotADirectory.into();
-                Err(SpawnError::WorkingDirectory { path: path.clone(), source })
-            }
-            Ok(way) => Err(SpawnError::LeadsElsewhere { path: path.clone(), real: way.real }),
-            Err(source) => Err(SpawnError::WorkingDirectory { path: path.clone(), source }),
-        },
-    }
-}
-
 /// Starts a provider for a turn: pipes for what it prints, and for its input
 /// where that is a conversation.
 ///
 /// # Errors
 /// If the launcher cannot be started. That the *program* cannot be started
 /// is an [`ChildOutcome`].
-pub fn spawn(
-    guard: &WorkspaceGuard,
-    grant: &Grant,
-    invocation: &Invocation,
-    launch: &Launch<'_>,
-) -> Result<Child, SpawnError> {
-    start(guard, grant, invocation, launch, None)
+pub fn spawn(guard: &WorkspaceGuard, invocation: &Invocation, launch: &Launch<'_>) -> Result<Child, SpawnError> {
+    start(guard, invocation, launch, None)
 }
 
 /// A program that the person runs by hand, with what stands between its terminal
@@ -211,7 +167,6 @@ impl ByHand {
 /// As [`spawn`], and if there is no terminal for it.
 pub fn spawn_in_terminal(
     guard: &WorkspaceGuard,
-    grant: &Grant,
     invocation: &Invocation,
     launch: &Launch<'_>,
 ) -> Result<ByHand, SpawnError> {
@@ -221,19 +176,18 @@ pub fn spawn_in_terminal(
         Some(terminal) => terminal.streams().map_err(SpawnError::Terminal)?,
         None => [Stdio::inherit(), Stdio::inherit(), Stdio::inherit()],
     };
-    let child = start(guard, grant, invocation, launch, Some(streams))?;
+    let child = start(guard, invocation, launch, Some(streams))?;
     Ok(ByHand { child, terminal, interrupts })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts children")]
 fn start(
     guard: &WorkspaceGuard,
-    grant: &Grant,
     invocation: &Invocation,
     launch: &Launch<'_>,
     by_hand: Option<[Stdio; 3]>,
 ) -> Result<Child, SpawnError> {
-    let working_dir = working_dir(guard, grant)?;
+    launch.working_dir.check()?;
     let store = guard.store();
     let run_lock = store.run_lock_path(guard.folder());
     let stop = stop_path(store, guard.folder());
@@ -255,7 +209,7 @@ fn start(
     // What a killed launcher leaves behind comes to this process.
     let _adopting = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let mut process = tokio::process::Command::new(launch.launcher);
-    process.arg("__run").current_dir(&working_dir).env_clear().envs(launch.environment.iter());
+    process.arg("__run").current_dir(launch.working_dir.path()).env_clear().envs(launch.environment.iter());
     let named = |name: &str| invocation.env.iter().any(|(named, _)| named == name);
     process.envs(launch.confinement.variables().into_iter().filter(|(name, _)| !named(name)));
     let [input, output, errors] = match (by_hand, &invocation.stdin) {
@@ -290,7 +244,9 @@ fn protected(guard: &WorkspaceGuard, confinement: &Policy) -> Result<Policy, fil
     }
     let mounts = confinement.walls.as_ref().is_some_and(|walls| matches!(walls.level, Level::Full { .. }));
     let watch = |outside: &Outside<'_>| guard.watch_granted(&confinement.granted, mounts, outside);
-    let over = confinement.person.with(guard.store(), watch)?;
+    let shared = confinement.person.shared.iter().map(PathBuf::as_path);
+    let ground = Ground::new(guard.store().root(), shared, || Grant::directories(guard.store()));
+    let over = confinement.person.with(&ground, watch)?;
     if let Some(walls) = &mut confinement.walls {
         walls.protect = over;
     }
@@ -470,7 +426,8 @@ mod tests {
         let lock = claim.wait(None, &mut |_| {}).await.expect("a lock");
         let new = NewSession::plain("alder".parse().expect("a key"), "notes");
         let guard = store.create(lock, claim, new).expect("a session");
-        let grant = Grant::none(guard.record().uuid);
+        let none = Grant::none(guard.record().uuid);
+        let working_dir = WorkingDir::of(guard.path(), &none).expect("its folder");
         let launcher = dir.path().join("launcher");
         for (signal, expected) in [
             ("INT", ChildOutcome::Stopped),
@@ -484,12 +441,13 @@ mod tests {
             let environment = [("PATH", "/usr/bin:/bin")].into_iter().collect();
             let launch = Launch {
                 launcher: &launcher,
+                working_dir: working_dir.clone(),
                 confinement: Policy::default(),
                 deadline: None,
                 environment,
                 login: None,
             };
-            let child = spawn(&guard, &grant, &Invocation::of(Path::new("/bin/true")), &launch).expect("a child");
+            let child = spawn(&guard, &Invocation::of(Path::new("/bin/true")), &launch).expect("a child");
             assert_eq!(child.end().await, expected, "{signal}");
         }
     }

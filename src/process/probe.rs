@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use super::outside::{OutsideProgram, Unusable};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, WallsMode};
 use crate::sandbox::support::Cause;
 use crate::sandbox::{Ground, Support, Unsupported, landlock};
 use crate::session::Store;
@@ -48,13 +48,24 @@ const TRIAL: &[&str] = &[
 /// Finds out what this machine can do.
 #[must_use]
 pub fn means(store: &Store, config: &Config, environment: &Environment) -> Support {
-    found(bubblewrap(store, &Ground::of(&config.shares, store), environment, true))
+    found(bubblewrap(store, &store.ground(&config.shares), environment, true))
 }
 
 /// The same, trusting no note.
 #[must_use]
 pub fn means_now(store: &Store, config: &Config, environment: &Environment) -> Support {
-    found(bubblewrap(store, &Ground::of(&config.shares, store), environment, false))
+    found(bubblewrap(store, &store.ground(&config.shares), environment, false))
+}
+
+/// What stands in the way of the walls that a configuration asks for. Nothing
+/// does if it asks for none.
+#[must_use]
+pub fn against(means: &Support, walls: WallsMode) -> Option<Unsupported> {
+    match walls {
+        WallsMode::Full => means.against_full(),
+        WallsMode::Kernel => means.against_kernel(),
+        WallsMode::Off => None,
+    }
 }
 
 /// What the kernel says of itself, beside what bubblewrap can do.

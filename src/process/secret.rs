@@ -76,7 +76,7 @@ mod tests {
     async fn got(source: SecretSource) -> Result<String, String> {
         let environment: Environment = [("TOKEN", "abc"), ("PATH", "/usr/bin:/bin")].into_iter().collect();
         let store = crate::session::Store::at(Path::new("/nowhere"), files::Durability::Process);
-        let ground = Ground::of(&[], &store);
+        let ground = store.ground(&[]);
         secret(&source, &environment, &ground).await.map(|secret| secret.expose().to_owned())
     }
 

@@ -14,11 +14,10 @@ use super::table::ATTEMPTS;
 use crate::config::{NetworkMode, WallsMode};
 use crate::files;
 use crate::process::{self, ChildOutcome, Launch};
-use crate::provider::{Invocation, Options, built_in, child_environment};
-use crate::provider_home;
-use crate::sandbox::{Ground, Policy, Rule};
-use crate::session::{Grant, PermissionMode, Store, WorkspaceGuard};
-use crate::turn::{self, Chosen, Setup, Subject, TurnError, find_program, provider_of};
+use crate::provider::{Invocation, child_environment};
+use crate::sandbox::{Policy, Rule};
+use crate::session::{Grant, MessageOptions, Store, WorkspaceGuard};
+use crate::turn::{Asked, Setup, Subject, TurnPlan};
 
 /// Longer than all attempts take.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -233,13 +232,13 @@ fn start(
         let stdout = child.stdout.take();
         (Process::Plain(child), stdout)
     } else {
-        let provider = built_in("notes").ok_or_else(|| ProofError::Stage(io::ErrorKind::NotFound.into()))?;
-        let environment = child_environment(&setup.environment, provider, &Options::none("notes"), &invocation);
-        let confinement = Policy { without: how.without, ..confinement(setup, guard)? };
-        let launch =
-            Launch { launcher: &setup.launcher, confinement, deadline: Some(DEADLINE), environment, login: None };
-        let grant = Grant::none(guard.record().uuid);
-        let mut child = process::spawn(guard, &grant, &invocation, &launch)?;
+        let plan = plan(setup, guard)?;
+        let environment =
+            child_environment(&setup.environment, plan.chosen.provider, &plan.chosen.options, &invocation);
+        let launch = plan.launch(setup);
+        let confinement = Policy { without: how.without, ..launch.confinement };
+        let launch = Launch { confinement, deadline: Some(DEADLINE), environment, ..launch };
+        let mut child = process::spawn(guard, &invocation, &launch)?;
         let stdout = child.stdout.take();
         (Process::Launched(Some(child)), stdout)
     };
@@ -247,23 +246,14 @@ fn start(
     Ok((process, BufReader::new(stdout)))
 }
 
-/// What a turn of the built-in provider may see and do, which is this program too.
-fn confinement(setup: &Setup, guard: &WorkspaceGuard) -> Result<Policy, ProofError> {
-    let (provider, options) = provider_of(&setup.config, "notes")?;
-    let ground = Ground::of(&setup.config.shares, guard.store());
-    let program = find_program(provider, &options, &setup.environment, &setup.launcher, &ground)?;
-    let chosen = Chosen {
-        name: "notes".to_owned(),
-        provider,
-        options,
-        program,
-        model: None,
-        permission_mode: PermissionMode::BypassPermissions,
-        notices: Vec::new(),
-    };
-    let (confinement, _) =
-        turn::policy(setup, Subject::of(guard, guard.path()), &chosen, false).map_err(TurnError::from)?;
-    Ok(confinement)
+/// What would run at a turn of the built-in provider, which is this program too.
+fn plan(setup: &Setup, guard: &WorkspaceGuard) -> Result<TurnPlan, ProofError> {
+    let settings = guard.workspace().settings()?;
+    let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
+    let options = MessageOptions { provider: Some("notes".to_owned()), ..MessageOptions::default() };
+    let asked = Asked::Provider { options: &options, can_ask: false };
+    let subject = Subject::of(guard, &settings, &grant);
+    Ok(TurnPlan::prepare(setup, &setup.ground(guard.store()), subject, asked)?)
 }
 
 /// What Denizen does in a session's folder at the next turn, all but the turn.
@@ -271,9 +261,9 @@ fn go_on(stage: &mut ProofStage) -> Result<(), ProofError> {
     let guard = &mut stage.own;
     guard.settle_granted();
     let settings = guard.workspace().settings()?;
-    let grant = Grant::none(guard.record().uuid);
-    let place = provider_home::place(guard, &grant, "claude", &settings)?;
-    guard.workspace().brief(&settings, &place.working_dir)?;
+    guard.own_told_files(&settings)?;
+    plan(&stage.setup, guard)?;
+    guard.own_dir(&["provider", "claude"])?;
     guard.save()?;
     Ok(())
 }

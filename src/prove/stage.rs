@@ -19,10 +19,9 @@ use crate::config::{Access, Environment, Share};
 use crate::files::{Durability, Lock, make_private_dir};
 use crate::key::Key;
 use crate::process::SpawnError;
-use crate::provider_home::RehomeError;
 use crate::session::{Claim, ClaimError, NewSession, SessionError, Store, WorkspaceGuard};
 use crate::turn::Setup;
-use crate::turn::{ChoiceError, TurnError};
+use crate::turn::TurnError;
 
 /// The session of the adversary.
 const OWN: &str = "adversary";
@@ -73,12 +72,6 @@ pub enum ProofError {
     /// There are no walls.
     #[error(transparent)]
     Turn(#[from] TurnError),
-    /// The built-in provider is not to be had.
-    #[error(transparent)]
-    Choice(#[from] ChoiceError),
-    /// What Denizen does with the folder afterwards failed.
-    #[error(transparent)]
-    Rehome(#[from] RehomeError),
 }
 
 /// Everything that a proof needs. It is removed when this is dropped.

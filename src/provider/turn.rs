@@ -1,11 +1,14 @@
 //! What a provider may know about the turn it is asked to run.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::Options;
 use crate::config::Environment;
+use crate::files;
+use crate::sandbox::Ground;
 use crate::session::{Brief, PermissionMode};
 
 /// Everything that a provider may know about the turn it is asked to run.
@@ -72,6 +75,19 @@ pub trait Files: Sync {
 
     /// What the file at a path holds, if [`Files::find`] finds it.
     fn read(&self, path: &Path) -> Option<Vec<u8>>;
+}
+
+impl Files for Ground<'_> {
+    fn find(&self, path: &Path) -> Option<PathBuf> {
+        self.follow(path).ok().map(|way| way.real)
+    }
+
+    fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = files::open_linkless(&self.find(path)?).ok()?;
+        file.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
 }
 
 /// The user whose login is used: environment, home, and their files.

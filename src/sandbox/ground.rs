@@ -3,28 +3,30 @@
 //! that Denizen starts or allows is derived from it, and no link there is
 //! followed.
 
-use std::io::{self, Read};
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::mounts::Mounts;
 use super::path_walk::PathWalk;
 use super::system;
-use crate::config::{Access, Share};
-use crate::files;
-use crate::provider::Files;
-use crate::session::{Grant, Store};
 
 /// What agents can write.
-#[derive(Debug)]
 pub struct Ground<'a> {
     mounts: Mounts,
-    /// Denizen's root and what is shared for writing, with what was granted to
-    /// the session at hand.
+    /// What is known without a look.
     certain: Vec<PathBuf>,
-    store: &'a Store,
-    /// What was granted to any session, once that had to be known.
-    granted: OnceLock<Vec<PathBuf>>,
+    /// Finds the rest.
+    find: Box<dyn Fn() -> Vec<PathBuf> + Send + Sync + 'a>,
+    /// The rest, once it had to be known.
+    found: OnceLock<Vec<PathBuf>>,
+}
+
+impl fmt::Debug for Ground<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ground").field("certain", &self.certain).field("found", &self.found).finish_non_exhaustive()
+    }
 }
 
 /// Why a path is not followed.
@@ -54,21 +56,26 @@ pub enum Astray {
 }
 
 impl<'a> Ground<'a> {
-    /// What the sessions of a store can write. Grants are only read for a path
-    /// that does not lie in the system.
+    /// A directory that agents can write, with what is `shared` for writing, each
+    /// by a path that may lead through links, and with the directories that `find`
+    /// finds, free of links. It is only asked for a path that does not lie in the
+    /// system.
     #[must_use]
-    pub fn of(shares: &[Share], store: &'a Store) -> Self {
+    pub fn new<'b>(
+        own: &Path,
+        shared: impl Iterator<Item = &'b Path>,
+        find: impl Fn() -> Vec<PathBuf> + Send + Sync + 'a,
+    ) -> Self {
         let mounts = Mounts::now();
-        let shares = shares.iter().filter(|share| share.mode == Access::Write);
-        let mut certain = counted(&mounts, shares.filter_map(|share| PathWalk::of(&share.path).ok()).collect());
-        certain.push(store.root().to_owned());
-        Self { mounts, certain, store, granted: OnceLock::new() }
+        let mut certain = counted(&mounts, shared.filter_map(|path| PathWalk::of(path).ok()).collect());
+        certain.push(own.to_owned());
+        Self { mounts, certain, find: Box::new(find), found: OnceLock::new() }
     }
 
-    /// The same with what was granted to the session at hand.
+    /// The same with one more directory, free of links.
     #[must_use]
-    pub fn with(mut self, granted: &Path) -> Self {
-        self.certain.push(granted.to_owned());
+    pub fn with(mut self, directory: &Path) -> Self {
+        self.certain.push(directory.to_owned());
         self
     }
 
@@ -85,8 +92,8 @@ impl<'a> Ground<'a> {
         let inside = |dir: &&PathBuf| self.mounts.is_inside(path, dir);
         let certain = self.certain.iter().find(inside);
         let found = certain.or_else(|| {
-            let granted = || self.granted.get_or_init(|| Grant::directories(self.store));
-            (!is_never_granted(path)).then(granted)?.iter().find(inside)
+            let rest = || self.found.get_or_init(&self.find);
+            (!is_never_granted(path)).then(rest)?.iter().find(inside)
         });
         found.map(PathBuf::as_path)
     }
@@ -114,19 +121,6 @@ impl<'a> Ground<'a> {
             }
         }
         Ok(way)
-    }
-}
-
-impl Files for Ground<'_> {
-    fn find(&self, path: &Path) -> Option<PathBuf> {
-        self.follow(path).ok().map(|way| way.real)
-    }
-
-    fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut file = files::open_linkless(&self.find(path)?).ok()?;
-        file.read_to_end(&mut bytes).ok()?;
-        Some(bytes)
     }
 }
 
@@ -160,38 +154,38 @@ fn counted(mounts: &Mounts, ways: Vec<PathWalk>) -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests make the files that are looked at")]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::files::Durability;
 
     struct GroundPlace {
         _temporary: tempfile::TempDir,
         dir: PathBuf,
-        shares: Vec<Share>,
-        store: Store,
+        shares: Vec<PathBuf>,
     }
 
     impl GroundPlace {
         fn new() -> Self {
             let temporary = tempfile::tempdir().expect("a directory");
             let dir = std::fs::canonicalize(temporary.path()).expect("its path");
-            let store = Store::at(&dir.join("root"), Durability::Process);
-            for name in ["w/in", "secret/sub", "root/access/sessions", "projects/a", "projects/b"] {
+            for name in ["w/in", "secret/sub", "root", "projects/a", "projects/b"] {
                 std::fs::create_dir_all(dir.join(name)).expect("a directory");
             }
-            Self { _temporary: temporary, dir, shares: Vec::new(), store }
+            Self { _temporary: temporary, dir, shares: Vec::new() }
         }
 
         fn share(&mut self, path: &str) {
-            let path = self.dir.join(path);
-            self.shares.push(Share { sessions: vec!["*".to_owned()], path, mode: Access::Write, protect: None });
+            self.shares.push(self.dir.join(path));
+        }
+
+        fn ground(&self) -> Ground<'_> {
+            let found = || vec![self.dir.join("projects/a")];
+            Ground::new(&self.dir.join("root"), self.shares.iter().map(PathBuf::as_path), found)
         }
 
         fn follow(&self, path: &str) -> Result<PathBuf, Astray> {
-            Ground::of(&self.shares, &self.store).follow(&self.dir.join(path)).map(|way| way.real)
+            self.ground().follow(&self.dir.join(path)).map(|way| way.real)
         }
     }
 
@@ -229,16 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn grants_of_any_session_are_ground() {
+    fn what_is_found_later_is_ground_and_is_not_looked_for_in_the_system() {
         let place = GroundPlace::new();
-        let held = |place: &GroundPlace, path: &str| {
-            Ground::of(&place.shares, &place.store).holding(&place.dir.join(path)).map(Path::to_owned)
-        };
-        let grant = Grant { working_dir: Some(place.dir.join("projects/a")), ..Grant::none(uuid::Uuid::nil()) };
-        let text = serde_json::to_string(&grant).expect("JSON");
-        std::fs::write(place.store.access_path().join("some.json"), text).expect("written");
-        assert_eq!(held(&place, "projects/a/bin"), Some(place.dir.join("projects/a")));
-        assert_eq!(held(&place, "projects/b"), None);
-        assert_eq!(held(&place, "root/sessions/x"), Some(place.dir.join("root")));
+        let held = |path: &str| place.ground().holding(&place.dir.join(path)).map(Path::to_owned);
+        assert_eq!(held("projects/a/bin"), Some(place.dir.join("projects/a")));
+        assert_eq!(held("projects/b"), None);
+        assert_eq!(held("root/sessions/x"), Some(place.dir.join("root")));
+        let unasked = Ground::new(&place.dir.join("root"), std::iter::empty(), || panic!("nobody needed to know"));
+        assert_eq!(unasked.holding(Path::new("/usr/bin/env")), None);
     }
 }

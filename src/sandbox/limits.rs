@@ -69,7 +69,7 @@ impl std::fmt::Display for LimitExceeded {
 /// A number of bytes as it is written in the configuration.
 #[must_use]
 pub fn in_words(bytes: u64) -> String {
-    crate::config::value::written_size(bytes)
+    crate::sizes::written_size(bytes)
 }
 
 impl ResourceLimits {

@@ -1,15 +1,16 @@
 //! What a child may see and do, as a value.
 //!
-//! The value is computed from the configuration and from `access/`, never from
-//! a session's folder (`plan`), can be printed, and is handed to the launcher,
+//! The room knows paths, and no session, provider or configuration: `turn::policy`
+//! makes the value of those. It can be printed, and is handed to the launcher,
 //! which puts it up before the provider starts: bubblewrap gives it a file
 //! system of its own (`bubblewrap`), Landlock holds what it may open, write
-//! and reach (`landlock`), seccomp which system calls it may make (`calls`).
+//! and reach (`landlock`), seccomp which system calls it may make (`seccomp`).
 //! Nothing here starts a process; what this machine can do is asked by
-//! `process::probe`.
+//! `process::probe`. `README.md` says what each part enforces, and in which order.
 
 pub mod bubblewrap;
 pub mod ground;
+pub mod installation;
 pub mod landlock;
 pub mod limits;
 pub mod mounts;
@@ -17,7 +18,6 @@ pub mod nest;
 pub mod opened;
 pub mod path_walk;
 pub mod personal_git;
-pub mod plan;
 pub mod private;
 pub mod seccomp;
 pub mod support;
@@ -35,7 +35,6 @@ use crate::repository::{Granted, Over};
 pub use ground::Ground;
 pub use limits::{LimitExceeded, ResourceLimits};
 pub use personal_git::PersonalGit;
-pub use plan::{ConfineError, PolicyInputs, plan};
 pub use support::{Support, Unsupported};
 pub use system::ClosedDirs;
 
@@ -91,13 +90,26 @@ pub struct Walls {
     pub search: Option<PathBuf>,
     /// What was opened to be mounted, and has to be found in its place inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seen: Vec<opened::OpenedFile>,
+    pub seen: Vec<OpenedFile>,
     /// What it may reach over the network.
     pub network: EgressPolicy,
     /// What of the directories that were granted is mounted over itself, as was
     /// found when the child started. Only at [`Level::Full`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<Over>,
+}
+
+/// A file or directory that was opened, to be known again inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The device it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Whether inside something else has to be in its place.
+    pub is_covered: bool,
 }
 
 /// What holds the walls.
@@ -369,7 +381,7 @@ mod tests {
             temporary: "/r/state/homes/a/.tmp".into(),
             working_dir: "/r/sessions/a".into(),
             search: None,
-            seen: vec![opened::OpenedFile { path: "/opt/x".into(), device: 1, inode: 2, is_covered: false }],
+            seen: vec![OpenedFile { path: "/opt/x".into(), device: 1, inode: 2, is_covered: false }],
             network: EgressPolicy::Ports(vec![443]),
             protect: vec![Over { path: "/g/.git".into(), write: true, device: 1, inode: 2 }],
         };
@@ -378,6 +390,15 @@ mod tests {
             assert_eq!(Policy::from_word(&confinement.to_word()), Some(confinement));
         }
         assert_eq!(Policy::from_word("off"), None);
+    }
+
+    #[test]
+    fn the_page_for_auditors_names_every_rule_once_and_no_other() {
+        let names = |rule: &Rule| serde_json::to_string(rule).expect("a name").trim_matches('"').to_owned();
+        let page = include_str!("README.md");
+        let table = page.split("| rule | by | holds |").nth(1).and_then(|rest| rest.split("\n\n").next());
+        let rows = table.expect("the table").lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next());
+        assert_eq!(rows.collect::<Vec<_>>(), Rule::ALL.iter().map(names).collect::<Vec<_>>());
     }
 
     #[test]

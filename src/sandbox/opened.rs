@@ -7,22 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
-use super::Walls;
-
-/// A file or directory that was opened, to be known again inside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenedFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// The device it is on.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-    /// Whether inside something else has to be in its place.
-    pub is_covered: bool,
-}
+use super::{OpenedFile, Walls};
 
 /// Why something is not as it was worked out.
 #[derive(Debug, thiserror::Error)]

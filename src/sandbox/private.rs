@@ -5,7 +5,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::mounts::Mounts;
-use super::{ConfineError, system};
+use super::system;
+
+/// What is private cannot be told from the system.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} `{}` is a directory of the system, or holds one, and every agent reads those", path.display())]
+pub struct NotPrivate {
+    /// What is private.
+    pub what: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+}
 
 /// Directories of which nothing is seen inside that was not allowed by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +30,8 @@ impl Private {
     /// # Errors
     /// If one of them is a directory of the system, or the root holds one, so
     /// that it could not be kept apart from it.
-    pub fn of(root: &Path, home: Option<&Path>, more: &[PathBuf], mounts: &Mounts) -> Result<Self, ConfineError> {
-        let refuse = |what, path: &Path| Err(ConfineError::System { what, path: path.to_owned() });
+    pub fn of(root: &Path, home: Option<&Path>, more: &[PathBuf], mounts: &Mounts) -> Result<Self, NotPrivate> {
+        let refuse = |what, path: &Path| Err(NotPrivate { what, path: path.to_owned() });
         let mut private = Self::default();
         for name in mounts.names(root) {
             if system::is_part(&name) || system::DIRECTORIES.iter().any(|dir| Path::new(dir).starts_with(&name)) {

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::WallsMode;
-
 /// The version of Landlock's interface that `walls = "full"` needs: version 1
 /// forbids to move a file into another directory (Linux 5.19).
 pub const FULL_LANDLOCK: u8 = 2;
@@ -120,17 +118,6 @@ impl Unsupported {
 }
 
 impl Support {
-    /// What stands in the way of the walls of a configuration. Nothing does where
-    /// it wants none.
-    #[must_use]
-    pub fn against(&self, walls: WallsMode) -> Option<Unsupported> {
-        match walls {
-            WallsMode::Full => self.against_full(),
-            WallsMode::Kernel => self.against_kernel(),
-            WallsMode::Off => None,
-        }
-    }
-
     /// What stands in the way of `walls = "full"`.
     #[must_use]
     pub fn against_full(&self) -> Option<Unsupported> {

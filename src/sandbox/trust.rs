@@ -100,9 +100,6 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::config::{Access, Share};
-    use crate::files::Durability;
-    use crate::session::Store;
 
     #[test]
     fn what_others_could_replace_is_not_run() {
@@ -121,10 +118,9 @@ mod tests {
         symlink("bin/x", dir.join("link")).expect("a link");
         symlink("../bin/x", dir.join("granted/link")).expect("a link");
         symlink("granted/bin/x", dir.join("into")).expect("a link");
-        let (sessions, path) = (vec!["*".to_owned()], dir.join("granted"));
-        let shares = [Share { sessions, path, mode: Access::Write, protect: None }];
-        let store = Store::at(&dir.join("root"), Durability::Process);
-        let found = |name: &str| program(&dir.join(name), &Ground::of(&shares, &store));
+        let shared = dir.join("granted");
+        let ground = Ground::new(&dir.join("root"), std::iter::once(shared.as_path()), Vec::new);
+        let found = |name: &str| program(&dir.join(name), &ground);
         assert_eq!(found("bin/x"), Ok(dir.join("bin/x")));
         assert_eq!(found("link"), Ok(dir.join("bin/x")));
         assert_eq!(found("open/bin/x"), Err(Distrust::Writable { at: dir.join("open"), mode: 0o1777 }));
@@ -141,6 +137,6 @@ mod tests {
             std::os::unix::fs::chown(dir.join("bin"), Some(64_123), None).expect("given");
             assert_eq!(found("bin/x"), Err(Distrust::Foreign { at: dir.join("bin"), owner: 64_123 }));
         }
-        assert!(program(Path::new("/bin/sh"), &Ground::of(&shares, &store)).is_ok());
+        assert!(program(Path::new("/bin/sh"), &ground).is_ok());
     }
 }

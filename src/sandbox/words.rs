@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{EgressPolicy, Level, Policy, Rule, Walls};
-use crate::config::value::written_size;
 use crate::repository;
+use crate::sizes::written_size;
 
 /// Said to an agent, which sees only that git fails.
 const GIT_IS_CLOSED: &str = "Git's configuration and hooks are read-only in the repositories here: `git config`, \

@@ -10,6 +10,7 @@ mod claim;
 mod copy;
 mod discard;
 mod granted;
+mod ground;
 mod names;
 mod people;
 mod plant;

@@ -200,12 +200,10 @@ impl Workspace {
 
     /// Composes the brief. What cannot be read of it is left out, and named in
     /// the second part.
-    ///
-    /// # Errors
-    /// If the memory directory is not inside the folder.
-    pub fn brief(&self, settings: &Settings, working_dir: &Path) -> Result<(Brief, Vec<String>), SessionError> {
+    #[must_use]
+    pub fn brief(&self, settings: &Settings, working_dir: &Path) -> (Brief, Vec<String>) {
         let mut left_out = Vec::new();
-        let mut read = |dir: &Dir, name: &str| match dir.read(Path::new(name), MAX_TEXT_BYTES) {
+        let mut read = |name: &Path| match self.dir.read(name, MAX_TEXT_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => Vec::new(),
             Err(error) => {
@@ -213,11 +211,10 @@ impl Workspace {
                 Vec::new()
             }
         };
-        let instructions = read(&self.dir, INSTRUCTIONS);
-        let memory_dir = self.open_memory(settings)?;
-        let memory = read(&memory_dir, MEMORY);
-        let reachable = if working_dir == self.path() { settings.memory_path() } else { memory_dir.path().to_owned() };
-        Ok((Brief::new(&instructions, &reachable, &memory), left_out))
+        let memory_path = settings.memory_path();
+        let (instructions, memory) = (read(Path::new(INSTRUCTIONS)), read(&memory_path.join(MEMORY)));
+        let reachable = if working_dir == self.path() { memory_path } else { self.path().join(memory_path) };
+        (Brief::new(&instructions, &reachable, &memory), left_out)
     }
 }
 

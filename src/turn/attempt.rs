@@ -6,13 +6,14 @@ use tokio::sync::{Notify, mpsc};
 
 use super::approval::PendingApprovals;
 use super::choose::Chosen;
-use super::{Setup, TurnError, TurnEvent, TurnRequest, finalise};
+use super::setup::Setup;
+use super::{TurnError, TurnEvent, TurnRequest, conversation, finalise};
 use crate::config::value::written_span;
 use crate::login;
 use crate::process::{self, ChildOutcome, Launch, Stopper};
 use crate::provider::{Failure, FailureKind, Parser, ProcessEnd, ProviderEvent, Turn, TurnPaths, child_environment};
 use crate::provider_home;
-use crate::session::{FileMark, Grant, Usage, WorkspaceGuard};
+use crate::session::{FileMark, Usage, WorkspaceGuard};
 
 /// The longest line of output that is read, in bytes.
 const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
@@ -40,10 +41,6 @@ pub(super) struct TurnProgress {
     pub(super) file: Option<FileMark>,
     /// The hash of the brief, once the conversation was told it.
     pub(super) told: Option<String>,
-    /// Whether the prompt carries the last turns.
-    pub(super) replay: bool,
-    /// Whether the conversation was given up for a fresh one.
-    pub(super) gave_up: bool,
 }
 
 impl TurnProgress {
@@ -67,7 +64,6 @@ impl TurnProgress {
 pub(super) struct Run<'a> {
     pub(super) setup: &'a Setup,
     pub(super) chosen: &'a Chosen,
-    pub(super) grant: &'a Grant,
     pub(super) turn: &'a Turn<'a>,
     pub(super) launch: &'a Launch<'a>,
     pub(super) request: TurnRequest<'a>,
@@ -84,7 +80,7 @@ impl Run<'_> {
     ) -> Result<Option<Failure>, TurnError> {
         let (chosen, turn) = (self.chosen, self.turn);
         heard.notices.extend(login::settle_own(guard.store(), guard.folder()).await?);
-        provider_home::prepare(guard, self.grant, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
+        provider_home::prepare(guard, chosen.provider, &chosen.options, turn, self.launch, &[]).await?;
         let keeps_files = chosen.provider.keeps_files();
         let before = finalise::BeforeTurn::look(turn.place, keeps_files);
         let invocation = chosen.provider.invocation(turn)?;
@@ -95,7 +91,7 @@ impl Run<'_> {
             () = self.request.interrupt.notified() => return Err(TurnError::Stopped),
         };
         let launch = Launch { environment, login: login.as_ref(), ..self.launch.clone() };
-        let mut child = match process::spawn(guard, self.grant, &invocation, &launch) {
+        let mut child = match process::spawn(guard, &invocation, &launch) {
             Ok(child) => child,
             Err(error) => {
                 heard.notices.extend(login::end(login).await);
@@ -264,7 +260,7 @@ impl Listener<'_> {
             ProviderEvent::Conversation(id) => {
                 let about = self.turn.prompt;
                 if self.heard.conversation.as_ref() != Some(&id) {
-                    if let Err(error) = super::remember(self.guard, &self.heard.provider, &id, about) {
+                    if let Err(error) = conversation::remember(self.guard, &self.heard.provider, &id, about) {
                         self.fail(error.into());
                     }
                     self.heard.conversation = Some(id);

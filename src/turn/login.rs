@@ -2,7 +2,11 @@
 
 use std::process::ExitStatus;
 
-use super::{ChoiceError, Setup, TurnError, find_program, provider_of};
+use super::TurnError;
+use super::choose::find_program;
+use super::error::ChoiceError;
+use super::resolve::provider_of;
+use super::setup::Setup;
 use crate::login;
 use crate::process::outside::{self, OutsideProgram};
 use crate::session::Store;

@@ -56,8 +56,9 @@ impl Setup {
     }
 
     /// What agents can write.
-    pub(super) fn ground<'a>(&self, store: &'a Store) -> Ground<'a> {
-        Ground::of(&self.config.shares, store)
+    #[must_use]
+    pub fn ground<'a>(&self, store: &'a Store) -> Ground<'a> {
+        store.ground(&self.config.shares)
     }
 
     /// The user whose login is used.

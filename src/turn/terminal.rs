@@ -2,19 +2,20 @@
 //! conversation, or any command, under the same lock.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Chosen, Setup, Subject, TurnError, TurnEvent, choose, finalise, walls};
-use crate::config::Environment;
+use super::plan::{Asked, TurnPlan};
+use super::setup::Setup;
+use super::subject::Subject;
+use super::{TurnError, TurnEvent, conversation, finalise};
 use crate::login;
 use crate::process::{self, ChildOutcome, Launch};
-use crate::provider::{Continuation, Invocation, Options, Turn, built_in, child_environment};
+use crate::provider::{Continuation, Invocation, child_environment};
 use crate::provider_home;
-use crate::sandbox::Policy;
-use crate::session::{Grant, MessageOptions, PermissionMode, WorkspaceGuard};
+use crate::sandbox::Ground;
+use crate::session::{Grant, MessageOptions, WorkspaceGuard};
 
 /// Gives the terminal to the provider's own UI, on the session's conversation.
 ///
@@ -25,54 +26,33 @@ pub async fn attach(
     guard: &mut WorkspaceGuard,
     tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
 ) -> Result<ChildOutcome, TurnError> {
-    let settings = guard.workspace().settings()?;
-    let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
-    let chosen = choose(setup, guard.store(), guard.record(), &settings, &MessageOptions::default())?;
-    let place = provider_home::place(guard, &grant, &chosen.name, &settings)?;
-    let (brief, _) = guard.workspace().brief(&settings, &place.working_dir)?;
-    let (continuation, lost) = choose::continuation(guard, &chosen, &place, false)?;
-    if let Some(notice) = lost {
-        tell(TurnEvent::Notice(&notice));
-    }
-    let (confinement, open) = walls::policy(setup, Subject::of(guard, &place.working_dir), &chosen, false)?;
-    if let Some(notice) = open {
-        tell(TurnEvent::Notice(&notice));
-    }
-    let brief = brief.with(confinement.told_of(&place.working_dir));
     let store = guard.store().clone();
     let ground = setup.ground(&store);
+    let user = setup.user(&ground);
+    let asked = Asked::Provider { options: &MessageOptions::default(), can_ask: false };
+    let plan = plan(setup, guard, &ground, asked)?;
+    guard.own_dir(&["provider", &plan.chosen.name])?;
+    let (continuation, lost) = conversation::continuation(guard, &plan, false)?;
+    for notice in plan.notices().chain(&lost) {
+        tell(TurnEvent::Notice(notice));
+    }
     let new_id = Uuid::new_v4();
-    let turn = Turn {
-        program: &chosen.program,
-        options: &chosen.options,
-        place: &place,
-        user: &setup.user(&ground),
-        continuation: &continuation,
-        new_id,
-        prompt: "",
-        raw: false,
-        brief: &brief,
-        told: false,
-        model: chosen.model.as_deref(),
-        permission_mode: chosen.permission_mode,
-        stream: true,
-        walled: confinement.walls.is_some(),
-        asks: false,
-    };
+    let turn = plan.turn(&user, &continuation, new_id);
+    let chosen = &plan.chosen;
     let invocation = chosen.provider.attach(&turn)?;
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
-    let launch = launch(setup, confinement, environment);
+    let launch = Launch { environment, ..plan.launch(setup) };
     let steps = chosen.provider.prepare_terminal(&turn);
     for notice in login::settle_own(guard.store(), guard.folder()).await? {
         tell(TurnEvent::Notice(&notice));
     }
-    provider_home::prepare(guard, &grant, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
-    let before = finalise::BeforeTurn::look(&place, true);
+    provider_home::prepare(guard, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
+    let before = finalise::BeforeTurn::look(&plan.paths, true);
     let mut login = chosen.login(guard, &turn, &mut || tell(TurnEvent::WaitingForLogin)).await?;
     tell(TurnEvent::Started { provider: &chosen.name, program: &chosen.program });
     let launch = Launch { login: login.as_ref(), ..launch };
     let proven = Notify::new();
-    let outcome = match process::spawn_in_terminal(guard, &grant, &invocation, &launch) {
+    let outcome = match process::spawn_in_terminal(guard, &invocation, &launch) {
         Ok(program) => tokio::select! {
             outcome = program.end() => Ok(outcome),
             never = login::look_after(&mut login, &proven) => match never {},
@@ -84,13 +64,13 @@ pub async fn attach(
         tell(TurnEvent::Notice(&notice));
     }
     let outcome = outcome?;
-    let look = before.finalise(guard, &place)?;
+    let look = before.finalise(guard, &plan.paths)?;
     // Which conversation it was: the one that was asked for, else the one whose
     // file is new.
     let id = match &continuation {
         Continuation::Resume(id) => Some(id.clone()),
         Continuation::Fresh | Continuation::Fork(_) => {
-            let chosen_id = Some(new_id.to_string()).filter(|id| choose::is_kept(&chosen, &place, id));
+            let chosen_id = Some(new_id.to_string()).filter(|id| plan.keeps(id));
             chosen_id.or_else(|| {
                 let new = look.keys().filter(|file| !before.conversations.contains_key(*file));
                 new.filter_map(|file| chosen.provider.id_in(file)).next_back()
@@ -98,7 +78,7 @@ pub async fn attach(
         }
     };
     if let Some(id) = id {
-        super::remember(guard, &chosen.name, &id, "")?;
+        conversation::remember(guard, &chosen.name, &id, "")?;
     }
     let record = guard.record_mut();
     if let Some(current) = &mut record.conversation {
@@ -108,7 +88,7 @@ pub async fn attach(
     record.last_used_at = crate::session::now();
     record.archived_at = None;
     guard.save()?;
-    provider_home::leave(guard, &place)?;
+    provider_home::leave(guard, &plan.paths)?;
     Ok(outcome)
 }
 
@@ -122,44 +102,35 @@ pub async fn exec(
     command: &[OsString],
     tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
 ) -> Result<ChildOutcome, TurnError> {
-    let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
-    let settings = guard.workspace().settings()?;
-    let (program, args) =
-        command.split_first().map(|(program, args)| (PathBuf::from(program), args)).unwrap_or_default();
-    let mut options = Options::none("exec");
-    let working_dir = process::working_dir(guard, &grant)?;
-    let program = if program.components().count() > 1 { working_dir.join(program) } else { program };
-    options.program = Some(program.to_string_lossy().into_owned());
-    let provider = built_in("command").ok_or_else(|| super::ChoiceError::NoProgram("exec".to_owned()))?;
-    let ground = setup.ground(guard.store());
-    let program =
-        super::find_program(provider, &options, &setup.environment, &setup.launcher, &ground).map_err(|error| {
-            match error {
-                super::ChoiceError::NotInstalled { program, .. } => super::ChoiceError::NoCommand(program),
-                error => error,
-            }
-        })?;
-    let chosen = Chosen {
-        name: options.name.clone(),
-        provider,
-        options,
-        program,
-        model: None,
-        permission_mode: PermissionMode::BypassPermissions,
-        notices: Vec::new(),
-    };
-    let (confinement, open) = walls::policy(setup, Subject::of(guard, &working_dir), &chosen, false)?;
-    if let Some(notice) = open {
-        tell(TurnEvent::Notice(&notice));
+    let store = guard.store().clone();
+    let ground = setup.ground(&store);
+    let plan = plan(setup, guard, &ground, Asked::Command(command))?;
+    for notice in plan.notices() {
+        tell(TurnEvent::Notice(notice));
     }
-    let memory = guard.own_told_files(&settings)?;
+    let chosen = &plan.chosen;
     let mut invocation = Invocation::of(&chosen.program);
-    invocation.args(args).env("DENIZEN_SESSION", guard.record().key.as_str()).env("DENIZEN_MEMORY", memory);
-    let environment = child_environment(&setup.environment, provider, &chosen.options, &invocation);
-    let launch = launch(setup, confinement, environment);
-    let outcome = process::spawn_in_terminal(guard, &grant, &invocation, &launch)?.end().await;
+    let (key, memory) = (guard.record().key.as_str(), &plan.paths.memory);
+    invocation.args(command.iter().skip(1)).env("DENIZEN_SESSION", key).env("DENIZEN_MEMORY", memory);
+    let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
+    let launch = Launch { environment, ..plan.launch(setup) };
+    let outcome = process::spawn_in_terminal(guard, &invocation, &launch)?.end().await;
     settle_granted(guard, tell);
     Ok(outcome)
+}
+
+/// What would run in the session that is in hand, whose own files are set right
+/// first.
+fn plan(
+    setup: &Setup,
+    guard: &mut WorkspaceGuard,
+    ground: &Ground<'_>,
+    asked: Asked<'_>,
+) -> Result<TurnPlan, TurnError> {
+    let settings = guard.workspace().settings()?;
+    let grant = Grant::read(guard.store(), guard.folder(), guard.record().uuid)?;
+    guard.own_told_files(&settings)?;
+    TurnPlan::prepare(setup, ground, Subject::of(guard, &settings, &grant), asked)
 }
 
 /// Looks at what is granted to the session, and tells the person at once.
@@ -168,8 +139,4 @@ fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(TurnEvent<'_
     for notice in guard.take_notices() {
         tell(TurnEvent::Notice(&notice));
     }
-}
-
-fn launch(setup: &Setup, confinement: Policy, environment: Environment) -> Launch<'_> {
-    Launch { launcher: &setup.launcher, confinement, deadline: None, environment, login: None }
 }

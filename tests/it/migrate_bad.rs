@@ -10,7 +10,6 @@ use denizen::config::{Environment, Legacy};
 use denizen::files::Durability;
 use denizen::migrate::{LegacyError, LegacySearch, Migration};
 use denizen::provider::LoginUser;
-use denizen::sandbox::Ground;
 use denizen::session::Store;
 use serde_json::json;
 
@@ -287,7 +286,7 @@ fn ten_starts_are_one() {
     let store = Arc::new(Store::at(&bot.root.path(), Durability::Process));
     let (environment, config_file) = (Environment::default(), bot.root.path().join("denizen.toml"));
     let legacy = Legacy { from: vec![bot.dir()], temp };
-    let ground = Ground::of(&[], &store);
+    let ground = store.ground(&[]);
     let migration = Migration {
         store: &store,
         search: LegacySearch::everywhere(store.root(), &home, &legacy, Some(&home), &environment),

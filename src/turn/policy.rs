@@ -1,5 +1,6 @@
-//! Working out the walls of one child: from the configuration, from what was
-//! granted to the session, and from what its provider needs.
+//! The policy of one child: made from the configuration, from what was granted to
+//! the session, and from what its provider needs, or left out if a person at a
+//! terminal has no means for walls.
 //!
 //! Nothing that lies in the session's folder has a say, but for what has to be
 //! protected there: its control files.
@@ -8,19 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::{Access, Config, Environment, NetworkMode, WallsMode};
-use crate::key::Key;
+use super::choose::Chosen;
+use super::setup::Setup;
+use super::subject::Subject;
+use crate::config::{Access, Environment, NetworkMode, WallsMode};
+use crate::process::probe;
 use crate::provider::{LoginUser, Options, Provider};
 use crate::repository::{Granted, Protect};
-use crate::session::{PermissionMode, Store};
-
-use super::ground::{Astray, Ground};
-use super::nest::{Exposed, Nest};
-use super::personal_git::PersonalGit;
-use super::private::Private;
-use super::system::{self, Installation, SystemLook};
-use super::trust;
-use super::{ClosedDirs, EgressPolicy, Level, Policy, ResourceLimits, Support, Unsupported, Walls};
+use crate::sandbox::ground::{Astray, Ground};
+use crate::sandbox::installation::{Installation, SystemLook};
+use crate::sandbox::nest::{Exposed, Nest};
+use crate::sandbox::private::{NotPrivate, Private};
+use crate::sandbox::{
+    EgressPolicy, Level, PersonalGit, Policy, ResourceLimits, Support, Unsupported, Walls, system, trust,
+};
 
 /// The name, beside the providers' homes, of a session's home directory.
 const HOME: &str = ".home";
@@ -36,45 +38,51 @@ const CERTIFICATES: &[&str] = &["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_
 
 /// Everything that the walls depend on.
 #[derive(Clone, Copy)]
-pub struct PolicyInputs<'a> {
-    /// The configuration.
-    pub config: &'a Config,
-    /// Where sessions are.
-    pub store: &'a Store,
-    /// The user whose login is used.
-    pub user: &'a LoginUser<'a>,
-    /// The session's key, for what is shared.
-    pub key: &'a Key,
-    /// The name of its folder.
-    pub folder: &'a str,
-    /// Its folder.
-    pub session: &'a Path,
+pub(super) struct PolicyInputs<'a> {
+    /// Configuration, person and machine.
+    pub(super) setup: &'a Setup,
+    /// What agents can write.
+    pub(super) ground: &'a Ground<'a>,
+    /// The session.
+    pub(super) subject: Subject<'a>,
     /// The directory that the child starts in: the folder, or the one that was
     /// granted. Absolute and free of links.
-    pub working_dir: &'a Path,
-    /// The provider.
-    pub provider: &'a dyn Provider,
-    /// Its section of the configuration.
-    pub options: &'a Options,
-    /// Its program, absolute.
-    pub program: &'a Path,
-    /// What the agent may do unasked.
-    pub permission_mode: PermissionMode,
+    pub(super) working_dir: &'a Path,
+    /// The provider, its program and what its agent may do unasked.
+    pub(super) chosen: &'a Chosen,
     /// Whether a person decides about what it may not.
-    pub asks: bool,
-    /// What this machine can do; asked only where there are to be walls.
-    pub means: &'a dyn Fn() -> &'a Support,
-    /// What of the system this user alone may read.
-    pub closed: &'a ClosedDirs,
-    /// What is private beside the root and the home of this user.
-    pub private: &'a [PathBuf],
-    /// The control group in which each turn gets one of its own.
-    pub group: Option<&'a Path>,
+    pub(super) asks: bool,
+}
+
+impl<'a> PolicyInputs<'a> {
+    fn session(&self) -> &'a Path {
+        self.subject.workspace.path()
+    }
+
+    fn homes(&self) -> PathBuf {
+        self.subject.store.homes_path(self.subject.workspace.folder())
+    }
+
+    fn user(&self) -> LoginUser<'a> {
+        self.setup.user(self.ground)
+    }
+
+    /// What this machine can do, asked once.
+    fn means(&self) -> &'a Support {
+        let Setup { means, config, environment, .. } = self.setup;
+        means.get_or_init(|| probe::means(self.subject.store, config, environment))
+    }
+
+    /// Whether the child may only read the session's folder and the directory
+    /// that it works in.
+    fn keeps_folder(&self) -> bool {
+        self.chosen.provider.walls_keep_folder(self.chosen.permission_mode, self.asks)
+    }
 }
 
 /// Why there are no walls.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfineError {
+pub enum PolicyError {
     /// The machine lacks something.
     #[error("`walls = \"{level}\"` cannot be had here: {obstacle}")]
     Means {
@@ -92,13 +100,8 @@ pub enum ConfineError {
         reason: &'static str,
     },
     /// What is private cannot be told from the system.
-    #[error("{what} `{}` is a directory of the system, or holds one, and every agent reads those", path.display())]
-    System {
-        /// What is private.
-        what: &'static str,
-        /// Where it is.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    System(#[from] NotPrivate),
     /// What is private lies in what is allowed, where only bubblewrap can cover it.
     #[error(
         "{} `{}` lies in `{}`, which the agent reads, and `walls = \"kernel\"` cannot leave out a part of it",
@@ -121,40 +124,54 @@ pub enum ConfineError {
     Path(String),
 }
 
-/// Works out what a child may see and do. Looks at the file system, and changes
-/// nothing.
+/// Works out what a child may see and do. The second part is a word for the
+/// person, if there are no walls though the configuration asks for them: a
+/// person who sits there may go on, a service may not.
 ///
 /// # Errors
-/// If the configuration asks for more than this machine can do, or for less
-/// than the walls need.
-pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
-    let homes = inputs.store.homes_path(inputs.folder);
-    let mode = inputs.config.walls;
+/// If the walls cannot be had.
+pub(super) fn policy(inputs: &PolicyInputs<'_>) -> Result<(Policy, Option<String>), PolicyError> {
+    match with_walls(inputs) {
+        Ok(policy) => Ok((policy, None)),
+        Err(PolicyError::Means { level, obstacle }) if !inputs.setup.unattended => {
+            let remedy = obstacle.remedy();
+            let word = format!("this runs without walls (`walls = \"{level}\"`): {obstacle}: {remedy}");
+            Ok((without_walls(inputs), Some(word)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The walls that the configuration asks for. Looks at the file system, and
+/// changes nothing.
+fn with_walls(inputs: &PolicyInputs<'_>) -> Result<Policy, PolicyError> {
+    let PolicyInputs { setup, subject, chosen, working_dir, .. } = *inputs;
+    let (store, session, homes) = (subject.store, inputs.session(), inputs.homes());
+    let mode = setup.config.walls;
     if mode == WallsMode::Off {
         return Ok(without_walls(inputs));
     }
-    let means = (inputs.means)();
-    refuse(mode.name(), means.against(mode))?;
-    let mut ground = Ground::of(&inputs.config.shares, inputs.store);
-    if inputs.working_dir != inputs.session {
-        ground = ground.with(inputs.working_dir);
+    let means = inputs.means();
+    refuse(mode.name(), probe::against(means, mode))?;
+    let mut ground = setup.ground(store);
+    if working_dir != session {
+        ground = ground.with(working_dir);
     }
     let level = if mode == WallsMode::Kernel {
         Level::Kernel
     } else {
-        let named =
-            means.bubblewrap.clone().map_err(|obstacle| ConfineError::Means { level: mode.name(), obstacle })?;
+        let named = means.bubblewrap.clone().map_err(|obstacle| PolicyError::Means { level: mode.name(), obstacle })?;
         // What could replace it may have been granted since it was found.
         let bubblewrap =
-            trust::program(&named, &ground).map_err(|reason| ConfineError::Bubblewrap { program: named, reason })?;
+            trust::program(&named, &ground).map_err(|reason| PolicyError::Bubblewrap { program: named, reason })?;
         Level::Full { bubblewrap }
     };
     let network = network(inputs);
     if matches!(network, EgressPolicy::Ports(_)) {
         refuse(level.name(), means.against_ports())?;
     }
-    let private = Private::of(inputs.store.root(), inputs.user.home, inputs.private, ground.mounts())?;
-    let path = inputs.user.environment.get_os("PATH").unwrap_or_default();
+    let private = Private::of(store.root(), setup.home.as_deref(), &setup.private, ground.mounts())?;
+    let path = setup.environment.get_os("PATH").unwrap_or_default();
     let look = SystemLook { path, private: &private, ground: &ground };
     let mut found = PolicyBuilder { inputs, look, read: BTreeSet::new(), write: BTreeSet::new() };
     let mut installation = Installation::default();
@@ -164,24 +181,24 @@ pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
     found.linked();
     found.login();
     let PolicyBuilder { mut read, mut write, .. } = found;
-    installation.add(inputs.program, look);
+    installation.add(&chosen.program, look);
     let (programs, search) = programs(look, &mut installation);
     read.extend(programs);
     read.append(&mut installation.read);
     write.insert(homes.clone());
-    if inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks) {
-        read.insert(inputs.session.to_owned());
-        write.insert(inputs.session.join("provider").join(&inputs.options.name));
+    if inputs.keeps_folder() {
+        read.insert(session.to_owned());
+        write.insert(session.join("provider").join(&chosen.options.name));
     } else {
-        write.insert(inputs.session.to_owned());
+        write.insert(session.to_owned());
     }
     let mut nest = Nest { read, write, hide: BTreeSet::new() };
     let exposed = nest.exposed(&private);
     if level == Level::Kernel {
         let reason = "is shared for reading, and `walls = \"kernel\"` cannot close a part of what may be written";
         let open = only_read.into_iter().find(|path| nest.write.iter().any(|write| path.starts_with(write)));
-        open.map_or(Ok(()), |path| Err(ConfineError::Open { path, reason }))?;
-        exposed.into_iter().next().map_or(Ok(()), |exposed| Err(ConfineError::Exposed(exposed)))?;
+        open.map_or(Ok(()), |path| Err(PolicyError::Open { path, reason }))?;
+        exposed.into_iter().next().map_or(Ok(()), |exposed| Err(PolicyError::Exposed(exposed)))?;
         nest.thin_out();
     } else {
         nest.hide.extend(exposed.into_iter().map(|exposed| exposed.path));
@@ -194,13 +211,13 @@ pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
         landlock: means.landlock,
         read: read.into_iter().collect(),
         write: write.into_iter().collect(),
-        keep: control_files(inputs.session),
+        keep: control_files(session),
         hide: hide.into_iter().collect(),
-        closed: inputs.closed.now(),
+        closed: setup.closed.now(),
         links: installation.links.into_iter().collect(),
         home: homes.join(HOME),
         temporary: homes.join(TEMPORARY),
-        working_dir: inputs.working_dir.to_owned(),
+        working_dir: working_dir.to_owned(),
         search,
         seen: Vec::new(),
         network,
@@ -213,23 +230,40 @@ pub fn plan(inputs: &PolicyInputs<'_>) -> Result<Policy, ConfineError> {
 }
 
 /// The same with nothing but limits, whatever the configuration says.
-#[must_use]
-pub fn without_walls(inputs: &PolicyInputs<'_>) -> Policy {
-    let limits = limits(inputs, &inputs.store.homes_path(inputs.folder));
-    Policy { granted: granted(inputs, &[]), person: PersonalGit::of(inputs), ..Policy::open(limits) }
+fn without_walls(inputs: &PolicyInputs<'_>) -> Policy {
+    Policy { granted: granted(inputs, &[]), person: personal_git(inputs), ..Policy::open(limits(inputs)) }
+}
+
+/// Where git's configuration of the person lies, and what is shared.
+fn personal_git(inputs: &PolicyInputs<'_>) -> PersonalGit {
+    let user = inputs.user();
+    let home = user.home.map(Path::to_owned);
+    let named = |name: &str| user.environment.get_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    let config = named("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
+    let global = match named("GIT_CONFIG_GLOBAL") {
+        Some(path) => vec![path],
+        None => config.map(|config| config.join("git/config")).into_iter().chain(below_home(".gitconfig")).collect(),
+    };
+    let system = named("GIT_CONFIG_SYSTEM").unwrap_or_else(|| "/etc/gitconfig".into());
+    let shared = inputs.setup.config.shares.iter().filter(|share| share.mode == Access::Write);
+    PersonalGit {
+        files: global.into_iter().chain([system]).collect(),
+        shared: shared.map(|share| share.path.clone()).collect(),
+        home,
+    }
 }
 
 /// The directories that the session may write and that are the person's: of
 /// what lies in one, that which the session sees otherwise is left out.
 fn granted(inputs: &PolicyInputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
-    let PolicyInputs { config, session, working_dir, .. } = *inputs;
+    let PolicyInputs { setup, ground, subject, working_dir, .. } = *inputs;
+    let config = &setup.config;
     let mut granted: BTreeMap<PathBuf, Protect> = BTreeMap::new();
-    let keeps = inputs.provider.walls_keep_folder(inputs.permission_mode, inputs.asks);
-    if working_dir != session && !keeps {
+    if working_dir != inputs.session() && !inputs.keeps_folder() {
         granted.insert(working_dir.to_owned(), config.protect);
     }
-    let ground = Ground::of(&config.shares, inputs.store);
-    for share in config.shares.iter().filter(|share| share.mode == Access::Write && share.is_for(inputs.key)) {
+    for share in config.shares.iter().filter(|share| share.mode == Access::Write && share.is_for(&subject.record.key)) {
         if let Ok(way) = ground.follow(&share.path) {
             granted.insert(way.real, share.protect.unwrap_or(config.protect));
         }
@@ -238,27 +272,27 @@ fn granted(inputs: &PolicyInputs<'_>, others: &[&PathBuf]) -> Vec<Granted> {
         let others = others
             .iter()
             .map(|other| other.as_path())
-            .chain([inputs.store.root()])
+            .chain([subject.store.root()])
             .chain(granted.keys().map(PathBuf::as_path));
         others.filter(|other| *other != path && other.starts_with(path)).map(Path::to_owned).collect()
     };
     granted.iter().map(|(path, protect)| Granted { skip: skip(path), path: path.clone(), protect: *protect }).collect()
 }
 
-fn refuse(level: &'static str, obstacle: Option<Unsupported>) -> Result<(), ConfineError> {
-    obstacle.map_or(Ok(()), |obstacle| Err(ConfineError::Means { level, obstacle }))
+fn refuse(level: &'static str, obstacle: Option<Unsupported>) -> Result<(), PolicyError> {
+    obstacle.map_or(Ok(()), |obstacle| Err(PolicyError::Means { level, obstacle }))
 }
 
-fn limits(inputs: &PolicyInputs<'_>, homes: &Path) -> ResourceLimits {
-    let config = &inputs.config.limits;
+fn limits(inputs: &PolicyInputs<'_>) -> ResourceLimits {
+    let config = &inputs.setup.config.limits;
     ResourceLimits {
         processes: config.processes,
         memory: config.memory,
         file_size: config.file_size,
         disk: config.disk,
         files: config.files,
-        directories: vec![inputs.session.to_owned(), homes.to_owned()],
-        group: inputs.group.map(Path::to_owned),
+        directories: vec![inputs.session().to_owned(), inputs.homes()],
+        group: inputs.setup.group.clone(),
     }
 }
 
@@ -301,14 +335,16 @@ fn control_files(session: &Path) -> Vec<PathBuf> {
 }
 
 fn network(inputs: &PolicyInputs<'_>) -> EgressPolicy {
-    match inputs.options.network.unwrap_or(inputs.config.network) {
+    let PolicyInputs { setup, chosen, .. } = *inputs;
+    match chosen.options.network.unwrap_or(setup.config.network) {
         NetworkMode::Open => EgressPolicy::Open,
         NetworkMode::None => EgressPolicy::None,
         NetworkMode::Providers => {
-            let mut ports: BTreeSet<u16> = inputs.config.ports.iter().copied().collect();
-            ports.extend(named_ports(inputs.user.environment, inputs.provider, inputs.options));
-            for file in inputs.provider.login(inputs.user) {
-                if let Some(text) = file.copy.is_none().then(|| inputs.user.files.read(&file.path)).flatten() {
+            let mut ports: BTreeSet<u16> = setup.config.ports.iter().copied().collect();
+            ports.extend(named_ports(&setup.environment, chosen.provider, &chosen.options));
+            let user = inputs.user();
+            for file in chosen.provider.login(&user) {
+                if let Some(text) = file.copy.is_none().then(|| user.files.read(&file.path)).flatten() {
                     ports.extend(ports_in(&String::from_utf8_lossy(&text)));
                 }
             }
@@ -343,13 +379,13 @@ struct PolicyBuilder<'a, 'b> {
 impl PolicyBuilder<'_, '_> {
     /// Lets a directory or file in, unless that would open Denizen's own or the
     /// system to writing. Its path is free of links.
-    fn let_in(&mut self, path: PathBuf, access: Access) -> Result<(), ConfineError> {
-        let (root, mounts) = (self.inputs.store.root(), self.look.ground.mounts());
-        if mounts.is_inside(&path, root) && !path.starts_with(self.inputs.session) {
-            return Err(ConfineError::Open { path, reason: "lies in Denizen's own root, where other sessions are" });
+    fn let_in(&mut self, path: PathBuf, access: Access) -> Result<(), PolicyError> {
+        let (root, mounts) = (self.inputs.subject.store.root(), self.look.ground.mounts());
+        if mounts.is_inside(&path, root) && !path.starts_with(self.inputs.session()) {
+            return Err(PolicyError::Open { path, reason: "lies in Denizen's own root, where other sessions are" });
         }
         if system::is_part(&path) || system::DIRECTORIES.iter().any(|dir| Path::new(dir).starts_with(&path)) {
-            return Err(ConfineError::Open { path, reason: "is or holds a directory of the system" });
+            return Err(PolicyError::Open { path, reason: "is or holds a directory of the system" });
         }
         match access {
             Access::Read => self.read.insert(path),
@@ -360,9 +396,10 @@ impl PolicyBuilder<'_, '_> {
 
     /// What the configuration shares with this session. Returns what of it may
     /// only be read.
-    fn shares(&mut self) -> Result<Vec<PathBuf>, ConfineError> {
+    fn shares(&mut self) -> Result<Vec<PathBuf>, PolicyError> {
         let mut only_read = Vec::new();
-        for share in self.inputs.config.shares.iter().filter(|share| share.is_for(self.inputs.key)) {
+        let Subject { record, .. } = self.inputs.subject;
+        for share in self.inputs.setup.config.shares.iter().filter(|share| share.is_for(&record.key)) {
             match self.look.ground.follow(&share.path) {
                 Ok(way) => {
                     if share.mode == Access::Read {
@@ -378,20 +415,21 @@ impl PolicyBuilder<'_, '_> {
         Ok(only_read)
     }
 
-    fn working_dir(&mut self) -> Result<(), ConfineError> {
-        if self.inputs.working_dir == self.inputs.session {
+    fn working_dir(&mut self) -> Result<(), PolicyError> {
+        if self.inputs.working_dir == self.inputs.session() {
             return Ok(());
         }
-        let kept = self.inputs.provider.walls_keep_folder(self.inputs.permission_mode, self.inputs.asks);
+        let kept = self.inputs.keeps_folder();
         self.let_in(self.inputs.working_dir.to_owned(), if kept { Access::Read } else { Access::Write })
     }
 
     /// What the owner's configuration says that the program reads, and the
     /// files that its arguments and the environment name.
-    fn program(&mut self, installation: &mut Installation) -> Result<(), ConfineError> {
-        let PolicyInputs { options, user, store, .. } = *self.inputs;
+    fn program(&mut self, installation: &mut Installation) -> Result<(), PolicyError> {
+        let PolicyInputs { setup, subject, chosen, .. } = *self.inputs;
+        let (options, root) = (&chosen.options, subject.store.root());
         for text in &options.read {
-            let path = crate::config::value::absolute(text, store.root(), user.home).map_err(ConfineError::Path)?;
+            let path = crate::config::value::absolute(text, root, setup.home.as_deref()).map_err(PolicyError::Path)?;
             match self.look.ground.follow(&path) {
                 Ok(way) => self.let_in(way.real, Access::Read)?,
                 Err(Astray::Nowhere { .. }) => {}
@@ -399,7 +437,7 @@ impl PolicyBuilder<'_, '_> {
             }
         }
         let named = options.args.iter().map(PathBuf::from).filter(|path| path.is_file());
-        let certificates = CERTIFICATES.iter().filter_map(|name| user.environment.get(name)).map(PathBuf::from);
+        let certificates = CERTIFICATES.iter().filter_map(|name| setup.environment.get(name)).map(PathBuf::from);
         for path in named.chain(certificates) {
             // What an agent could have put there is seen where it was granted.
             let Ok(way) = self.look.ground.follow(&path) else { continue };
@@ -427,7 +465,8 @@ impl PolicyBuilder<'_, '_> {
     /// The files of the provider's login that it reads where they are. Of the
     /// others it has copies.
     fn login(&mut self) {
-        for file in self.inputs.provider.login(self.inputs.user).into_iter().filter(|file| file.copy.is_none()) {
+        let files = self.inputs.chosen.provider.login(&self.inputs.user());
+        for file in files.into_iter().filter(|file| file.copy.is_none()) {
             if let Ok(way) = self.look.ground.follow(&file.path)
                 && way.real.is_file()
             {
