@@ -13,7 +13,7 @@ use denizen::key::Key;
 use denizen::message::Inbound;
 use denizen::ops::{Control, SendOptions, Wait};
 use denizen::session::{Conversation, LastTurn, ProviderChoice, Record, Settings, Store, TurnOutcome};
-use denizen::turn::Setup;
+use denizen::turn::{Setup, TurnEvents};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
@@ -92,7 +92,7 @@ async fn one(control: &Control, key: &str, text: &str) -> String {
     let inbound = Inbound::from_terminal(key.parse().expect("a key"), text.to_owned());
     let interrupt = Notify::new();
     let options = SendOptions { stream: false, interrupt: &interrupt, approvals: None };
-    let mut wait = Wait { limit: None, tell: &mut |_| {} };
+    let mut wait = Wait { limit: None, events: &TurnEvents::default() };
     let delivery = control.send(&inbound, options, &mut wait).await.expect("accepted");
     delivery.delivered().expect("answered").text
 }
@@ -109,7 +109,7 @@ impl Product {
     pub(crate) fn export(&self) {
         self.runtime.block_on(async {
             let mut exporter = Exporter::new(std::io::sink()).expect("an export");
-            let mut wait = Wait { limit: None, tell: &mut |_| {} };
+            let mut wait = Wait { limit: None, events: &TurnEvents::default() };
             for folder in self.control.store.folders().expect("sessions") {
                 let folder = folder.expect("a name");
                 self.control.export(&folder, &mut exporter, &mut wait).await.expect("exported");

@@ -28,6 +28,6 @@ pub(super) fn run(app: &App, args: &AttachArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::usage("`attach` needs a terminal").hint("`denizen send` works without one"));
     }
     terminal::run(app, &key, args.wait, async |guard, wait| {
-        Ok(turn::attach(&app.control.setup, guard, wait.tell).await?)
+        Ok(turn::attach(&app.control.setup, guard, wait.events).await?)
     })
 }

@@ -117,7 +117,7 @@ impl From<ControlError> for CliError {
             }
             ControlError::Message(_) => return Self::of(&error, USAGE, None),
             ControlError::NoSuchConversation { key, .. } => Some(format!("`denizen resume {key}` lists them")),
-            ControlError::Nothing(_) => None,
+            ControlError::Nothing(_) | ControlError::MayNotDecide(_) => None,
         };
         Self::of(&error, FAILED, hint)
     }

@@ -29,6 +29,6 @@ pub(super) struct ExecArgs {
 pub(super) fn run(app: &App, args: &ExecArgs) -> Result<ExitCode, CliError> {
     let key = app.resolve(&args.key)?;
     terminal::run(app, &key, args.wait, async |guard, wait| {
-        Ok(turn::exec(&app.control.setup, guard, &args.command, wait.tell).await?)
+        Ok(turn::exec(&app.control.setup, guard, &args.command, wait.events).await?)
     })
 }

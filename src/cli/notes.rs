@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 #[derive(Serialize, Deserialize)]
-struct Exchange {
+struct NotedExchange {
     said: String,
     replied: String,
 }
@@ -69,7 +69,7 @@ fn answer(args: &[OsString]) -> Result<(String, String), String> {
         _ => return Err("it was started wrongly".to_owned()),
     };
     let replied = reply(&said, &past, &memory)?;
-    let exchange = Exchange { said, replied };
+    let exchange = NotedExchange { said, replied };
     write(&mut file, &exchange)?;
     past.push(exchange);
     Ok((id, past.pop().map(|exchange| exchange.replied).unwrap_or_default()))
@@ -82,7 +82,7 @@ fn without_author(said: &str) -> &str {
     if author.is_some_and(|author| author.contains_key("from")) { rest } else { said }
 }
 
-fn reply(said: &str, past: &[Exchange], memory: &Path) -> Result<String, String> {
+fn reply(said: &str, past: &[NotedExchange], memory: &Path) -> Result<String, String> {
     let turn = past.len() + 1;
     if let Some(note) = said.strip_prefix("remember ") {
         let mut file = append(memory, false).map_err(|error| format!("{}: {error}", memory.display()))?;
@@ -111,7 +111,7 @@ fn words_of(text: &str) -> Vec<String> {
     words.map(str::to_lowercase).filter(|word| !["the", "and", "what", "are", "you"].contains(&word.as_str())).collect()
 }
 
-fn read(file: &Path) -> Result<Vec<Exchange>, String> {
+fn read(file: &Path) -> Result<Vec<NotedExchange>, String> {
     let text = std::fs::read_to_string(file).map_err(|_| "no such conversation".to_owned())?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
@@ -127,7 +127,7 @@ fn append(file: &Path, new: bool) -> std::io::Result<File> {
     OpenOptions::new().read(true).append(true).create(!new).create_new(new).mode(0o600).open(file)
 }
 
-fn write(file: &mut File, exchange: &Exchange) -> Result<(), String> {
+fn write(file: &mut File, exchange: &NotedExchange) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("the conversation cannot be written: {error}");
     let size = file.metadata().map_err(failed)?.len();
     let mut last = [b'\n'];
@@ -147,7 +147,7 @@ mod tests {
     fn a_line_that_was_cut_short_swallows_no_other() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("c.jsonl");
-        let exchange = |said: &str| Exchange { said: said.to_owned(), replied: String::new() };
+        let exchange = |said: &str| NotedExchange { said: said.to_owned(), replied: String::new() };
         let mut file = open(&path, true).expect("a file");
         write(&mut file, &exchange("one")).expect("written");
         file.write_all(b"{\"said\": \"cut sh").expect("written");

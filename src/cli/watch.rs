@@ -3,12 +3,14 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::app::App;
 use super::error::CliError;
@@ -17,9 +19,10 @@ use super::permission;
 use crate::config::value::parse_span;
 use crate::daemon;
 use crate::key::Key;
-use crate::ops::{ControlError, Delivery, SendOptions, Wait};
-use crate::session::Waiting;
-use crate::turn::{TurnError, TurnEvent, TurnReply};
+use crate::ops::{Control, ControlError, Delivery, SendOptions, Wait};
+use crate::session::{Question, Waiting};
+use crate::turn::events::{Subscription, TurnSoFar, TurnUpdate};
+use crate::turn::{TurnError, TurnEvent, TurnEvents, TurnReply, WaitingFor};
 
 /// Within this time several signals are one: `timeout` and many supervisors
 /// signal a process and then its whole group.
@@ -47,16 +50,15 @@ pub(super) fn with_wait<T>(
     wait: WaitArgs,
     act: impl AsyncFnOnce(&mut Wait<'_>) -> Result<T, ControlError>,
 ) -> Result<T, CliError> {
-    let out = app.out;
-    let mut watcher = Watcher::new(out, false);
-    let mut tell = |progress: TurnEvent<'_>| match progress {
-        // No reply carries it.
-        TurnEvent::Notice(text) => out.note(format_args!("{YELLOW}note:{RESET} {}", escape(text))),
-        progress => watcher.show(progress),
-    };
+    let watcher = Watcher { notices: true, ..Watcher::new(app, false) };
     app.wait_for(async {
-        let mut wait = Wait { limit: Some(wait.short()), tell: &mut tell };
-        Ok(act(&mut wait).await?)
+        let events = TurnEvents::default();
+        let watching = watcher.follow(events.subscribe());
+        let done = act(&mut Wait { limit: Some(wait.short()), events: &events }).await;
+        // Its watcher ends with it, once all is shown.
+        drop(events);
+        let _shown = watching.await;
+        Ok(done?)
     })
 }
 
@@ -70,16 +72,23 @@ pub(super) fn with_turn<T>(
 ) -> Result<T, CliError> {
     let out = app.out;
     let streaming = stream && !out.json;
-    let mut watcher = Watcher::new(out, streaming);
-    let mut tell = move |progress: TurnEvent<'_>| watcher.show(progress);
+    let watcher = Watcher::new(app, streaming);
     app.wait_for(async {
         let mut interrupts = InterruptSignals::listen()
             .map_err(|error| CliError::failed(format!("could not listen for interrupts: {error}")))?;
         let interrupt = Notify::new();
-        let (asking, asks) = mpsc::channel(1);
-        let approvals = Some(&asking).filter(|_| permission::can_ask(out));
-        let options = SendOptions { stream: streaming, interrupt: &interrupt, approvals };
-        let mut wait = Wait { limit, tell: &mut tell };
+        let taken = async {
+            let events = TurnEvents::default();
+            let watching = watcher.follow(events.subscribe());
+            // Whoever sits here has as long as the turn.
+            let approvals = permission::can_ask(out).then_some(Duration::MAX);
+            let options = SendOptions { stream: streaming, interrupt: &interrupt, approvals };
+            let done = act(options, &mut Wait { limit, events: &events }).await;
+            // Its watcher ends with it, once all is shown.
+            drop(events);
+            let _shown = watching.await;
+            done
+        };
         let twice = async {
             interrupts.next().await;
             interrupt.notify_one();
@@ -92,8 +101,7 @@ pub(super) fn with_turn<T>(
             }
         };
         tokio::select! {
-            result = act(options, &mut wait) => Ok(result?),
-            never = permission::ask_all(out, asks) => match never {},
+            result = taken => Ok(result?),
             () = twice => {
                 Err(CliError::failed("interrupted: what the turn had started is still being ended"))
             }
@@ -122,55 +130,152 @@ impl InterruptSignals {
     }
 }
 
-/// Shows what happens to whoever watches.
+/// What a watcher that was too slow has missed.
+struct Missed {
+    attempt: u32,
+    /// The texts that are whole by now.
+    texts: Vec<Arc<str>>,
+    /// What came of the next one.
+    part: String,
+    questions: Vec<Arc<Question>>,
+}
+
+/// Shows what happens to whoever watches, on a thread of its own: a terminal or a
+/// pipe that takes nothing more holds up the sight of a turn, and not the turn.
 struct Watcher {
     out: Output,
+    control: Control,
     /// Whether the reply itself is printed while it is produced.
     streaming: bool,
-    /// Whether parts of the current text were printed.
-    parts: bool,
-    /// How many texts were begun.
+    /// Whether notices are printed, because no reply carries them.
+    notices: bool,
+    /// Which attempt is shown.
+    attempt: u32,
+    /// How many of its texts were printed whole.
     texts: usize,
+    /// What was printed of the next one.
+    part: String,
+    /// Whether any text was begun.
+    begun: bool,
+    /// The number of the last question that was put.
+    asked: u32,
 }
 
 impl Watcher {
-    fn new(out: Output, streaming: bool) -> Self {
-        Self { out, streaming, parts: false, texts: 0 }
+    fn new(app: &App, streaming: bool) -> Self {
+        let (out, control) = (app.out, app.control.clone());
+        let (attempt, texts, part, begun, asked) = (0, 0, String::new(), false, 0);
+        Self { out, control, streaming, notices: false, attempt, texts, part, begun, asked }
     }
 
-    fn show(&mut self, progress: TurnEvent<'_>) {
+    /// Follows a turn to its end.
+    fn follow(mut self, mut heard: Subscription) -> JoinHandle<()> {
+        tokio::task::spawn_blocking(move || {
+            while let Some(update) = heard.blocking_next(|so_far| self.missed(so_far)) {
+                match update {
+                    TurnUpdate::Event(TurnEvent::Asked(question)) => self.ask(&heard, &question),
+                    TurnUpdate::Event(event) => self.show(event),
+                    TurnUpdate::Missed(missed) => {
+                        self.catch_up(&missed);
+                        missed.questions.iter().for_each(|question| self.ask(&heard, question));
+                    }
+                }
+            }
+        })
+    }
+
+    fn show(&mut self, event: TurnEvent) {
         let out = self.out;
-        match progress {
-            TurnEvent::Waiting(Waiting::Line) => out.activity("waiting: another turn or terminal has this session"),
-            TurnEvent::Waiting(Waiting::Lock) => out.activity("waiting: another process holds this session"),
-            TurnEvent::Waiting(Waiting::Ending) => out.activity("waiting: the last turn's processes are still ending"),
-            TurnEvent::WaitingForPermit => out.activity("waiting: as many turns as `limits.turns` allows are running"),
-            TurnEvent::WaitingForLogin => out.activity("waiting: another turn may be renewing the login"),
-            TurnEvent::Started { provider, program } => out.detail(format_args!("{provider}: {}", program.display())),
-            TurnEvent::Delta(text) if self.streaming => {
-                self.begin();
-                self.parts = true;
-                out.part(out.foreign(text));
+        match event {
+            TurnEvent::Waiting(WaitingFor::Session(Waiting::Line)) => {
+                out.activity("waiting: another turn or terminal has this session");
             }
-            // Its parts were printed already, where it came in parts.
-            TurnEvent::Text(_) if self.streaming && self.parts => self.parts = false,
-            TurnEvent::Text(text) if self.streaming => {
-                self.begin();
-                out.part(out.foreign(text));
+            TurnEvent::Waiting(WaitingFor::Session(Waiting::Lock)) => {
+                out.activity("waiting: another process holds this session");
             }
-            TurnEvent::Activity(text) => out.activity(format_args!("· {}", one_line(text, 100))),
-            // The reply carries them.
-            TurnEvent::Delta(_) | TurnEvent::Text(_) | TurnEvent::Notice(_) => {}
+            TurnEvent::Waiting(WaitingFor::Session(Waiting::Ending)) => {
+                out.activity("waiting: the last turn's processes are still ending");
+            }
+            TurnEvent::Waiting(WaitingFor::Permit) => {
+                out.activity("waiting: as many turns as `limits.turns` allows are running");
+            }
+            TurnEvent::Waiting(WaitingFor::Login) => out.activity("waiting: another turn may be renewing the login"),
+            TurnEvent::Started { provider, program } => {
+                self.begin_attempt(self.attempt + 1);
+                out.detail(format_args!("{provider}: {}", program.display()));
+            }
+            TurnEvent::Delta(text) => self.print(&text),
+            TurnEvent::Text(text) => self.end_text(&text),
+            TurnEvent::Activity(text) => out.activity(format_args!("· {}", one_line(&text, 100))),
+            TurnEvent::Notice(text) if self.notices => out.note(format_args!("{YELLOW}note:{RESET} {}", escape(&text))),
+            // What else there is to say is said with the reply, or by whoever asks.
+            TurnEvent::Notice(_)
+            | TurnEvent::Asked(_)
+            | TurnEvent::Decided { .. }
+            | TurnEvent::Usage(_)
+            | TurnEvent::Done(_)
+            | TurnEvent::Failed(_) => {}
         }
     }
 
-    /// Puts an empty line between two texts.
-    fn begin(&mut self) {
-        if !self.parts {
-            if self.texts > 0 {
-                self.out.part("\n\n");
+    /// Takes what was missed, and nothing that was shown already.
+    fn missed(&self, so_far: &TurnSoFar) -> Missed {
+        let questions = so_far.questions.values().cloned().collect();
+        let (attempt, mut texts, mut part) = (so_far.attempt, Vec::new(), String::new());
+        if self.streaming {
+            let is_same = attempt == self.attempt;
+            let whole = if is_same { self.texts } else { 0 };
+            texts = so_far.texts.iter().skip(whole).cloned().collect();
+            let shown = if is_same && texts.is_empty() { self.part.len() } else { 0 };
+            part = so_far.part.get(shown..).unwrap_or_default().to_owned();
+        }
+        Missed { attempt, texts, part, questions }
+    }
+
+    fn catch_up(&mut self, missed: &Missed) {
+        if missed.attempt != self.attempt {
+            self.begin_attempt(missed.attempt);
+        }
+        for text in &missed.texts {
+            // Some providers print more space in parts than in the whole.
+            if !text.starts_with(&self.part) && !self.part.starts_with(text.trim_end()) {
+                self.part.clear();
             }
-            self.texts += 1;
+            self.end_text(text);
+        }
+        self.print(&missed.part);
+    }
+
+    fn begin_attempt(&mut self, attempt: u32) {
+        self.attempt = attempt;
+        (self.texts, self.part) = (0, String::new());
+    }
+
+    /// A text is whole. Its parts were printed already, if it came in parts.
+    fn end_text(&mut self, text: &str) {
+        if let Some(rest) = text.strip_prefix(self.part.as_str()) {
+            self.print(rest);
+        }
+        self.texts += 1;
+        self.part.clear();
+    }
+
+    /// Prints a text, or the next part of one; an empty line stands between two.
+    fn print(&mut self, text: &str) {
+        if !self.streaming || text.is_empty() {
+            return;
+        }
+        if self.part.is_empty() && std::mem::replace(&mut self.begun, true) {
+            self.out.part("\n\n");
+        }
+        self.out.part(self.out.foreign(text));
+        self.part.push_str(text);
+    }
+
+    fn ask(&mut self, heard: &Subscription, question: &Question) {
+        if question.number > self.asked {
+            self.asked = question.number;
+            permission::put(self.out, &self.control, heard, question);
         }
     }
 }

@@ -1,178 +1,174 @@
-//! Questions of an agent for permission: asked in the channel, decided by a
-//! button, for one use only.
+//! Questions of an agent for permission: asked in the channel, answered by a
+//! button, for one use only. Whoever else answers one is as good.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::context::{ChannelHandle, Shared};
+use super::context::{ChannelHandle, Shared, blocking};
 use super::phrases;
-use super::session_worker::WorkerState;
+use super::questions::{OVER, PutQuestion, QuestionGuard};
+use super::session_state::WorkerState;
 use crate::channel::{Button, ButtonStyle, ChannelClient, Post, PostedId, Pressed};
 use crate::config::value::written_span;
-use crate::key::Key;
-use crate::session::Address;
-use crate::turn::approval::{Decision, PermissionAsk};
+use crate::ops::{Approver, ControlError};
+use crate::session::{Address, AnswerOutcome, Question};
+use crate::turn::TurnEvent;
+use crate::turn::approval::Decision;
+use crate::turn::events::{Subscription, TurnUpdate, Verdict};
 
 /// How much of a question is shown, in characters. What is longer is denied:
 /// nobody can allow what they have not seen.
 const MOST_SHOWN: usize = 6000;
 
-/// The questions that wait for an answer, by the random id of their buttons.
-#[derive(Debug, Default)]
-pub(super) struct OpenQuestions(Mutex<HashMap<String, Open>>);
-
-/// A question that waits for an answer.
-#[derive(Debug)]
-struct Open {
-    key: Key,
-    channel: String,
-    /// The message with the buttons, once it is known.
-    message: Option<String>,
-    decide: oneshot::Sender<Decided>,
-}
-
-/// A decision, and whose it was.
-#[derive(Debug)]
-struct Decided {
-    allow: bool,
-    by: String,
-}
-
-impl OpenQuestions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A button was pressed. What the person is told; `None` if the message
-    /// itself will say it. The button counts only on the message it was made
-    /// for, in its session, once, and only for somebody who may decide.
-    pub(super) fn press(&self, pressed: &Pressed) -> Option<&'static str> {
-        const OVER: &str = "This is no longer asked.";
-        let Some((id, choice)) = pressed.id.strip_prefix("ask:").and_then(|rest| rest.split_once(':')) else {
-            return Some(OVER);
-        };
-        let allow = match choice {
-            "allow" => true,
-            "deny" => false,
-            _ => return Some(OVER),
-        };
-        let mut open = self.lock();
-        let Some(question) = open.get(id) else { return Some(OVER) };
-        let same_message = question.message.is_none() || question.message == pressed.address.message;
-        if question.key != pressed.key || question.channel != pressed.address.channel || !same_message {
-            return Some(OVER);
+/// A button was pressed. What the person is told; `None` if the message itself
+/// will say it.
+///
+/// # Errors
+/// If the decision cannot be written down.
+pub(super) async fn press(shared: &Shared, pressed: &Pressed) -> Result<Option<String>, ControlError> {
+    let (question, allow) = match shared.questions.pressed(pressed) {
+        Ok(decided) => decided,
+        Err(told) => return Ok(Some(told.to_owned())),
+    };
+    let name = phrases::one_line(&pressed.by.name, 60);
+    let decision = if allow { Decision::Allow } else { Decision::Deny(format!("{name} denied it")) };
+    let approver = Approver::Chat { name, may_decide: pressed.approver };
+    Ok(match decide(shared, question, decision, approver).await? {
+        AnswerOutcome::Counts => None,
+        AnswerOutcome::Decided(answer) => {
+            let verdict = if answer.allow { "allowed" } else { "denied" };
+            Some(format!("{} {verdict} this already.", phrases::one_line(&answer.by, 60)))
         }
-        if !pressed.approver {
-            return Some("Only an owner can decide this.");
-        }
-        let Some(question) = open.remove(id) else { return Some(OVER) };
-        let decided = Decided { allow, by: pressed.by.name.clone() };
-        // Where nobody waits for it any more, the message says so.
-        let _over = question.decide.send(decided);
-        None
-    }
+        AnswerOutcome::Over => Some(OVER.to_owned()),
+    })
 }
 
-/// Forgets a question when it is dropped, however that comes about.
-struct QuestionGuard<'a> {
-    questions: &'a OpenQuestions,
-    id: &'a str,
+async fn decide(
+    shared: &Shared,
+    question: Arc<Question>,
+    decision: Decision,
+    approver: Approver,
+) -> Result<AnswerOutcome, ControlError> {
+    let control = shared.control();
+    blocking(move || control.decide(&question, decision, &approver)).await
 }
 
-impl Drop for QuestionGuard<'_> {
-    fn drop(&mut self) {
-        self.questions.lock().remove(self.id);
-    }
-}
-
-/// Asks what a turn wants to know, until the turn is over.
+/// Puts in the channel what a turn asks, until the turn is over.
 pub(super) async fn attend(
     shared: &Shared,
     state: &Arc<WorkerState>,
     to: &Address,
-    mut asks: mpsc::Receiver<PermissionAsk>,
+    mut heard: Subscription,
+    mut over: oneshot::Receiver<()>,
 ) {
+    let mut asked: HashMap<u32, oneshot::Sender<Verdict>> = HashMap::new();
+    let mut last = 0;
     let mut open = JoinSet::new();
-    while let Some(ask) = asks.recv().await {
-        open.spawn(one(shared.clone(), state.clone(), to.clone(), ask));
+    loop {
+        let update = tokio::select! {
+            biased;
+            update = heard.next(|so_far| (so_far.questions.clone(), so_far.verdicts.clone())) => update,
+            _ended = &mut over => break,
+        };
+        let (questions, verdicts) = match update {
+            Some(TurnUpdate::Event(TurnEvent::Asked(question))) => (vec![question], Vec::new()),
+            Some(TurnUpdate::Event(TurnEvent::Decided { number, verdict })) => (Vec::new(), vec![(number, verdict)]),
+            Some(TurnUpdate::Event(_)) => continue,
+            Some(TurnUpdate::Missed((questions, verdicts))) => {
+                (questions.into_values().collect(), verdicts.into_iter().collect())
+            }
+            None => break,
+        };
+        for question in questions {
+            if question.number <= last {
+                continue;
+            }
+            last = question.number;
+            let (tell, told) = oneshot::channel();
+            asked.insert(question.number, tell);
+            open.spawn(one(shared.clone(), state.clone(), to.clone(), question, told));
+        }
+        for (number, verdict) in verdicts {
+            if let Some(tell) = asked.remove(&number) {
+                // It may have been given up.
+                let _told = tell.send(verdict);
+            }
+        }
         while open.try_join_next().is_some() {}
     }
     // Each sees that nobody waits for its answer, and says so in its message.
+    asked.clear();
     while open.join_next().await.is_some() {}
 }
 
-async fn one(shared: Shared, state: Arc<WorkerState>, to: Address, ask: PermissionAsk) {
-    let PermissionAsk { request, mut decide } = ask;
-    let Some(ChannelHandle { network, approval_timeout, .. }) = shared.network(&to.network) else { return };
-    let shown = network.verbatim(&request.detail);
-    let tool = phrases::one_line(&request.tool, 80);
-    let head = format!("The agent asks for permission: {tool}");
-    let mut pieces = network.split(&format!("{head}\n{shown}"));
-    if request.detail.chars().count() > MOST_SHOWN || pieces.is_empty() {
-        let _over = decide.send(Decision::Deny("it is too long to be shown to a person".to_owned()));
-        return;
+async fn one(
+    shared: Shared,
+    state: Arc<WorkerState>,
+    to: Address,
+    question: Arc<Question>,
+    verdict: oneshot::Receiver<Verdict>,
+) {
+    // This is finished in any case, so that no button is left that nobody takes away.
+    let (posted, text, _put) = match put(&shared, &state, &to, &question).await {
+        Ok(posted) => posted,
+        Err(words) => {
+            let denied = decide(&shared, question, Decision::Deny(words.to_owned()), Approver::Denizen).await;
+            if let Err(error) = denied {
+                tracing::warn!(session = state.folder, "a question for permission could not be denied: {error}");
+            }
+            return;
+        }
+    };
+    shared.note(&state.folder, "the agent asks for permission");
+    let became = match verdict.await.unwrap_or(Verdict::Over) {
+        Verdict::Allowed { by } => format!("✅ Allowed by {}, this once.", phrases::one_line(&by, 60)),
+        Verdict::Denied { by } => format!("⛔ Denied by {}.", phrases::one_line(&by, 60)),
+        Verdict::TimedOut(within) => format!("⛔ Denied: nobody decided within {}.", written_span(within)),
+        Verdict::Over => "No longer asked: the turn has ended.".to_owned(),
+    };
+    shared.note(&state.folder, &format!("a question for permission came to its end: {became}"));
+    let Some(ChannelHandle { network, .. }) = shared.network(&to.network) else { return };
+    close(&*network, &to, &posted, &text, &became).await;
+}
+
+/// Posts a question with its buttons. The error is what the agent is told if
+/// nobody can see it.
+async fn put<'a>(
+    shared: &'a Shared,
+    state: &WorkerState,
+    to: &Address,
+    question: &Arc<Question>,
+) -> Result<(PostedId, String, QuestionGuard<'a>), &'static str> {
+    const UNASKED: &str = "nobody decided about it in time";
+    let Some(ChannelHandle { network, .. }) = shared.network(&to.network) else { return Err(UNASKED) };
+    let shown = network.verbatim(&question.detail);
+    let tool = phrases::one_line(&question.tool, 80);
+    let mut pieces = network.split(&format!("The agent asks for permission: {tool}\n{shown}"));
+    if question.detail.chars().count() > MOST_SHOWN || pieces.is_empty() {
+        return Err("it is too long to be shown to a person");
     }
     let id = Uuid::new_v4().simple().to_string();
     let button =
         |choice: &str, label: &str, style| Button { id: format!("ask:{id}:{choice}"), label: label.to_owned(), style };
     let buttons = vec![button("allow", "Allow", ButtonStyle::Primary), button("deny", "Deny", ButtonStyle::Danger)];
-    let (decider, decided) = oneshot::channel();
-    let open = Open { key: state.key.clone(), channel: to.channel.clone(), message: None, decide: decider };
-    shared.questions.lock().insert(id.clone(), open);
-    let _asked = QuestionGuard { questions: &shared.questions, id: &id };
+    let (key, channel) = (state.key.clone(), to.channel.clone());
+    let put = shared.questions.put(id, PutQuestion { key, channel, message: None, question: question.clone() });
     let last = pieces.pop().unwrap_or_default();
     for piece in pieces {
         let post = Post { text: piece, ..Post::default() };
-        if network.post(&to, &post).await.is_err() {
-            return;
-        }
+        network.post(to, &post).await.map_err(|_| UNASKED)?;
     }
     let post = Post { text: last.clone(), buttons, ..Post::default() };
-    let posted = match network.post(&to, &post).await {
-        Ok(posted) => posted,
-        Err(error) => {
-            tracing::warn!(session = state.folder, "a question for permission could not be asked: {error}");
-            return;
-        }
-    };
-    if let Some(open) = shared.questions.lock().get_mut(&id) {
-        // Where the network does not name it, its one-time id is all that is known of it.
-        open.message = Some(posted.0.clone()).filter(|id| !id.is_empty());
-    }
-    shared.note(&state.folder, "the agent asks for permission");
-    let became = tokio::select! {
-        decided = decided => match decided {
-            Ok(Decided { allow, by }) => {
-                let by = phrases::one_line(&by, 60);
-                let (decision, became) = if allow {
-                    (Decision::Allow, format!("✅ Allowed by {by}, this once."))
-                } else {
-                    (Decision::Deny(format!("{by} denied it")), format!("⛔ Denied by {by}."))
-                };
-                match decide.send(decision) {
-                    Ok(()) => became,
-                    Err(_) => over(),
-                }
-            }
-            Err(_) => over(),
-        },
-        () = decide.closed() => over(),
-        () = tokio::time::sleep(approval_timeout) => {
-            let within = written_span(approval_timeout);
-            let _over = decide.send(Decision::Deny(format!("nobody decided within {within}")));
-            format!("⛔ Denied: nobody decided within {within}.")
-        }
-    };
-    shared.note(&state.folder, &format!("a question for permission came to its end: {became}"));
-    close(&*network, &to, &posted, &last, &became).await;
-}
-
-fn over() -> String {
-    "No longer asked: the turn has ended.".to_owned()
+    let posted = network.post(to, &post).await.map_err(|error| {
+        tracing::warn!(session = state.folder, "a question for permission could not be asked: {error}");
+        UNASKED
+    })?;
+    put.is_in(&posted.0);
+    Ok((posted, last, put))
 }
 
 /// Takes the buttons away and says what became of the question.

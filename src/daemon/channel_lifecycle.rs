@@ -14,7 +14,7 @@ use crate::files::{self, Dir, make_private_dir};
 use crate::key::Key;
 use crate::ops::{Control, ControlError, Wait};
 use crate::session::SessionError;
-use crate::turn::TurnEvent;
+use crate::turn::TurnEvents;
 
 /// The longest note that is read, in bytes.
 const MAX_NOTE_BYTES: u64 = 64 * 1024;
@@ -70,8 +70,7 @@ pub(super) fn fitting_title(title: &str) -> String {
 }
 
 async fn with_wait<T>(act: impl AsyncFnOnce(&mut Wait<'_>) -> T) -> T {
-    let mut tell = |_: TurnEvent<'_>| {};
-    act(&mut Wait { limit: None, tell: &mut tell }).await
+    act(&mut Wait { limit: None, events: &TurnEvents::default() }).await
 }
 
 /// That the channel of a session was deleted.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::check::section_context;
+use super::config_watcher::ConfigSource;
 use super::context::ChannelHandle;
+use super::error::DaemonError;
 use super::event::LoopEvent;
 use super::seen::SeenMessages;
-use super::{ConfigSource, DaemonError, section_context};
 use crate::channel::{Channel, ChannelError, Common, Connection, Leave, StartContext};
 use crate::files::make_private_dir;
 use crate::ops::Control;

@@ -10,14 +10,14 @@ use tokio::sync::Notify;
 
 use super::context::{Shared, blocking};
 use super::event::LoopEvent;
-use super::session_worker::WorkerState;
-use super::{phrases, render, replies};
+use super::session_state::WorkerState;
+use super::{approvals, phrases, render, replies};
 use crate::channel::{AccessRole, Answer, Invoked, Pressed};
 use crate::key::Key;
 use crate::ops::commands::{CommandSpec, MayGive, find, help};
 use crate::ops::{Control, ControlError, SendOptions, Wait};
 use crate::session::Address;
-use crate::turn::TurnEvent;
+use crate::turn::TurnEvents;
 
 /// How long a command waits for its session. Networks take an answer for a
 /// quarter of an hour.
@@ -55,9 +55,10 @@ pub(super) async fn button(shared: Shared, state: Option<Arc<WorkerState>>, pres
     let answer = pressed.answer.clone();
     let number = |what: &str| pressed.id.strip_prefix(what).and_then(|number| number.parse::<u64>().ok());
     if pressed.id.starts_with("ask:") {
-        return match shared.questions.press(&pressed) {
-            None => acknowledge(&*answer).await,
-            Some(text) => reply(&*answer, text, true).await,
+        return match approvals::press(&shared, &pressed).await {
+            Ok(None) => acknowledge(&*answer).await,
+            Ok(Some(text)) => reply(&*answer, &text, true).await,
+            Err(error) => reply(&*answer, &in_words(Err(error)), true).await,
         };
     }
     if let Some(number) = number("stop:") {
@@ -135,8 +136,7 @@ impl Given {
     /// The commands that change the session under its lock.
     async fn change(&self, spec: &CommandSpec, control: &Control) -> Result<String, ControlError> {
         let key = &self.invoked.key;
-        let mut tell = |_: TurnEvent<'_>| {};
-        let wait = &mut Wait { limit: Some(PATIENCE), tell: &mut tell };
+        let wait = &mut Wait { limit: Some(PATIENCE), events: &TurnEvents::default() };
         let asked = |name: &str| self.asked(name);
         let changed = match (spec.name, asked(spec.args.first().map_or("", |arg| arg.name))) {
             ("new", _) => control.new_conversation(key, wait).await?,
@@ -182,8 +182,7 @@ impl Given {
     }
 
     async fn compact(&self, control: &Control) -> Result<String, ControlError> {
-        let mut tell = |_: TurnEvent<'_>| {};
-        let mut wait = Wait { limit: Some(PATIENCE), tell: &mut tell };
+        let mut wait = Wait { limit: Some(PATIENCE), events: &TurnEvents::default() };
         let interrupt = Notify::new();
         let options = SendOptions { stream: false, interrupt: &interrupt, approvals: None };
         let compacted = tokio::select! {
@@ -229,8 +228,7 @@ impl Again<'_> {
         if self.state.is_some_and(WorkerState::has_turns) {
             return Err(bad("something is running here already".to_owned()));
         }
-        let mut tell = |_: TurnEvent<'_>| {};
-        let mut wait = Wait { limit: Some(PATIENCE), tell: &mut tell };
+        let mut wait = Wait { limit: Some(PATIENCE), events: &TurnEvents::default() };
         let interrupt = Notify::new();
         let control = self.shared.control();
         let held = control.unanswered(self.key, Some(self.address.clone()), &interrupt, &mut wait).await?;

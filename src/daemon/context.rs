@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::ShutdownStage;
-use super::approvals::OpenQuestions;
 use super::event::LoopEvent;
 use super::log;
+use super::questions::OpenQuestions;
 use super::seen::SeenMessages;
+use super::stage::ShutdownStage;
 use crate::channel::ChannelClient;
 use crate::config::Busy;
 use crate::ops::Control;

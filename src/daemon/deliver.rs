@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::context::{ChannelHandle, Shared, blocking};
 use super::render;
-use super::session_worker::WorkerState;
+use super::session_state::WorkerState;
 use crate::channel::{ChannelClient, DOUBT, Post, PostedId, SendError};
 use crate::ops::Unrecorded;
 use crate::session::{Address, EntryNote, Queue, QueueEntry, SessionError};

@@ -9,11 +9,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::channels::{self, RunningChannel};
+use super::check::check;
 use super::commands::{self, Given};
+use super::config_watcher::ConfigSource;
 use super::context::{DaemonContext, Shared};
+use super::error::DaemonError;
 use super::event::LoopEvent;
 use super::session_worker::{Job, SessionWorker};
-use super::{ConfigSource, DaemonError, ShutdownStage, channel_lifecycle, check, deliver, recover, sd_notify};
+use super::stage::ShutdownStage;
+use super::{channel_lifecycle, deliver, recover, sd_notify};
 use crate::causes::with_causes;
 use crate::channel::{
     Accepted, Channel, ChannelEvent, ChannelMessage, Invoked, NetworkState, PlaceChange, Pressed, Stranger,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::context::{ChannelHandle, Shared, blocking};
-use super::session_worker::{Work, WorkerState};
+use super::session_state::{Work, WorkerState};
 use super::{deliver, phrases};
 use crate::channel::{Accepted, Attachment, ChannelMessage};
 use crate::config::Busy;

@@ -1,23 +1,18 @@
 //! Doing what a lane has to do: a turn, a delivery, a word about an interruption.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::context::{Shared, blocking};
 use super::deliver::{self, Sent};
-use super::progress::{self, ReplyDraft};
-use super::session_worker::{Running, Work, WorkerState};
-use super::{approvals, phrases};
+use super::session_state::{Running, Work, WorkerState};
+use super::{approvals, phrases, progress};
 use crate::causes::with_causes;
 use crate::ops::{ControlError, Delivery, Held, SendOptions, Unrecorded, Wait};
 use crate::session::{EntryNote, Queue};
-use crate::turn::{TurnError, TurnEvent};
-
-/// How many questions of an agent wait to be asked.
-const QUESTIONS: usize = 4;
+use crate::turn::TurnError;
 
 /// Does one thing.
 pub(super) async fn work(shared: Shared, state: Arc<WorkerState>, work: Work) {
@@ -86,23 +81,20 @@ async fn answer(
     interrupt: &Notify,
 ) -> Option<Result<Delivery, ControlError>> {
     let control = shared.control();
-    let (draft, seen) = watch::channel(ReplyDraft::default());
-    let (asks, questions) = mpsc::channel(QUESTIONS);
+    let events = &state.events;
+    events.begin();
+    let heard = events.subscribe();
+    // Dropped at the end, so that whoever watches knows that the turn is over.
+    let (showing, shown_until) = oneshot::channel();
+    let (attending, attended_until) = oneshot::channel();
+    let patience = shared.network(&to.address.network).map_or(Duration::MAX, |spoken| spoken.approval_timeout);
     let turn = async move {
-        // Dropped at the end, so that whoever watches knows that the turn is over.
-        let (draft, asks) = (draft, asks);
-        let begun = AtomicBool::new(false);
-        let mut tell = |progress: TurnEvent<'_>| {
-            if matches!(progress, TurnEvent::Started { .. }) {
-                begun.store(true, Ordering::Release);
-            }
-            draft.send_modify(|draft| draft.hear(progress));
-        };
-        let options = SendOptions { stream: true, interrupt, approvals: Some(&asks) };
-        let mut wait = Wait { limit: None, tell: &mut tell };
+        let _watched: (oneshot::Sender<()>, oneshot::Sender<()>) = (showing, attending);
+        let options = SendOptions { stream: true, interrupt, approvals: Some(patience) };
+        let mut wait = Wait { limit: None, events };
         let leaves = async {
             shared.leaving().await;
-            if begun.load(Ordering::Acquire) {
+            if events.look(|so_far| so_far.attempt > 0) {
                 std::future::pending::<()>().await;
             }
         };
@@ -111,8 +103,8 @@ async fn answer(
             () = leaves => None,
         }
     };
-    let show = progress::show(shared, state, to, seen);
-    let attend = approvals::attend(shared, state, &to.address, questions);
+    let show = progress::show(shared, state, to, shown_until);
+    let attend = approvals::attend(shared, state, &to.address, heard, attended_until);
     let (result, (), ()) = tokio::join!(turn, show, attend);
     result
 }

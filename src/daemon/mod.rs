@@ -12,10 +12,12 @@
 mod approvals;
 mod channel_lifecycle;
 mod channels;
+mod check;
 mod commands;
 mod config_watcher;
 mod context;
 mod deliver;
+mod error;
 mod event;
 mod event_loop;
 mod ingest;
@@ -23,12 +25,15 @@ mod jobs;
 mod log;
 mod phrases;
 mod progress;
+mod questions;
 mod recover;
 mod render;
 mod replies;
 mod sd_notify;
 mod seen;
+mod session_state;
 mod session_worker;
+mod stage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,19 +41,21 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+pub use check::check;
 pub use config_watcher::ConfigSource;
+pub use error::DaemonError;
 pub use log::Rotating;
+pub use stage::ShutdownStage;
 
-use crate::channel::{self, Channel, ChannelError, SectionContext};
-use crate::config::{Config, ConfigError, WallsMode};
+use crate::channel::Channel;
+use crate::config::WallsMode;
 use crate::files::{self, Lock, is_locked, make_private_dir};
 use crate::login;
 use crate::ops::Control;
 use crate::process::{self, probe};
 use crate::prove::{self, ProofError};
-use crate::sandbox::Unsupported;
-use crate::session::{SessionError, Store};
-use crate::turn::{ChoiceError, Setup, may_drive, provider_of};
+use crate::session::Store;
+use crate::turn::Setup;
 
 /// How long the lock of a daemon that was killed may outlive it: what it was
 /// just starting has a copy until it becomes its program.
@@ -69,71 +76,6 @@ const PROOF_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether that is over.
 const PROOF_PAUSE: Duration = Duration::from_millis(100);
-
-/// How far the daemon is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ShutdownStage {
-    /// It serves.
-    Serve,
-    /// It takes nothing in any more, and lets running turns finish for a while.
-    Leave,
-    /// It goes at once.
-    AtOnce,
-}
-
-/// Why a daemon did not start, or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// Another serves this root.
-    #[error("a daemon runs on `{root}` already{}", pid.as_ref().map_or_else(String::new, |pid| format!(" (process {pid})")))]
-    Running {
-        /// The root.
-        root: String,
-        /// The number of its process.
-        pid: Option<String>,
-    },
-    /// There is nothing to listen to.
-    #[error("no chat network is configured, so there is nothing to listen to")]
-    NothingToServe,
-    /// A file could not be read or written.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// The store cannot be used.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// A network's section is wrong, or its token cannot be got.
-    #[error(transparent)]
-    Channel(#[from] ChannelError),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A provider leads to nothing.
-    #[error(transparent)]
-    Choice(#[from] ChoiceError),
-    /// Chats could do anything at all on this machine.
-    #[error(
-        "`providers.{0}.permission_mode` is `bypassPermissions` while there are no walls: an agent would do \
-         whatever a chat tells it"
-    )]
-    Bypass(String),
-    /// The walls cannot be had here.
-    #[error("`walls = \"{level}\"` cannot be had here, so no chat is let in: {obstacle}")]
-    Walls {
-        /// What the configuration asks for.
-        level: &'static str,
-        /// What stands in the way.
-        obstacle: Unsupported,
-    },
-    /// The walls were tried, and let something through.
-    #[error("the walls do not hold here, so no chat is let in: an agent could {0}")]
-    Holes(String),
-    /// The walls could not be tried.
-    #[error("the walls could not be tried, so no chat is let in")]
-    Proof(#[from] ProofError),
-    /// Every network has ended for good.
-    #[error("{0}")]
-    Ended(String),
-}
 
 /// Serves until `stage` says otherwise, or every network has ended for good.
 ///
@@ -168,34 +110,6 @@ pub fn is_running(store: &Store) -> bool {
     is_locked(&lock_path(store)).unwrap_or(false)
 }
 
-/// Everything that can be wrong with a configuration before it is used.
-///
-/// # Errors
-/// With the first thing that is wrong.
-pub fn check(config: &Config, channels: &[&'static dyn Channel], source: &ConfigSource) -> Result<(), DaemonError> {
-    for name in config.providers.keys() {
-        provider_of(config, name)?;
-    }
-    let agents: Vec<&str> = config.agents.keys().map(String::as_str).collect();
-    for (name, section) in &config.channels {
-        let channel = channel::of(channels, name)?;
-        channel.check(section, section_context(&agents, source))?;
-    }
-    if config.channels.is_empty() { Ok(()) } else { no_bypass(config) }
-}
-
-/// Without walls, no chat drives an agent that asks nobody.
-fn no_bypass(config: &Config) -> Result<(), DaemonError> {
-    let walled = config.walls != WallsMode::Off;
-    for name in config.providers.keys() {
-        let (_, options) = provider_of(config, name)?;
-        if !may_drive(options.permission_mode, walled) {
-            return Err(DaemonError::Bypass(name.clone()));
-        }
-    }
-    Ok(())
-}
-
 /// The one place where walls are tried before anybody is let in: where those of
 /// the configuration cannot be had, or the adversary gets through, nobody is.
 async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
@@ -224,10 +138,6 @@ async fn walls_stand(control: &Control) -> Result<(), DaemonError> {
         return Ok(());
     }
     Err(DaemonError::Holes(holes.join("; ")))
-}
-
-fn section_context<'a>(agents: &'a [&'a str], source: &'a ConfigSource) -> SectionContext<'a> {
-    SectionContext { agents, root: &source.root, home: source.home.as_deref() }
 }
 
 fn lock_path(store: &Store) -> std::path::PathBuf {

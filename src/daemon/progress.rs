@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::context::{ChannelHandle, Shared};
 use super::deliver::{self, Sent};
-use super::session_worker::WorkerState;
+use super::session_state::WorkerState;
 use super::{phrases, render};
 use crate::channel::{Post, PostedId, SendError};
 use crate::session::{EntryNote, Waiting};
-use crate::turn::TurnEvent;
+use crate::turn::WaitingFor;
+use crate::turn::events::{Doing, TurnSoFar};
 
 /// How much of the end of what was said so far is shown, in bytes.
 const SHOWN: usize = 6000;
@@ -21,80 +22,39 @@ const SHOWN: usize = 6000;
 /// After how long something is shown although nothing was said yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is known of a reply that is being made.
-#[derive(Debug, Default)]
-pub(super) struct ReplyDraft {
-    text: String,
-    /// Whether parts of the current text came.
-    parts: bool,
-    doing: Option<String>,
+/// What is shown of a turn: the last message's worth of what was said so far, and
+/// what is done now. Empty if there is nothing to show.
+fn body(so_far: &TurnSoFar, split: impl Fn(&str) -> Vec<String>) -> String {
+    let mut text = so_far.tail(SHOWN).trim().to_owned();
+    match doing(so_far) {
+        Some(doing) if text.is_empty() => text = format!("… {doing}"),
+        Some(doing) => text = format!("{text}\n\n… {doing}"),
+        None => text.push_str(" …"),
+    }
+    split(text.trim()).pop().unwrap_or_default()
 }
 
-impl ReplyDraft {
-    /// Takes note of what happens.
-    pub(super) fn hear(&mut self, progress: TurnEvent<'_>) {
-        match progress {
-            TurnEvent::Waiting(Waiting::Line | Waiting::Lock) => {
-                self.doing = Some("waiting: a terminal has this session".to_owned());
-            }
-            TurnEvent::Waiting(Waiting::Ending) => self.doing = Some("waiting: the last turn still ends".to_owned()),
-            TurnEvent::WaitingForPermit => self.doing = Some("waiting: many turns are running".to_owned()),
-            TurnEvent::WaitingForLogin => {
-                self.doing = Some("waiting: another turn may be renewing the login".to_owned())
-            }
-            TurnEvent::Started { .. } => self.doing = None,
-            TurnEvent::Delta(text) => {
-                self.begin();
-                self.parts = true;
-                self.push(text);
-            }
-            // Its parts came already.
-            TurnEvent::Text(_) if self.parts => self.parts = false,
-            TurnEvent::Text(text) => {
-                self.begin();
-                self.push(text);
-            }
-            TurnEvent::Activity(text) => self.doing = Some(phrases::one_line(text, 150)),
-            // The reply carries them.
-            TurnEvent::Notice(_) => {}
-        }
-    }
+fn doing(so_far: &TurnSoFar) -> Option<String> {
+    let words = match so_far.doing.as_ref()? {
+        Doing::Waiting(WaitingFor::Session(Waiting::Line | Waiting::Lock)) => "waiting: a terminal has this session",
+        Doing::Waiting(WaitingFor::Session(Waiting::Ending)) => "waiting: the last turn still ends",
+        Doing::Waiting(WaitingFor::Permit) => "waiting: many turns are running",
+        Doing::Waiting(WaitingFor::Login) => "waiting: another turn may be renewing the login",
+        Doing::Activity(text) => return Some(phrases::one_line(text, 150)),
+    };
+    Some(words.to_owned())
+}
 
-    fn begin(&mut self) {
-        self.doing = None;
-        if !self.parts && !self.text.is_empty() {
-            self.text.push_str("\n\n");
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-        if self.text.len() > 2 * SHOWN {
-            let mut cut = self.text.len() - SHOWN;
-            while !self.text.is_char_boundary(cut) {
-                cut += 1;
-            }
-            self.text.replace_range(..cut, "…");
-        }
-    }
-
-    /// What is shown of it: the last message's worth.
-    fn body(&self, split: impl Fn(&str) -> Vec<String>) -> String {
-        let mut text = self.text.trim().to_owned();
-        match &self.doing {
-            Some(doing) if text.is_empty() => text = format!("… {doing}"),
-            Some(doing) => text = format!("{text}\n\n… {doing}"),
-            None => text.push_str(" …"),
-        }
-        split(text.trim()).pop().unwrap_or_default()
-    }
+/// Whether there is anything to show yet.
+fn is_silent(so_far: &TurnSoFar) -> bool {
+    so_far.texts.is_empty() && so_far.part.is_empty() && so_far.doing.is_none()
 }
 
 /// Shows a turn until it is over.
-pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, mut draft: watch::Receiver<ReplyDraft>) {
+pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, mut over: oneshot::Receiver<()>) {
     let Some(ChannelHandle { network, .. }) = shared.network(&to.address.network) else {
         // Nothing can be shown; the turn goes on.
-        while draft.changed().await.is_ok() {}
+        let _ended = over.await;
         return;
     };
     let limits = network.limits();
@@ -115,7 +75,7 @@ pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, m
         // after the reply.
         tokio::select! {
             biased;
-            () = over(&mut draft) => {
+            _ended = &mut over => {
                 // The same nonce gives the message that is already there.
                 if let (None, Some(lost)) = (&posted, lost)
                     && let Ok(id) = network.post(&to.address, &lost).await
@@ -130,13 +90,11 @@ pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, m
                 }
             }
             _ = pace.tick(), if !silent => {
-                let body = {
-                    let draft = draft.borrow();
-                    if draft.text.is_empty() && draft.doing.is_none() && began.elapsed() < PATIENCE {
-                        continue;
-                    }
-                    draft.body(|text| network.split(text))
-                };
+                let body = state.events.look(|so_far| {
+                    let waits = is_silent(so_far) && began.elapsed() < PATIENCE;
+                    (!waits).then(|| body(so_far, |text| network.split(text)))
+                });
+                let Some(body) = body else { continue };
                 if body == shown || body.is_empty() {
                     continue;
                 }
@@ -178,39 +136,34 @@ pub(super) async fn show(shared: &Shared, state: &Arc<WorkerState>, to: &Sent, m
     }
 }
 
-/// Waits until the turn is over: nobody writes its draft any more.
-async fn over(draft: &mut watch::Receiver<ReplyDraft>) {
-    while draft.changed().await.is_ok() {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::{TurnEvent, TurnEvents};
 
-    fn body(draft: &ReplyDraft) -> String {
-        draft.body(|text| vec![text.to_owned()])
+    fn shown(events: &TurnEvents) -> String {
+        events.look(|so_far| body(so_far, |text| vec![text.to_owned()]))
     }
 
     #[test]
-    fn a_draft_shows_texts_and_what_is_done() {
-        let mut draft = ReplyDraft::default();
-        draft.hear(TurnEvent::Activity("Bash: ls\n-l"));
-        assert_eq!(body(&draft), "… Bash: ls -l");
-        draft.hear(TurnEvent::Delta("He"));
-        draft.hear(TurnEvent::Delta("llo"));
-        draft.hear(TurnEvent::Text("Hello"));
-        draft.hear(TurnEvent::Text("World"));
-        assert_eq!(body(&draft), "Hello\n\nWorld …");
-        draft.hear(TurnEvent::Activity("Read: x"));
-        assert_eq!(body(&draft), "Hello\n\nWorld\n\n… Read: x");
+    fn texts_are_shown_and_what_is_done() {
+        let events = TurnEvents::default();
+        let hear = |event| events.send(event);
+        hear(TurnEvent::Activity("Bash: ls\n-l".to_owned()));
+        assert_eq!(shown(&events), "… Bash: ls -l");
+        hear(TurnEvent::Delta("He".into()));
+        hear(TurnEvent::Delta("llo".into()));
+        hear(TurnEvent::Text("Hello".into()));
+        hear(TurnEvent::Text("World".into()));
+        assert_eq!(shown(&events), "Hello\n\nWorld …");
+        hear(TurnEvent::Activity("Read: x".to_owned()));
+        assert_eq!(shown(&events), "Hello\n\nWorld\n\n… Read: x");
     }
 
     #[test]
-    fn a_flood_stays_small() {
-        let mut draft = ReplyDraft::default();
-        for _ in 0..10_000 {
-            draft.hear(TurnEvent::Delta("überlang "));
-        }
-        assert!(draft.text.len() <= 2 * SHOWN + 10);
+    fn of_a_flood_only_the_end_is_shown() {
+        let events = TurnEvents::default();
+        (0..10_000).for_each(|_| events.send(TurnEvent::Delta("überlang ".into())));
+        assert!(shown(&events).len() <= SHOWN + 10);
     }
 }

@@ -11,32 +11,30 @@ use std::sync::Arc;
 use super::config_watcher::FileWatch;
 use super::context::{Shared, blocking};
 use super::event::LoopEvent;
-use super::session_worker::{Work, WorkerState};
+use super::session_state::{Work, WorkerState};
 use crate::files::{Durability, make_private_dir};
 use crate::key::Key;
 use crate::ops::{Control, ControlError};
-use crate::process::DELIVER;
 use crate::session::{EntryNote, Queue, Store};
 
-/// Hears of the sessions of which another process left a reply, until nobody
-/// listens. What was left before is found by [`walk`].
+/// Hears of the sessions that other processes have changed, until nobody listens.
+/// What changed before is found by [`walk`].
 pub(super) async fn watch(shared: Shared) {
     let store = shared.control().store.clone();
-    let control = store.state_path("control");
+    let changed = store.changed_path();
     let watched = async {
-        make_private_dir(&control, Durability::Process).map_err(std::io::Error::other)?;
-        let is_word = |path: &Path| path.extension() == Some(OsStr::new(DELIVER));
-        let changed = FileWatch::new(&control, is_word)?;
+        make_private_dir(&changed, Durability::Process).map_err(std::io::Error::other)?;
+        let heard = FileWatch::new(&changed, |_| true)?;
         loop {
-            for path in files_of(&control).filter(|path| is_word(path)) {
-                let folder = path.file_stem().and_then(OsStr::to_str).map(str::to_owned);
-                // Before the look, so that a word that is left meanwhile counts.
+            for path in files_of(&changed) {
+                // Before the look, so that what is noted meanwhile counts.
                 let _removed = std::fs::remove_file(&path);
-                if let Some(key) = folder.and_then(|folder| key_of(&store, &folder)) {
+                let folder = path.file_name().and_then(OsStr::to_str);
+                if let Some(key) = folder.and_then(|folder| key_of(&store, folder)) {
                     let _gone = shared.events.send(LoopEvent::Left(key)).await;
                 }
             }
-            changed.changed().await;
+            heard.changed().await;
         }
     };
     let ended: notify::Result<()> = watched.await;

@@ -1,20 +1,16 @@
-//! The lane of an active session: what of it is left to do, in order.
-//!
-//! One task takes in, one works off. The lock in here is one session's own and
-//! held for moments; nothing is waited for under it.
+//! The lane of an active session: one task takes in, one works off.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::context::Shared;
 use super::event::LoopEvent;
+use super::session_state::{Work, WorkerState};
 use super::{ingest, jobs, recover};
 use crate::channel::ChannelMessage;
 use crate::key::Key;
-use crate::ops::{ControlError, Held};
-use crate::session::More;
+use crate::ops::Held;
 
 /// How much may stand before a lane that is taking something in.
 const INBOX: usize = 64;
@@ -35,17 +31,6 @@ pub(super) enum Job {
     Look,
 }
 
-/// Something that is done for a session, one after another.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// A turn.
-    Turn(Box<Held>),
-    /// The reply of an entry is delivered. An earlier process may have begun to.
-    Deliver(u64),
-    /// The author of an entry is told that its turn was interrupted.
-    Tell(u64),
-}
-
 /// A lane, as the loop holds it.
 #[derive(Debug)]
 pub(super) struct SessionWorker {
@@ -56,44 +41,10 @@ pub(super) struct SessionWorker {
     pub(super) untaken: usize,
 }
 
-/// What a lane has to do, and does.
-#[derive(Debug)]
-pub(super) struct WorkerState {
-    /// The session.
-    pub(super) key: Key,
-    /// Its folder.
-    pub(super) folder: String,
-    inner: Mutex<Inner>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    waiting: VecDeque<Work>,
-    /// Whether something is being done.
-    busy: bool,
-    running: Option<Running>,
-    closed: bool,
-}
-
-/// A turn that has been taken up.
-#[derive(Debug, Clone)]
-pub(super) struct Running {
-    /// Its entry.
-    pub(super) number: u64,
-    /// Rung when it is to be stopped.
-    pub(super) interrupt: Arc<Notify>,
-}
-
 impl SessionWorker {
     /// Begins a lane; what an earlier process left of the session comes first.
     pub(super) fn begin(key: &Key, shared: &Shared) -> Self {
-        let state = Arc::new(WorkerState {
-            key: key.clone(),
-            folder: key.folder_name(),
-            inner: Mutex::default(),
-            wake: Notify::new(),
-        });
+        let state = Arc::new(WorkerState::new(key));
         let (inbox, jobs) = mpsc::channel(INBOX);
         tokio::spawn(take_in(shared.clone(), state.clone(), jobs));
         tokio::spawn(work_off(shared.clone(), state.clone()));
@@ -116,93 +67,7 @@ impl SessionWorker {
 
     /// Whether nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        let inner = self.state.lock();
-        self.untaken == 0 && !inner.busy && inner.waiting.is_empty()
-    }
-}
-
-impl WorkerState {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts something at the end of what is to be done.
-    pub(super) fn push(&self, work: Work) {
-        self.lock().waiting.push_back(work);
-        self.wake.notify_one();
-    }
-
-    /// Adds to the last message that waits, where it is of the same author, what
-    /// that author wrote after it. Gives the entry's number.
-    pub(super) fn merge(&self, author: &str, agent: Option<&str>, more: More) -> Option<Result<u64, ControlError>> {
-        let mut inner = self.lock();
-        let Some(Work::Turn(held)) = inner.waiting.back_mut() else { return None };
-        let message = held.message();
-        let same = message.author.as_ref().is_some_and(|known| known.id == author)
-            && message.options.agent.as_deref() == agent
-            && message.reply.as_ref().map(|reply| &reply.channel) == more.reply.as_ref().map(|reply| &reply.channel);
-        if !same || held.is_again() {
-            return None;
-        }
-        Some(held.add(more).map(|()| held.number()))
-    }
-
-    /// The turn that has been taken up.
-    pub(super) fn running(&self) -> Option<Running> {
-        self.lock().running.clone()
-    }
-
-    /// Says which turn has been taken up.
-    pub(super) fn run(&self, running: Option<Running>) {
-        self.lock().running = running;
-    }
-
-    /// Stops the turn that has been taken up: any, or the one of an entry.
-    pub(super) fn interrupt(&self, number: Option<u64>) -> bool {
-        let running = self.running().filter(|running| number.is_none_or(|number| running.number == number));
-        running.is_some_and(|running| {
-            running.interrupt.notify_one();
-            true
-        })
-    }
-
-    /// Whether turns wait, or one has been taken up.
-    pub(super) fn has_turns(&self) -> bool {
-        let inner = self.lock();
-        inner.running.is_some() || inner.waiting.iter().any(|work| matches!(work, Work::Turn(_)))
-    }
-
-    /// Whether an entry is to be dealt with already.
-    pub(super) fn has(&self, number: u64) -> bool {
-        let inner = self.lock();
-        let is_it = |work: &Work| match work {
-            Work::Turn(held) => held.number() == number,
-            Work::Deliver(other) | Work::Tell(other) => *other == number,
-        };
-        inner.running.as_ref().is_some_and(|running| running.number == number) || inner.waiting.iter().any(is_it)
-    }
-
-    /// The next thing to do; `None` when the lane ends.
-    async fn next(&self) -> Option<Work> {
-        loop {
-            let woken = self.wake.notified();
-            {
-                let mut inner = self.lock();
-                if let Some(work) = inner.waiting.pop_front() {
-                    inner.busy = true;
-                    return Some(work);
-                }
-                if inner.closed {
-                    return None;
-                }
-            }
-            woken.await;
-        }
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.wake.notify_one();
+        self.untaken == 0 && self.state.is_idle()
     }
 }
 
@@ -238,11 +103,7 @@ async fn work_off(shared: Shared, state: Arc<WorkerState>) {
                 tracing::error!(session = state.folder, "something went wrong within Denizen: {error}");
             }
         }
-        {
-            let mut inner = state.lock();
-            inner.busy = false;
-            inner.running = None;
-        }
+        state.rest();
         let _gone = shared.events.send(LoopEvent::Rested(state.key.clone())).await;
     }
 }

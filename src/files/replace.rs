@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::stamp::set_second;
@@ -103,6 +103,17 @@ impl Staging {
     }
 }
 
+impl Dir {
+    /// Makes a new file that is whole as soon as it is there. `false` if the name
+    /// is taken: of several who try, one succeeds.
+    ///
+    /// # Errors
+    /// If any step fails; the file is then whole or not there.
+    pub fn make_new(&self, name: &Path, bytes: &[u8], staging: &Staging) -> Result<bool, Error> {
+        Temporary::write(staging, bytes)?.give_new_name(self, name)
+    }
+}
+
 /// A file under construction; removed when it is dropped before its rename.
 struct Temporary<'a> {
     file: File,
@@ -139,6 +150,33 @@ impl<'a> Temporary<'a> {
         }
         set_second(&self.file, old.second() + 1)
             .map_err(|source| Error::io("set the time of", &target.path().join(name), source))
+    }
+
+    /// Gives it a name that nothing has. `false` if something has it.
+    fn give_new_name(mut self, target: &Dir, name: &Path) -> Result<bool, Error> {
+        let staging = self.name.staging;
+        let path = target.path().join(name);
+        if staging.durability == Durability::Power {
+            self.file.sync_all().map_err(|source| Error::io("sync", &path, source))?;
+        }
+        let (from, to) = (staging.dir.fd(), target.fd());
+        match rustix::fs::renameat_with(&from, &self.name.name, &to, name, RenameFlags::NOREPLACE) {
+            Ok(()) => self.name.given_away = true,
+            Err(Errno::EXIST) => return Ok(false),
+            // A file system without that flag has links: this one's first name is removed.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                match rustix::fs::linkat(&from, &self.name.name, &to, name, AtFlags::empty()) {
+                    Ok(()) => {}
+                    Err(Errno::EXIST) => return Ok(false),
+                    Err(errno) => return Err(Error::io("make", &path, errno)),
+                }
+            }
+            Err(errno) => return Err(Error::io("make", &path, errno)),
+        }
+        if staging.durability == Durability::Power {
+            target.sync()?;
+        }
+        Ok(true)
     }
 
     fn rename(mut self, target: &Dir, name: &Path) -> Result<File, Error> {

@@ -4,7 +4,9 @@
 //! lock on that file. The lowest living number goes next: whoever stands behind
 //! it waits for that file's lock, so a death lets the line move on by itself
 //! and nobody polls. A file whose owner died stays, if it holds something
-//! (a message); an empty one is swept away by the next who comes.
+//! (a message); an empty one is swept away by the next who comes, and so are
+//! companions: files named after a place that mean something only while its
+//! owner lives.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -52,6 +54,10 @@ const HOLD: &str = "hold";
 
 /// The ending of files that hold something, which stays until it is removed.
 const ENTRY: &str = "entry";
+
+/// How the endings of companions begin: what a running turn shows of itself, what
+/// it asks, and what it is answered.
+const COMPANIONS: [&str; 3] = ["live", "ask-", "answer-"];
 
 impl TicketLine {
     /// Opens a line; its directory is made if it is missing.
@@ -135,11 +141,11 @@ impl TicketLine {
         Ok(Some(ticket))
     }
 
-    /// Takes over an entry whose owner died, in its old place. `None` if the
-    /// owner lives or the entry is gone.
+    /// Takes over an entry whose owner died, in its old place; the owner's
+    /// companions are removed. `None` if the owner lives or the entry is gone.
     ///
     /// # Errors
-    /// If the entry cannot be opened.
+    /// If the entry cannot be opened, or a companion not removed.
     pub fn take_over(&self, number: u64) -> Result<Option<Ticket>, Error> {
         let _lock = self.dir.lock()?;
         let path = self.dir.path().join(file_name(number, ENTRY));
@@ -149,10 +155,35 @@ impl TicketLine {
             Err(error) => return Err(Error::io("open", &path, error)),
         };
         match file.try_lock() {
-            Ok(()) => Ok(Some(Ticket { path, number, file, kept: true, first: false, alone: false, added: false })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(Error::io("lock", &path, source)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path, source)),
         }
+        let ticket = Ticket { path, number, file, kept: true, first: false, alone: false, added: false };
+        self.remove_companions(|of| of == number)?;
+        Ok(Some(ticket))
+    }
+
+    /// The companions of every place, each with the number of its place, in no order.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn companions(&self) -> Result<Vec<(u64, PathBuf)>, Error> {
+        let names = self.dir.names()?.into_iter();
+        Ok(names.filter_map(|name| Some((companion_of(&name)?, name.into()))).collect())
+    }
+
+    /// Whether the owner of an entry lives.
+    ///
+    /// # Errors
+    /// If the entry cannot be looked at.
+    pub fn is_held(&self, number: u64) -> Result<bool, Error> {
+        super::is_locked(&self.dir.path().join(file_name(number, ENTRY)))
+    }
+
+    fn remove_companions(&self, of: impl Fn(u64) -> bool) -> Result<(), Error> {
+        let unwanted = self.companions()?.into_iter().filter(|(number, _)| of(*number));
+        unwanted.into_iter().try_for_each(|(_, name)| self.dir.remove_file(&name))
     }
 
     /// Adds a note to an entry, whoever owns it. `false` if it is gone.
@@ -226,8 +257,10 @@ impl TicketLine {
         Ok(places)
     }
 
-    /// Removes what those left behind who died with nothing in hand.
+    /// Removes what the dead left behind: places with nothing in hand, companions.
     fn sweep(&self, places: &[TicketPlace]) -> Result<(), Error> {
+        let is_alive = |number| places.iter().any(|place| place.alive && place.number == number);
+        self.remove_companions(|number| !is_alive(number))?;
         places
             .iter()
             .filter(|place| !place.alive && is_hold(&place.name))
@@ -311,6 +344,13 @@ fn number_of(name: &std::ffi::OsStr) -> Option<u64> {
     matches!(ending, HOLD | ENTRY).then(|| number.parse().ok()).flatten()
 }
 
+/// The number of the place that a file belongs to, if it is a companion.
+fn companion_of(name: &std::ffi::OsStr) -> Option<u64> {
+    let (number, ending) = name.to_str()?.split_once('.')?;
+    let is_companion = COMPANIONS.iter().any(|companion| ending.starts_with(companion));
+    is_companion.then(|| number.parse().ok()).flatten()
+}
+
 fn is_hold(name: &Path) -> bool {
     name.extension().is_some_and(|ending| ending == HOLD)
 }
@@ -348,5 +388,34 @@ mod tests {
         let taken = line.take_over(number).expect("read").expect("its owner died");
         taken.finish();
         assert!(line.places().expect("read").is_empty());
+    }
+
+    #[test]
+    fn companions_live_as_long_as_the_owner_of_their_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let line = TicketLine::open(dir.path(), Durability::Process).expect("a line");
+        let join = || line.join_with(b"hello\n", b"", 9, Durability::Process).expect("written").expect("room");
+        let (lives, dies, gone) = (join(), join(), join());
+        let accompany = |number: u64| {
+            for ending in ["live", "ask-1.json", "answer-1"] {
+                drop(line.dir.create_new(Path::new(&file_name(number, ending))).expect("made"));
+            }
+        };
+        [lives.number, dies.number, gone.number].into_iter().for_each(accompany);
+        // What a person keeps there is none.
+        let kept = file_name(dies.number, "entry.kept");
+        drop(line.dir.create_new(Path::new(&kept)).expect("made"));
+        let (alive, dead) = (lives.number, dies.number);
+        drop(dies);
+        gone.finish();
+        drop(line.join().expect("a place"));
+        let left = line.companions().expect("read");
+        assert_eq!((left.len(), left.iter().all(|(number, _)| *number == alive)), (3, true), "{left:?}");
+        assert!(line.is_held(alive).expect("read") && !line.is_held(dead).expect("read"));
+        accompany(dead);
+        let taken = line.take_over(dead).expect("read").expect("its owner died");
+        assert_eq!(line.companions().expect("read").len(), 3, "those of the dead one are gone");
+        assert!(dir.path().join(kept).exists());
+        drop((lives, taken));
     }
 }

@@ -9,6 +9,7 @@ mod cleanup_receipt;
 pub mod commands;
 mod edits;
 mod queries;
+mod questions;
 mod retry;
 mod send;
 
@@ -21,13 +22,14 @@ pub use cleanup::{CleanupPlan, CleanupStep};
 pub use cleanup_receipt::{NotUndone, Noted, UndoStep};
 pub use edits::{ChangedSession, RemovedSession};
 pub use queries::{Overview, SessionStatus, Shown};
+pub use questions::Approver;
 pub use send::{Delivery, Held, SendOptions, Unrecorded};
 
 use crate::backup::{ArchiveError, Finding};
 use crate::files::{self, Lock};
 use crate::key::Key;
-use crate::session::{Claim, ClaimError, ClaimedFolder, SessionError, Store, WorkspaceGuard};
-use crate::turn::{ChoiceError, Setup, TurnError, TurnEvent};
+use crate::session::{Claim, ClaimError, ClaimedFolder, SessionError, Store, Waiting, WorkspaceGuard};
+use crate::turn::{ChoiceError, Setup, TurnError, TurnEvent, TurnEvents, WaitingFor};
 
 /// Everything that operations need: where sessions are, and how turns are run.
 #[derive(Debug, Clone)]
@@ -42,8 +44,8 @@ pub struct Control {
 pub struct Wait<'a> {
     /// How long; `None` is forever.
     pub limit: Option<Duration>,
-    /// Hears what is waited for.
-    pub tell: &'a mut (dyn FnMut(TurnEvent<'_>) + Send),
+    /// Hears what is waited for, and of a turn what happens in it.
+    pub events: &'a TurnEvents,
 }
 
 /// Why an operation was not done.
@@ -114,6 +116,9 @@ pub enum ControlError {
     /// The provider cannot compact a conversation on request.
     #[error("the provider `{0}` cannot compact a conversation on request")]
     CannotCompact(String),
+    /// Somebody answers a question of an agent who may not.
+    #[error("{0} may not decide this: only an owner can")]
+    MayNotDecide(String),
     /// The message cannot be sent as it is.
     #[error("{0}")]
     Message(String),
@@ -142,7 +147,12 @@ impl Control {
     /// Stands in line for a folder, whatever is there, and takes its lock.
     async fn claim_place(&self, folder: &str, wait: &mut Wait<'_>) -> Result<(Lock, Claim), ControlError> {
         let mut claim = Claim::hold(self.store.clone(), folder)?;
-        let lock = claim.wait(wait.limit, &mut |waiting| (wait.tell)(TurnEvent::Waiting(waiting))).await?;
+        let lock = claim.wait(wait.limit, &mut |waiting| wait.events.send(is_busy(waiting))).await?;
         Ok((lock, claim))
     }
+}
+
+/// The session is busy, as an event.
+fn is_busy(waiting: Waiting) -> TurnEvent {
+    TurnEvent::Waiting(WaitingFor::Session(waiting))
 }

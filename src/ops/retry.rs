@@ -6,7 +6,6 @@ use tokio::sync::Notify;
 use super::send::{Delivery, Held, SendOptions};
 use super::{Control, ControlError, Wait};
 use crate::key::Key;
-use crate::process;
 use crate::session::{Address, Message, PendingState, Queue, SessionError, Speaker, TurnOutcome};
 use crate::turn::TurnError;
 
@@ -125,6 +124,6 @@ impl Control {
     /// # Errors
     /// If the word cannot be left.
     pub fn ask_to_deliver(&self, key: &Key) -> Result<(), ControlError> {
-        Ok(process::ask_to_deliver(&self.store, &key.folder_name())?)
+        Ok(self.store.note_changed(&key.folder_name())?)
     }
 }

@@ -1,11 +1,12 @@
 //! Sending a message, and stopping a turn.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{Control, ControlError, Wait};
+use super::{Control, ControlError, Wait, is_busy};
 use crate::causes::with_causes;
 use crate::files::Ticket;
 use crate::key::Key;
@@ -16,8 +17,9 @@ use crate::session::{
     Address, Claim, ClaimedFolder, EntryNote, Grant, Message, More, NewSession, Queue, Record, SessionError, Settings,
     WorkspaceGuard,
 };
-use crate::turn::approval::PermissionAsk;
-use crate::turn::{self, Place, PolicyError, TurnError, TurnEvent, TurnReply, TurnRequest, agent_of, provider_of};
+use crate::turn::{
+    self, LiveView, Place, PolicyError, TurnError, TurnEvent, TurnReply, TurnRequest, agent_of, provider_of,
+};
 
 /// The longest message, in bytes: what the strictest of the CLIs reads.
 const MAX_MESSAGE_BYTES: usize = 10 * 1000 * 1000;
@@ -32,8 +34,9 @@ pub struct SendOptions<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
-    /// Where the agent's requests for permission go. `None` if nobody can be asked.
-    pub approvals: Option<&'a mpsc::Sender<PermissionAsk>>,
+    /// How long a request of the agent for permission waits for somebody's decision.
+    /// `None` if nobody can be asked.
+    pub approvals: Option<Duration>,
 }
 
 /// What became of a message. The reply is delivered first; then the message is
@@ -233,8 +236,8 @@ impl Control {
         let prompt = provider.compact_prompt().ok_or_else(|| ControlError::CannotCompact(current.provider.clone()))?;
         let message = Message::plain(Some(guard.record().uuid), prompt);
         let SendOptions { stream, interrupt, approvals } = options;
-        let request = TurnRequest { message: &message, raw: true, stream, interrupt, approvals };
-        let (_guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
+        let request = TurnRequest { message: &message, raw: true, stream, interrupt, approvals, events: wait.events };
+        let (_guard, result) = turn::take(&self.setup, guard, request).await;
         Ok(result?)
     }
 
@@ -284,12 +287,18 @@ impl Control {
                 if !stays {
                     Queue::open(&self.store, &folder)?.discard(number)?;
                 }
+                wait.events.send(TurnEvent::Failed(error.to_string()));
                 return Err(error);
             }
         };
         let SendOptions { stream, interrupt, approvals } = options;
-        let request = TurnRequest { message: &message, raw: false, stream, interrupt, approvals };
-        let (guard, result) = turn::take(&self.setup, guard, request, wait.tell).await;
+        let request = TurnRequest { message: &message, raw: false, stream, interrupt, approvals, events: wait.events };
+        let live = LiveView::of(&guard);
+        let (guard, result) = tokio::select! {
+            biased;
+            taken = turn::take(&self.setup, guard, request) => taken,
+            never = live.show(wait.events) => match never {},
+        };
         let left = guard.claim().left().unwrap_or_default();
         Ok(Delivery { guard, result, network: message.reply.map(|reply| reply.network), left })
     }
@@ -305,7 +314,7 @@ impl Control {
         let attached = message.attached.clone();
         let gone = || ControlError::Gone(key.clone());
         let mut claim = Claim::with_message(self.store.clone(), &key.folder_name(), queue, ticket, attached);
-        let mut tell = |waiting| (wait.tell)(TurnEvent::Waiting(waiting));
+        let mut tell = |waiting| wait.events.send(is_busy(waiting));
         let lock = tokio::select! {
             waited = claim.wait(wait.limit, &mut tell) => waited?,
             () = options.interrupt.notified() => return Err(TurnError::Stopped.into()),

@@ -365,7 +365,8 @@ pub fn request_stop(store: &Store, folder: &str) -> Result<bool, files::Error> {
         return Ok(false);
     }
     let stop = stop_path(store, folder);
-    write_signal_file(&stop, "request the stop with")?;
+    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&stop);
+    made.map_err(|source| files::Error::Io { action: "request the stop with", path: stop.clone(), source })?;
     let deadline = std::time::Instant::now() + LAUNCHER_GRACE;
     while files::is_locked(&run_lock)? {
         if std::time::Instant::now() >= deadline {
@@ -376,26 +377,6 @@ pub fn request_stop(store: &Store, folder: &str) -> Result<bool, files::Error> {
     }
     clear_stop(&stop)?;
     Ok(true)
-}
-
-/// The ending of files in `state/control/` that ask the daemon to deliver what
-/// waits in the queue of a folder.
-pub const DELIVER: &str = "deliver";
-
-/// Asks the daemon to deliver what waits in the queue of a folder.
-///
-/// # Errors
-/// If the request cannot be made.
-pub fn ask_to_deliver(store: &Store, folder: &str) -> Result<(), files::Error> {
-    let dir = store.state_path("control");
-    files::make_private_dir(&dir, files::Durability::Process)?;
-    write_signal_file(&dir.join(format!("{folder}.{DELIVER}")), "request the delivery with")
-}
-
-/// Makes a file whose appearance is all that it says.
-fn write_signal_file(path: &Path, action: &'static str) -> Result<(), files::Error> {
-    let left = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    left.map(drop).map_err(|source| files::Error::Io { action, path: path.to_owned(), source })
 }
 
 fn clear_stop(stop: &Path) -> Result<(), files::Error> {

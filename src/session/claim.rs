@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::queue::{EntryNote, Queue};
-use super::{Attached, SessionError, Store};
+use super::{Attached, SessionError, Store, TurnFiles};
 use crate::files::{self, Lock, Ticket, TicketLine};
 
 /// How long a session whose agent is being ended may keep others waiting.
@@ -100,6 +100,12 @@ impl Claim {
     #[must_use]
     pub fn message_entry(&self) -> Option<u64> {
         self.ticket.as_ref().filter(|ticket| ticket.is_entry()).map(Ticket::number)
+    }
+
+    /// What the turn of the message in hand shows to other processes.
+    #[must_use]
+    pub fn turn_files(&self) -> Option<TurnFiles> {
+        Some(TurnFiles::of(self.store.clone(), &self.folder, self.message_entry()?))
     }
 
     /// The attachments of the message in hand, and the directory they are in.

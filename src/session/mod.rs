@@ -6,6 +6,7 @@
 mod access;
 mod adopt;
 mod brief;
+mod changed;
 mod claim;
 mod copy;
 mod discard;
@@ -14,6 +15,7 @@ mod ground;
 mod names;
 mod people;
 mod plant;
+mod question;
 mod queue;
 mod record;
 mod repair;
@@ -21,6 +23,7 @@ mod settings;
 mod store;
 mod transcript;
 mod trash;
+mod turn_files;
 mod workspace;
 
 use std::path::PathBuf;
@@ -32,6 +35,7 @@ pub use claim::{Claim, ClaimError, Waiting};
 pub use names::Names;
 pub use people::{Asking, PairingAnswer, People, Person};
 pub use plant::{Planted, Planting};
+pub use question::{AnswerOutcome, Question, QuestionAnswer};
 pub use queue::{
     Address, Attached, Author, EntryNote, Message, MessageOptions, More, Pending, PendingState, Queue, QueueEntry,
 };
@@ -40,6 +44,7 @@ pub use settings::{PermissionMode, SETTINGS, Settings};
 pub use store::{Listed, NewSession, Store};
 pub use transcript::{Recorded, Speaker, Transcript, TranscriptEntry};
 pub use trash::Trashed;
+pub use turn_files::{LiveTurn, TurnFiles, answer_question, open_questions};
 pub use workspace::{Workspace, WorkspaceGuard};
 
 use crate::files;

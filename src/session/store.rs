@@ -27,7 +27,7 @@ use crate::key::Key;
 ///   names/<where>/<title>         links to sessions/, for people
 ///   state/                        this machine only, never in a backup
 ///     locks/<folder>  <folder>.run    advisory locks: the session, its running child
-///     permits/        control/        global turn permits; stop requests
+///     permits/        control/        global turn permits; stop requests, changed sessions
 ///     queue/<folder>/                 accepted, unanswered messages, and who waits
 ///     homes/<folder>/<provider>/      provider homes, rebuilt at will
 ///     discarded/                      homes that were thrown away, until removed
@@ -195,6 +195,14 @@ impl Store {
             opened => opened?,
         };
         Ok(self.staging.get_or_init(|| Staging::new(dir, self.durability)))
+    }
+
+    /// The same for what means nothing after a power cut: nothing is synced.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or opened.
+    pub fn unsynced_staging(&self) -> Result<Staging, SessionError> {
+        Ok(Staging::new(Dir::open(self.staging()?.path())?, Durability::Process))
     }
 
     /// Finishes what a power cut may have left half done, before anything is read.

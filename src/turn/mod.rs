@@ -9,11 +9,15 @@ mod attempt;
 mod choose;
 mod conversation;
 mod error;
+pub mod events;
+mod exchange;
 mod finalise;
+mod live;
 mod login;
 mod plan;
 mod policy;
 mod prompt;
+mod provider_process;
 mod record;
 mod recovery;
 mod resolve;
@@ -22,12 +26,15 @@ mod setup;
 mod subject;
 mod terminal;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 pub use choose::{Chosen, choose, find_program, may_drive};
 pub use error::ChoiceError;
+pub use events::{FinishReason, TurnEvent, TurnEvents, WaitingFor};
+pub(crate) use live::LiveView;
 pub use login::log_in;
 pub use plan::{Asked, TurnPlan};
 pub use policy::PolicyError;
@@ -43,7 +50,7 @@ use crate::process::SpawnError;
 use crate::provider::{Failure, ProviderError};
 use crate::provider_home::RehomeError;
 use crate::sandbox::LimitExceeded;
-use crate::session::{Message, SessionError, Usage, Waiting};
+use crate::session::{Message, SessionError, Usage};
 
 /// What is asked of a session.
 #[derive(Debug, Clone, Copy)]
@@ -56,35 +63,12 @@ pub struct TurnRequest<'a> {
     pub stream: bool,
     /// Rung when the turn is to be stopped.
     pub interrupt: &'a Notify,
-    /// Where the agent's requests for permission go. `None` if nobody can be
-    /// asked: what the agent may not do unasked, it then may not do.
-    pub approvals: Option<&'a mpsc::Sender<approval::PermissionAsk>>,
-}
-
-/// What happens during a turn, for whoever watches.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum TurnEvent<'a> {
-    /// The session is busy.
-    Waiting(Waiting),
-    /// As many turns as may run are running.
-    WaitingForPermit,
-    /// Another turn may be renewing the login.
-    WaitingForLogin,
-    /// The provider is being started.
-    Started {
-        /// Its name.
-        provider: &'a str,
-        /// Its program.
-        program: &'a Path,
-    },
-    /// A part of a text, while it is produced.
-    Delta(&'a str),
-    /// A whole text.
-    Text(&'a str),
-    /// What the agent is doing.
-    Activity(&'a str),
-    /// Something the person should know.
-    Notice(&'a str),
+    /// How long a request of the agent for permission waits for somebody's decision.
+    /// `None` if nobody can be asked: what the agent may not do unasked, it then
+    /// may not do.
+    pub approvals: Option<Duration>,
+    /// Tells whoever watches.
+    pub events: &'a TurnEvents,
 }
 
 /// A turn that was answered.

@@ -5,12 +5,13 @@ use super::attempt::{Run, TurnProgress};
 use super::choose::may_drive;
 use super::conversation;
 use super::error::ChoiceError;
+use super::events::{FinishReason, TurnEvent, WaitingFor};
 use super::plan::{Asked, TurnPlan};
 use super::record::record;
 use super::recovery::{FailedAttempt, History, NextTry, next};
 use super::setup::Setup;
 use super::subject::Subject;
-use super::{TurnError, TurnEvent, TurnReply, TurnRequest, prompt};
+use super::{TurnError, TurnReply, TurnRequest, prompt};
 use crate::process::{Launch, Permit};
 use crate::provider::{Continuation, Failure, Turn};
 use crate::provider_home;
@@ -22,16 +23,27 @@ pub async fn take(
     setup: &Setup,
     mut guard: WorkspaceGuard,
     request: TurnRequest<'_>,
-    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
 ) -> (WorkspaceGuard, Result<TurnReply, TurnError>) {
     let mut heard = TurnProgress::default();
-    let result = ask(setup, &mut guard, request, tell, &mut heard).await;
+    let result = ask(setup, &mut guard, request, &mut heard).await;
     guard.settle_granted();
-    let result = match result {
-        Err(error) if !error.is_history() => return (guard, Err(error)),
-        result => result,
+    let (guard, result) = match result {
+        Err(error) if !error.is_history() => (guard, Err(error)),
+        result => record(guard, request, heard, result).await,
     };
-    record(guard, request, heard, result).await
+    request.events.send(last_event(result.as_ref().err()));
+    (guard, result)
+}
+
+/// How a turn ended, for whoever watches.
+fn last_event(error: Option<&TurnError>) -> TurnEvent {
+    match error {
+        None => TurnEvent::Done(FinishReason::Answered),
+        Some(TurnError::Stopped) => TurnEvent::Done(FinishReason::Stopped),
+        Some(TurnError::Timeout(_)) => TurnEvent::Done(FinishReason::Deadline),
+        Some(TurnError::Excess(_)) => TurnEvent::Done(FinishReason::Limit),
+        Some(error) => TurnEvent::Failed(error.to_string()),
+    }
 }
 
 /// Everything up to the provider's last word.
@@ -39,7 +51,6 @@ async fn ask(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
     request: TurnRequest<'_>,
-    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
     heard: &mut TurnProgress,
 ) -> Result<(), TurnError> {
     let store = guard.store().clone();
@@ -65,7 +76,7 @@ async fn ask(
 
     // All that was looked at so far is under the session's lock, so it is done while
     // others run; nothing that counts was changed, should it be stopped here.
-    let mut wait_told = || tell(TurnEvent::WaitingForPermit);
+    let mut wait_told = || request.events.send(TurnEvent::Waiting(WaitingFor::Permit));
     let _permit = tokio::select! {
         permit = Permit::take(&store, setup.config.limits.turns, &mut wait_told) => permit?,
         () = request.interrupt.notified() => return Err(TurnError::Stopped),
@@ -78,10 +89,11 @@ async fn ask(
     heard.notices.extend(lost);
     let text = prompt::compose(guard, request.message)?;
     guard.claim_mut().start()?;
-    tell(TurnEvent::Started { provider: &plan.chosen.name, program: &plan.chosen.program });
 
     let launch = Launch { deadline: Some(setup.config.limits.turn_timeout), ..plan.launch(setup) };
     loop {
+        let (provider, program) = (plan.chosen.name.clone(), plan.chosen.program.clone());
+        request.events.send(TurnEvent::Started { provider, program });
         let current = guard.record().conversation.as_ref();
         let told = history.continuation != Continuation::Fresh
             && current.is_some_and(|current| current.told == Some(plan.brief.hash()));
@@ -93,7 +105,7 @@ async fn ask(
             ..plan.turn(&user, &history.continuation, history.new_id)
         };
         let run = Run { setup, chosen: &plan.chosen, turn: &turn, launch: &launch, request };
-        let Some(failure) = run.attempt(guard, heard, tell).await? else {
+        let Some(failure) = run.attempt(guard, heard).await? else {
             heard.told = Some(plan.brief.hash());
             heard.notices.extend(not_kept(&plan, heard.conversation.as_deref()));
             return Ok(());
@@ -107,7 +119,7 @@ async fn ask(
             }
             NextTry::Fresh { replay: true, .. } => {
                 let notice = forgotten(&plan, &failure);
-                tell(TurnEvent::Notice(&notice));
+                request.events.send(TurnEvent::Notice(notice.clone()));
                 heard.notices.push(notice);
             }
             NextTry::Fresh { .. } | NextTry::Resume(_) => {}

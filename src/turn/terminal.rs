@@ -6,10 +6,11 @@ use std::ffi::OsString;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::events::{TurnEvent, TurnEvents, WaitingFor};
 use super::plan::{Asked, TurnPlan};
 use super::setup::Setup;
 use super::subject::Subject;
-use super::{TurnError, TurnEvent, conversation, finalise};
+use super::{TurnError, conversation, finalise};
 use crate::login;
 use crate::process::{self, ChildOutcome, Launch};
 use crate::provider::{Continuation, Invocation, child_environment};
@@ -21,11 +22,7 @@ use crate::session::{Grant, MessageOptions, WorkspaceGuard};
 ///
 /// # Errors
 /// If the provider has none, or cannot be started.
-pub async fn attach(
-    setup: &Setup,
-    guard: &mut WorkspaceGuard,
-    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
-) -> Result<ChildOutcome, TurnError> {
+pub async fn attach(setup: &Setup, guard: &mut WorkspaceGuard, events: &TurnEvents) -> Result<ChildOutcome, TurnError> {
     let store = guard.store().clone();
     let ground = setup.ground(&store);
     let user = setup.user(&ground);
@@ -34,7 +31,7 @@ pub async fn attach(
     guard.own_dir(&["provider", &plan.chosen.name])?;
     let (continuation, lost) = conversation::continuation(guard, &plan, false)?;
     for notice in plan.notices().chain(&lost) {
-        tell(TurnEvent::Notice(notice));
+        events.send(TurnEvent::Notice(notice.clone()));
     }
     let new_id = Uuid::new_v4();
     let turn = plan.turn(&user, &continuation, new_id);
@@ -44,12 +41,12 @@ pub async fn attach(
     let launch = Launch { environment, ..plan.launch(setup) };
     let steps = chosen.provider.prepare_terminal(&turn);
     for notice in login::settle_own(guard.store(), guard.folder()).await? {
-        tell(TurnEvent::Notice(&notice));
+        events.send(TurnEvent::Notice(notice));
     }
     provider_home::prepare(guard, chosen.provider, &chosen.options, &turn, &launch, &steps).await?;
     let before = finalise::BeforeTurn::look(&plan.paths, true);
-    let mut login = chosen.login(guard, &turn, &mut || tell(TurnEvent::WaitingForLogin)).await?;
-    tell(TurnEvent::Started { provider: &chosen.name, program: &chosen.program });
+    let mut login = chosen.login(guard, &turn, &mut || events.send(TurnEvent::Waiting(WaitingFor::Login))).await?;
+    events.send(TurnEvent::Started { provider: chosen.name.clone(), program: chosen.program.clone() });
     let launch = Launch { login: login.as_ref(), ..launch };
     let proven = Notify::new();
     let outcome = match process::spawn_in_terminal(guard, &invocation, &launch) {
@@ -59,9 +56,9 @@ pub async fn attach(
         },
         Err(error) => Err(error),
     };
-    settle_granted(guard, tell);
+    settle_granted(guard, events);
     for notice in login::end(login).await {
-        tell(TurnEvent::Notice(&notice));
+        events.send(TurnEvent::Notice(notice));
     }
     let outcome = outcome?;
     let look = before.finalise(guard, &plan.paths)?;
@@ -100,13 +97,13 @@ pub async fn exec(
     setup: &Setup,
     guard: &mut WorkspaceGuard,
     command: &[OsString],
-    tell: &mut (dyn FnMut(TurnEvent<'_>) + Send),
+    events: &TurnEvents,
 ) -> Result<ChildOutcome, TurnError> {
     let store = guard.store().clone();
     let ground = setup.ground(&store);
     let plan = plan(setup, guard, &ground, Asked::Command(command))?;
     for notice in plan.notices() {
-        tell(TurnEvent::Notice(notice));
+        events.send(TurnEvent::Notice(notice.clone()));
     }
     let chosen = &plan.chosen;
     let mut invocation = Invocation::of(&chosen.program);
@@ -115,7 +112,7 @@ pub async fn exec(
     let environment = child_environment(&setup.environment, chosen.provider, &chosen.options, &invocation);
     let launch = Launch { environment, ..plan.launch(setup) };
     let outcome = process::spawn_in_terminal(guard, &invocation, &launch)?.end().await;
-    settle_granted(guard, tell);
+    settle_granted(guard, events);
     Ok(outcome)
 }
 
@@ -134,9 +131,9 @@ fn plan(
 }
 
 /// Looks at what is granted to the session, and tells the person at once.
-fn settle_granted(guard: &mut WorkspaceGuard, tell: &mut (dyn FnMut(TurnEvent<'_>) + Send)) {
+fn settle_granted(guard: &mut WorkspaceGuard, events: &TurnEvents) {
     guard.settle_granted();
     for notice in guard.take_notices() {
-        tell(TurnEvent::Notice(&notice));
+        events.send(TurnEvent::Notice(notice));
     }
 }

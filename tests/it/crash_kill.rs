@@ -115,7 +115,13 @@ fn points(base: &Base) -> Vec<Job> {
 }
 
 fn changing(case: Case, scope: Scope, count: usize) -> impl Iterator<Item = Job> {
-    (1..=count + 6).map(move |at| Job { case, scope, calls: Calls::Changing, at })
+    // A turn of more than a second shows itself, which takes some calls more.
+    (1..=count + 6).chain((count + 10..=count + 30).step_by(5)).map(move |at| Job {
+        case,
+        scope,
+        calls: Calls::Changing,
+        at,
+    })
 }
 
 fn sweep(base: &Base, jobs: &[Job]) -> (Vec<String>, BTreeMap<String, Tally>) {

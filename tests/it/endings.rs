@@ -236,7 +236,8 @@ fn a_launcher_that_was_stopped_is_no_way_out() {
     let output = left_alone.end();
     assert_eq!(
         words(&root, &output),
-        "3\nerror: fake: its launcher was killed\nhint: `denizen retry <key>` sends the message again"
+        "4\nerror: the turn took longer than 1s, and everything it had started was ended\nhint: `--timeout` or \
+         `limits.turn_timeout` allows more"
     );
     fake.script("echo \"answer to $message\"");
     assert_usable(&root);

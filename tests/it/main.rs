@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a test prints is for the person who runs it")]
 
 mod adoption;
+mod answering;
 mod arrival;
 mod attach;
 mod bad_disks;
@@ -37,6 +38,7 @@ mod hostile_sessions;
 mod init;
 mod keep;
 mod layering;
+mod lingering;
 mod logins;
 mod migrate_bad;
 mod migrate_crash;
@@ -74,3 +76,4 @@ mod two_keys;
 mod usage;
 mod verify;
 mod walls;
+mod watching;

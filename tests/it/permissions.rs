@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use denizen::turn::approval::{Decision, PermissionAsk, PermissionRequest};
+use denizen::session::AnswerOutcome;
+use denizen::turn::approval::{Decision, PermissionRequest};
 
-use crate::support::asked::{Sent, send};
+use crate::support::asked::{Ask, Sent, send, send_within};
 use crate::support::clis::did_not_run;
 use crate::support::fake::{Fake, Running, until};
 use crate::support::root::Root;
@@ -46,16 +47,16 @@ fn heard(root: &Root) -> Vec<String> {
     text.lines().map(answer).collect()
 }
 
-fn allow(ask: PermissionAsk) {
-    ask.decide.send(Decision::Allow).expect("it waits");
+fn allow(ask: Ask) {
+    assert_eq!(ask.decide(Decision::Allow), AnswerOutcome::Counts);
 }
 
 /// Decides by what is asked for.
-fn decide(ask: PermissionAsk) {
-    match ask.request.detail.as_str() {
+fn decide(ask: Ask) {
+    match ask.detail() {
         "yes" => allow(ask),
-        "no" => ask.decide.send(Decision::Deny("rather not".to_owned())).expect("it waits"),
-        _ => drop(ask),
+        "no" => assert_eq!(ask.decide(Decision::Deny("rather not".to_owned())), AnswerOutcome::Counts),
+        _ => {}
     }
 }
 
@@ -63,11 +64,12 @@ fn decide(ask: PermissionAsk) {
 fn a_request_is_answered_as_was_decided() {
     let body = r#"request 1 yes; heard; request 2 no; heard; request 3 drop; heard; answer done; over"#;
     let (root, fake) = asking("a_request_is_answered_as_was_decided", body);
-    let sent = send(&root, "alder", "/hello \"you\"", |ask, _| decide(ask));
+    let patience = Duration::from_secs(1);
+    let sent = send_within(&root, "alder", "/hello \"you\"", patience, |ask, _| decide(ask));
     assert_eq!(sent.text(), "done");
     let request = |detail: &str| PermissionRequest { tool: "Bash".to_owned(), detail: detail.to_owned() };
     assert_eq!(sent.asked, ["yes", "no", "drop"].map(request));
-    assert_eq!(heard(&root), ["1 allow {command:yes}", "2 deny rather not", "3 deny nobody decided about it in time"]);
+    assert_eq!(heard(&root), ["1 allow {command:yes}", "2 deny rather not", "3 deny nobody decided within 1s"]);
     // Its input had an end, and began with the message.
     assert_eq!(fake.said(), ["over"]);
     let kept = root.session("alder").join("provider/claude");
@@ -98,13 +100,13 @@ fn several_requests_wait_at_once_and_are_answered_in_any_order() {
         None => first = Some(ask),
         Some(first) => {
             allow(ask);
-            decide(first);
+            assert_eq!(first.decide(Decision::Deny("rather not".to_owned())), AnswerOutcome::Counts);
         }
     });
     assert_eq!((sent.text(), sent.details()), ("done", vec!["one", "two"]));
     let mut answers = heard(&root);
     answers.sort_unstable();
-    assert_eq!(answers, ["1 deny nobody decided about it in time", "2 allow {command:two}"]);
+    assert_eq!(answers, ["1 deny rather not", "2 allow {command:two}"]);
 }
 
 #[test]
@@ -134,18 +136,18 @@ answer done; over"#;
 fn a_request_that_is_taken_back_is_not_asked_any_longer() {
     let body = "request 1 x; gate; cancel 1; gate; request 2 yes; heard; answer done; over";
     let (root, mut fake) = asking("a_request_that_is_taken_back_is_not_asked_any_longer", body);
-    let waiting = Arc::new(Mutex::new(None));
+    let waiting = Arc::new(Mutex::new(None::<Ask>));
     let watched = Arc::clone(&waiting);
     let watch = thread::spawn(move || {
         until("question", || watched.lock().expect("the question").is_some().then_some(()).ok_or_else(String::new));
         fake.release(1);
         until("end of the question", || match &*watched.lock().expect("the question") {
-            Some(PermissionAsk { decide, .. }) if decide.is_closed() => Ok(()),
-            other => Err(format!("{other:?}")),
+            Some(ask) if ask.is_over() => Ok(()),
+            _ => Err("it stands".to_owned()),
         });
         fake.release(1);
     });
-    let sent = send(&root, "alder", "hello", |ask, _| match ask.request.detail.as_str() {
+    let sent = send(&root, "alder", "hello", |ask, _| match ask.detail() {
         "x" => *waiting.lock().expect("the question") = Some(ask),
         _ => allow(ask),
     });
@@ -164,7 +166,9 @@ fn undecided(root: &Root, mut act: impl FnMut(&tokio::sync::Notify)) -> Sent {
         act(interrupt);
     });
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert!(waiting.is_some_and(|ask| ask.decide.is_closed()), "{:?}", sent.result);
+    let ask = waiting.expect("it was asked");
+    assert!(ask.is_over(), "{:?}", sent.result);
+    assert_eq!(ask.decide(Decision::Allow), AnswerOutcome::Over);
     sent
 }
 
@@ -211,8 +215,8 @@ answer done"#;
 }
 
 /// The turn may end in the moment of the decision.
-fn allow_if_open(ask: PermissionAsk) {
-    let _heard = ask.decide.send(Decision::Allow);
+fn allow_if_open(ask: Ask) {
+    let _counts_or_over = ask.decide(Decision::Allow);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use denizen::turn::approval::{Decision, PermissionAsk};
+use denizen::session::AnswerOutcome;
+use denizen::turn::approval::Decision;
 use serde_json::{Value, json};
 
-use crate::support::asked::{Sent, send};
+use crate::support::asked::{Ask, Sent, send, send_within};
 use crate::support::clis::{Cli, Clis, Login};
 use crate::support::model::{Model, Request, reply, tool_then_reply};
 use crate::support::root::Root;
@@ -141,12 +142,7 @@ impl Asking {
 
     /// Asks for a word in a session; gives what became of it, and everything
     /// that the model was sent.
-    fn send(
-        &self,
-        key: &str,
-        word: &str,
-        decide: impl FnMut(PermissionAsk, &tokio::sync::Notify),
-    ) -> (Sent, Vec<Request>) {
+    fn send(&self, key: &str, word: &str, decide: impl FnMut(Ask, &tokio::sync::Notify)) -> (Sent, Vec<Request>) {
         self.model.during(|| send(&self.root, key, &please(word), decide))
     }
 
@@ -180,19 +176,19 @@ fn did(word: &str) -> String {
     format!("did-{word}")
 }
 
-fn allow(ask: PermissionAsk) {
-    ask.decide.send(Decision::Allow).expect("it waits");
+fn allow(ask: Ask) {
+    assert_eq!(ask.decide(Decision::Allow), AnswerOutcome::Counts);
 }
 
-fn deny(ask: PermissionAsk) {
-    ask.decide.send(Decision::Deny("rather not".to_owned())).expect("it waits");
+fn deny(ask: Ask) {
+    assert_eq!(ask.decide(Decision::Deny("rather not".to_owned())), AnswerOutcome::Counts);
 }
 
 fn asks_and_does_what_was_decided(cli: Cli, bounds: Bounds, test: &str) {
     let Some(asking) = Asking::new(cli, bounds, test, Login::Environment) else { return };
     // How the model hears of a no.
     let (told, unheard) = match cli {
-        Cli::Claude => ("rather not", "nobody decided about it in time"),
+        Cli::Claude => ("rather not", "nobody decided within 1s"),
         _ => ("rejected by user", "rejected by user"),
     };
 
@@ -213,13 +209,15 @@ fn asks_and_does_what_was_decided(cli: Cli, bounds: Bounds, test: &str) {
     // Nobody has to be told of what they decided themselves.
     assert_eq!(notices(&sent), Vec::<String>::new());
 
-    let (sent, requests) = asking.send("ash", "cedar", |ask, _| drop(ask));
+    let patience = Duration::from_secs(1);
+    let (sent, requests) =
+        asking.model.during(|| send_within(&asking.root, "ash", &please("cedar"), patience, |_, _| {}));
     assert_eq!((sent.text(), sent.asked.len()), (did("cedar").as_str(), 1));
     assert!(!asking.has_made("ash", "cedar"));
     assert_has(&requests.last().expect("the result of the tool").body, unheard);
 
     // Two at once, in one turn: each has its own answer.
-    let (sent, _) = asking.send("oak", "two", |ask, _| match ask.request.detail.contains("first") {
+    let (sent, _) = asking.send("oak", "two", |ask, _| match ask.detail().contains("first") {
         true => deny(ask),
         false => allow(ask),
     });
@@ -234,7 +232,7 @@ fn asks_and_does_what_was_decided(cli: Cli, bounds: Bounds, test: &str) {
         interrupt.notify_one();
     });
     assert_eq!(sent.result.expect_err("stopped"), "the turn was stopped");
-    assert!(waiting.is_some_and(|ask| ask.decide.is_closed()));
+    assert!(waiting.is_some_and(|ask| ask.is_over()));
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert!(!asking.has_made("oak", "elder"));
     let (sent, requests) = asking.send("oak", "larch", |ask, _| allow(ask));
