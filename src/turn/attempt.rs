@@ -1,7 +1,6 @@
 //! One attempt of a turn: the provider's process, its exchange, and what is settled
 //! after it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,14 +9,15 @@ use super::approval::{PendingApprovals, QuestionTerms};
 use super::choose::Chosen;
 use super::events::{TurnEvent, WaitingFor};
 use super::exchange::{Afterwards, Exchange};
+use super::progress::TurnProgress;
 use super::provider_process::ProviderProcess;
 use super::setup::Setup;
 use super::{TurnError, TurnRequest, finalise};
 use crate::login;
 use crate::process::Launch;
-use crate::provider::{Failure, Turn, TurnPaths, child_environment};
+use crate::provider::{Failure, Turn, child_environment};
 use crate::provider_home;
-use crate::session::{FileMark, Usage, WorkspaceGuard};
+use crate::session::WorkspaceGuard;
 
 /// How long a provider that has given its final event may take to exit by itself,
 /// once its input is closed: some write the end of their conversation then.
@@ -25,43 +25,6 @@ use crate::session::{FileMark, Usage, WorkspaceGuard};
 /// Codex 0.169.0 and Gemini CLI 0.61.0 took 0.5 and 1 s, and a few of some twenty
 /// were not done after 2 s. OpenCode 1.18.33 has no final event but its exit.
 const EXIT_GRACE: Duration = Duration::from_secs(8);
-
-/// What was heard from the provider, over all attempts of a turn.
-#[derive(Debug, Default)]
-pub(super) struct TurnProgress {
-    pub(super) provider: String,
-    /// Where the provider's things are, once that is known.
-    pub(super) place: Option<TurnPaths>,
-    pub(super) conversation: Option<String>,
-    pub(super) texts: Vec<Arc<str>>,
-    /// The length of all texts together, in bytes.
-    pub(super) text_bytes: usize,
-    pub(super) usage: Option<Usage>,
-    pub(super) reported: Option<Usage>,
-    pub(super) notices: Vec<String>,
-    /// What the conversation's file was like at the end.
-    pub(super) file: Option<FileMark>,
-    /// The hash of the brief, once the conversation was told it.
-    pub(super) told: Option<String>,
-    /// The number of the last question that the agent asked.
-    pub(super) asked: u32,
-}
-
-impl TurnProgress {
-    /// The reply so far.
-    pub(super) fn text(&self) -> String {
-        let texts: Vec<&str> = self.texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
-        texts.join("\n\n")
-    }
-
-    /// Forgets what a failed attempt said.
-    pub(super) fn begin_again(&mut self) {
-        self.texts.clear();
-        self.text_bytes = 0;
-        self.usage = None;
-        self.conversation = None;
-    }
-}
 
 /// What an attempt is made with.
 #[derive(Clone, Copy)]

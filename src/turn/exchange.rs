@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::approval::{Decision, PendingApprovals};
-use super::attempt::TurnProgress;
 use super::events::{TurnEvent, TurnEvents};
+use super::progress::TurnProgress;
 use super::provider_process::{ProcessEvent, ProviderProcess};
 use super::{TurnError, conversation};
 use crate::config::value::written_span;

@@ -16,6 +16,7 @@ mod live;
 mod login;
 mod plan;
 mod policy;
+mod progress;
 mod prompt;
 mod provider_process;
 mod record;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::attempt::TurnProgress;
+use super::progress::TurnProgress;
 use super::{TurnError, TurnReply, TurnRequest, prompt};
 use crate::files::Durability;
 use crate::provider_home;

@@ -1,12 +1,13 @@
 //! Taking a turn: the plan, a permit, the conversation, and attempts until one of
 //! them is answered or nothing is left to be tried.
 
-use super::attempt::{Run, TurnProgress};
+use super::attempt::Run;
 use super::choose::may_drive;
 use super::conversation;
 use super::error::ChoiceError;
 use super::events::{FinishReason, TurnEvent, WaitingFor};
 use super::plan::{Asked, TurnPlan};
+use super::progress::TurnProgress;
 use super::record::record;
 use super::recovery::{FailedAttempt, History, NextTry, next};
 use super::setup::Setup;

@@ -98,13 +98,16 @@ fn points(base: &Base) -> Vec<Job> {
     let groups: Vec<(Case, Scope)> =
         CASES.iter().flat_map(|case| [Scope::Program, Scope::Tree].map(|scope| (*case, scope))).collect();
     let mut jobs: Vec<Job> = Vec::new();
-    let mut counts = Vec::new();
+    let (mut counts, mut striking) = (Vec::new(), 0);
+    let step = amount(5, 1, 1);
     for (case, scope) in groups {
         let unharmed = base.unharmed(case, scope);
-        jobs.extend(changing(case, scope, unharmed.calls.len()).step_by(amount(5, 1, 1)));
+        // What is aimed behind the last call strikes nothing.
+        striking += unharmed.calls.len().div_ceil(step);
+        jobs.extend(changing(case, scope, unharmed.calls.len()).step_by(step));
         counts.push((case, scope, unharmed.count));
     }
-    let more = (least() + least() / 10).saturating_sub(jobs.len()).div_ceil(counts.len());
+    let more = (least() + least() / 10).saturating_sub(striking).div_ceil(counts.len());
     for (case, scope, count) in counts {
         let step = if crash::full() { 1 } else { (count / more.max(1)).max(1) };
         // The number of calls differs from run to run, mostly by waits.

@@ -262,6 +262,16 @@ fn a_busy_session_is_waited_for_or_left_alone() {
     let backup = root.dir().join("backup").display().to_string();
     let running = Running::denizen(&root, &["send", "alder", "two"]);
     fake.wait_for(1);
+    let in_queue = || {
+        let entries = fs_err::read_dir(root.path().join("state/queue/alder")).expect("a queue").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    // A turn of more than a second shows what it does, and then does nothing new.
+    crate::support::fake::until("the turn to show itself", || {
+        let shown = in_queue().iter().any(|name| name.ends_with(".live"))
+            && root.path().join("state/control/changed/alder").exists();
+        if shown { Ok(()) } else { Err(format!("{:?}", in_queue())) }
+    });
     let before = Tree::of_root(&root.path());
     for args in [&["export", "alder", "-o", &file, "--wait", "1s"][..], &["restore", &backup, "alder", "--wait", "1s"]]
     {
@@ -274,7 +284,7 @@ fn a_busy_session_is_waited_for_or_left_alone() {
     let waiting = Running::denizen(&root, &["export", "alder", "-o", &file, "--wait", "60s"]);
     // It stands in line behind the turn.
     crate::support::fake::until("a place in line", || {
-        let places = fs_err::read_dir(root.path().join("state/queue/alder")).expect("a queue").count();
+        let places = in_queue().iter().filter(|name| !name.ends_with(".live")).count();
         if places == 2 { Ok(()) } else { Err(format!("{places} places")) }
     });
     fake.release(1);

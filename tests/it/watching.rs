@@ -51,8 +51,9 @@ fn a_reader_that_sleeps_holds_no_turn_and_gets_every_word() {
         let mut stdout = sending.stdout.take().expect("what it prints");
         stdout.read_to_string(&mut printed).expect("read");
         assert_eq!(sending.wait().expect("an end").code(), Some(0));
-        assert_eq!(printed.len(), expected.len() + 1 + usize::from(provider == "lines"), "{provider}");
-        assert!(printed.trim_end() == expected, "{provider}: every word, once, in order");
+        // The last line of a part ends with a newline of its own, a whole text does not.
+        let ends = [format!("{expected}\n"), format!("{expected}\n\n")];
+        assert!(ends.contains(&printed), "{provider}: every word, once, in order ({} bytes)", printed.len());
     }
 }
 
