@@ -108,12 +108,15 @@ impl Store {
         self.with_known(granted, |known| known.told().to_owned())
     }
 
-    /// Does something with what is known of a granted directory.
+    /// Does something with what is known of a granted directory, and nobody else
+    /// does meanwhile: what one of two sessions found would be forgotten.
     fn with_known<T>(&self, granted: &Path, act: impl FnOnce(&mut Known) -> T) -> Result<T, files::Error> {
         let path = self.state_path("repositories");
         make_private_dir(&path, Durability::Process)?;
         let dir = Dir::open(&path)?;
-        let name = PathBuf::from(format!("{}.json", &hex(&Sha256::digest(granted.as_os_str().as_bytes()))[..32]));
+        let hash = hex(&Sha256::digest(granted.as_os_str().as_bytes())[..16]);
+        let _lock = Lock::take(&path.join(format!("{hash}.lock")))?;
+        let name = PathBuf::from(format!("{hash}.json"));
         let bytes = match dir.read(&name, MAX_NOTE) {
             Err(error) if error.is_not_found() => Vec::new(),
             read => read?,
@@ -245,4 +248,43 @@ fn read_note(dir: &Dir, folder: &str) -> Result<Option<Note>, files::Error> {
 
 fn name(folder: &str) -> PathBuf {
     PathBuf::from(format!("{folder}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::repository::Protect;
+
+    #[test]
+    fn what_two_sessions_find_at_once_is_known_of_both() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let dir = std::fs::canonicalize(temporary.path()).expect("its path");
+        let store = Store::at(&dir.join("root"), Durability::Process);
+        let granted = Granted { path: dir.join("g"), skip: Vec::new(), protect: Protect::default() };
+        let make = |name: &str| std::fs::create_dir_all(granted.path.join(name).join(".git")).expect("a repository");
+        make("one");
+        let outside = |known: &mut Known| {
+            let outside = Outside { home: None, everywhere: &[], read: &|_| None };
+            repository::begin(&granted, false, known, &outside).map(drop).expect("looked at");
+        };
+        let (looked, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let slow = |known: &mut Known| {
+                    outside(known);
+                    looked.send(()).expect("heard");
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                };
+                store.with_known(&granted.path, slow).expect("known");
+            });
+            told.recv().expect("told");
+            make("two");
+            store.with_known(&granted.path, outside).expect("known");
+        });
+        let known = store.with_known(&granted.path, |known| serde_json::to_value(&*known)).expect("known");
+        let known = known.expect("JSON");
+        assert_eq!(known["git_dirs"].as_object().map(|dirs| dirs.keys().count()), Some(2), "{known}");
+    }
 }
