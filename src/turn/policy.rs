@@ -153,17 +153,20 @@ fn with_walls(inputs: &PolicyInputs<'_>) -> Result<Policy, PolicyError> {
     }
     let means = inputs.means();
     refuse(mode.name(), probe::against(means, mode))?;
-    let mut ground = setup.ground(store);
-    if working_dir != session {
-        ground = ground.with(working_dir);
-    }
+    let with_working_dir;
+    let ground = if working_dir == session {
+        inputs.ground
+    } else {
+        with_working_dir = setup.ground(store).with(working_dir);
+        &with_working_dir
+    };
     let level = if mode == WallsMode::Kernel {
         Level::Kernel
     } else {
         let named = means.bubblewrap.clone().map_err(|obstacle| PolicyError::Means { level: mode.name(), obstacle })?;
         // What could replace it may have been granted since it was found.
         let bubblewrap =
-            trust::program(&named, &ground).map_err(|reason| PolicyError::Bubblewrap { program: named, reason })?;
+            trust::program(&named, ground).map_err(|reason| PolicyError::Bubblewrap { program: named, reason })?;
         Level::Full { bubblewrap }
     };
     let network = network(inputs);
@@ -172,7 +175,7 @@ fn with_walls(inputs: &PolicyInputs<'_>) -> Result<Policy, PolicyError> {
     }
     let private = Private::of(store.root(), setup.home.as_deref(), &setup.private, ground.mounts())?;
     let path = setup.environment.get_os("PATH").unwrap_or_default();
-    let look = SystemLook { path, private: &private, ground: &ground };
+    let look = SystemLook { path, private: &private, ground };
     let mut found = PolicyBuilder { inputs, look, read: BTreeSet::new(), write: BTreeSet::new() };
     let mut installation = Installation::default();
     let only_read = found.shares()?;
@@ -225,13 +228,18 @@ fn with_walls(inputs: &PolicyInputs<'_>) -> Result<Policy, PolicyError> {
         protect: Vec::new(),
     };
     let others: Vec<&PathBuf> = walls.read.iter().chain(&walls.write).chain(&walls.hide).collect();
-    let granted = granted(inputs, &others);
-    Ok(Policy { walls: Some(walls), granted, ..without_walls(inputs) })
+    let rest = around(inputs, granted(inputs, &others));
+    Ok(Policy { walls: Some(walls), ..rest })
 }
 
 /// The same with nothing but limits, whatever the configuration says.
 fn without_walls(inputs: &PolicyInputs<'_>) -> Policy {
-    Policy { granted: granted(inputs, &[]), person: personal_git(inputs), ..Policy::open(limits(inputs)) }
+    around(inputs, granted(inputs, &[]))
+}
+
+/// All of a policy but its walls.
+fn around(inputs: &PolicyInputs<'_>, granted: Vec<Granted>) -> Policy {
+    Policy { granted, person: personal_git(inputs), ..Policy::open(limits(inputs)) }
 }
 
 /// Where git's configuration of the person lies, and what is shared.
