@@ -12,6 +12,9 @@ pub mod causes;
 /// Sizes as people write them.
 pub mod sizes;
 
+/// Characters that nobody sees.
+pub mod unseen;
+
 /// Session keys, and the folder names that belong to them.
 pub mod key;
 

@@ -1,9 +1,9 @@
 //! Text that is made to fit: cut into messages, shown as it is. Lengths are
 //! counted in UTF-16 units, which no network counts more of than a text has.
 
-use std::fmt::Write;
-
 use unicode_segmentation::UnicodeSegmentation;
+
+use crate::unseen::is_unseen;
 
 /// What begins and ends a code block.
 const FENCE: &str = "```";
@@ -168,8 +168,7 @@ pub(super) fn verbatim(text: &str) -> String {
     for c in text.chars() {
         ticks = if c == '`' { ticks + 1 } else { 0 };
         if c != '\n' && c != '\t' && is_unseen(c) {
-            // Writing to a string does not fail.
-            let _written = write!(shown, "\\u{{{:x}}}", u32::from(c));
+            shown.extend(c.escape_unicode());
             continue;
         }
         if ticks == 3 {
@@ -181,14 +180,6 @@ pub(super) fn verbatim(text: &str) -> String {
     // A tick at the end would join those that end the block.
     shown.push_str(if text.ends_with('`') { "\u{200b}\n```" } else { "\n```" });
     shown
-}
-
-/// Control characters, and those that take no place or turn the direction of text.
-pub(super) fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

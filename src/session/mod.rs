@@ -44,7 +44,7 @@ pub use settings::{PermissionMode, SETTINGS, Settings};
 pub use store::{Listed, NewSession, Store};
 pub use transcript::{Recorded, Speaker, Transcript, TranscriptEntry};
 pub use trash::Trashed;
-pub use turn_files::{LiveTurn, TurnFiles, answer_question, open_questions};
+pub use turn_files::{LiveTurn, TurnFiles, TurnState, answer_question, open_questions};
 pub use workspace::{Workspace, WorkspaceGuard};
 
 use crate::files;

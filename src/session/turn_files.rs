@@ -35,11 +35,23 @@ const MAX_NAME: usize = 200;
 /// The longest reason, in characters.
 const MAX_REASON: usize = 2000;
 
+/// The state of a turn in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TurnState {
+    /// It waits.
+    Waiting,
+    /// It runs.
+    Running,
+    /// Its agent asks something.
+    Asking,
+}
+
 /// What a turn is doing, as other processes see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveTurn {
-    /// `waiting`, `running` or `asking`.
-    pub state: String,
+    /// Its state in one word.
+    pub state: TurnState,
     /// Since when.
     pub since: Timestamp,
     /// What the agent did last, in one line without control characters.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::session::{Question, Usage, Waiting};
+use crate::session::{Question, TurnState, Usage, Waiting};
 
 /// How many events a subscriber may be behind before it gets the turn so far
 /// instead of those that it missed.
@@ -130,17 +130,6 @@ pub enum Doing {
     Waiting(WaitingFor),
     /// The agent does something.
     Activity(String),
-}
-
-/// The state of a turn in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnState {
-    /// It waits.
-    Waiting,
-    /// It runs.
-    Running,
-    /// Its agent asks something.
-    Asking,
 }
 
 impl TurnSoFar {

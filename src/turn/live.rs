@@ -5,8 +5,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use super::events::{Doing, TurnEvents, TurnSoFar, TurnState, WaitingFor};
+use super::events::{Doing, TurnEvents, TurnSoFar, WaitingFor};
 use crate::session::{LiveTurn, TurnFiles, WorkspaceGuard};
+use crate::unseen::is_unseen;
 
 /// How often the file is replaced at most.
 const PACE: Duration = Duration::from_secs(1);
@@ -30,12 +31,8 @@ impl LiveView {
     pub(crate) async fn show(mut self, events: &TurnEvents) -> Infallible {
         loop {
             tokio::time::sleep(PACE).await;
-            let live = events.look(live);
-            if let Some(files) = &self.files
-                && live.is_some()
-                && live != self.shown
-                && let Some(live) = live
-            {
+            let (Some(files), Some(live)) = (&self.files, events.look(live)) else { continue };
+            if self.shown.as_ref() != Some(&live) {
                 let state = self.shown.replace(live.clone()).map(|shown| shown.state);
                 // A view that cannot be shown is missed by nobody who works.
                 let _shown = files.show(&live);
@@ -58,18 +55,13 @@ impl Drop for LiveView {
 }
 
 fn live(so_far: &TurnSoFar) -> Option<LiveTurn> {
-    let state = match so_far.state() {
-        TurnState::Waiting => "waiting",
-        TurnState::Running => "running",
-        TurnState::Asking => "asking",
-    };
     let activity = match &so_far.doing {
         Some(Doing::Activity(text)) => Some(escaped_line(text)),
         Some(Doing::Waiting(WaitingFor::Permit)) => Some("as many turns as may run are running".to_owned()),
         Some(Doing::Waiting(WaitingFor::Login)) => Some("another turn may be renewing the login".to_owned()),
         Some(Doing::Waiting(WaitingFor::Session(_))) | None => None,
     };
-    Some(LiveTurn { state: state.to_owned(), since: so_far.since?, activity })
+    Some(LiveTurn { state: so_far.state(), since: so_far.since?, activity })
 }
 
 /// A text of the agent on one line, in which nothing acts on a terminal.
@@ -81,9 +73,7 @@ fn escaped_line(text: &str) -> String {
             escaped.push('…');
             break;
         }
-        let is_hidden = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if is_hidden { escaped.extend(c.escape_unicode()) } else { escaped.push(c) }
+        if is_unseen(c) { escaped.extend(c.escape_unicode()) } else { escaped.push(c) }
     }
     escaped
 }

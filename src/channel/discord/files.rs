@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::rest::Api;
 use super::section::checked_url;
 use super::wire::File;
-use crate::channel::text::is_unseen;
 use crate::channel::{Attachment, BoxFuture, Fetch, FetchError, SendError, Upload};
+use crate::unseen::is_unseen;
 
 /// Where Discord keeps files.
 const HOSTS: [&str; 2] = ["cdn.discordapp.com", "media.discordapp.net"];

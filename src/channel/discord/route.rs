@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::section::{Directs, PlaceRules, Respond, Section};
 use super::wire::{Id, WireChannel, WireMessage, WireUser, lenient};
 use crate::channel::AccessRole;
-use crate::channel::text::is_unseen;
 use crate::key::{Key, KeyError};
 use crate::session::{Address, Author};
+use crate::unseen::is_unseen;
 
 /// The network's name.
 pub(super) const NETWORK: &str = "discord";
