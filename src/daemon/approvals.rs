@@ -17,7 +17,7 @@ use crate::config::value::written_span;
 use crate::ops::{Approver, ControlError};
 use crate::session::{Address, AnswerOutcome, Question};
 use crate::turn::TurnEvent;
-use crate::turn::approval::Decision;
+use crate::turn::approval::{Decision, NOBODY};
 use crate::turn::events::{Subscription, TurnUpdate, Verdict};
 
 /// How much of a question is shown, in characters. What is longer is denied:
@@ -143,8 +143,7 @@ async fn put<'a>(
     to: &Address,
     question: &Arc<Question>,
 ) -> Result<(PostedId, String, QuestionGuard<'a>), &'static str> {
-    const UNASKED: &str = "nobody decided about it in time";
-    let Some(ChannelHandle { network, .. }) = shared.network(&to.network) else { return Err(UNASKED) };
+    let Some(ChannelHandle { network, .. }) = shared.network(&to.network) else { return Err(NOBODY) };
     let shown = network.verbatim(&question.detail);
     let tool = phrases::one_line(&question.tool, 80);
     let mut pieces = network.split(&format!("The agent asks for permission: {tool}\n{shown}"));
@@ -160,12 +159,12 @@ async fn put<'a>(
     let last = pieces.pop().unwrap_or_default();
     for piece in pieces {
         let post = Post { text: piece, ..Post::default() };
-        network.post(to, &post).await.map_err(|_| UNASKED)?;
+        network.post(to, &post).await.map_err(|_| NOBODY)?;
     }
     let post = Post { text: last.clone(), buttons, ..Post::default() };
     let posted = network.post(to, &post).await.map_err(|error| {
         tracing::warn!(session = state.folder, "a question for permission could not be asked: {error}");
-        UNASKED
+        NOBODY
     })?;
     put.is_in(&posted.0);
     Ok((posted, last, put))

@@ -16,6 +16,7 @@ use super::context::{ChannelHandle, Shared, blocking};
 use super::render;
 use super::session_state::WorkerState;
 use crate::channel::{ChannelClient, DOUBT, Post, PostedId, SendError};
+use crate::key::hex;
 use crate::ops::Unrecorded;
 use crate::session::{Address, EntryNote, Queue, QueueEntry, SessionError};
 
@@ -33,7 +34,7 @@ pub(super) fn nonce(parts: &[&str]) -> String {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..12])
 }
 
 /// What a turn's message is known by, whatever becomes of it.

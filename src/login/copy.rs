@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::note::Copied;
 use crate::causes::with_causes;
 use crate::files::{self, Dir, Durability, Staging, make_private_dir, open_linkless};
+use crate::key::hex;
 use crate::provider::{CopyVerdict, LoginRules};
 use crate::session::{SessionError, Store};
 
@@ -44,7 +45,7 @@ pub(super) fn read_original(path: &Path) -> Result<Option<Vec<u8>>, files::Error
 }
 
 pub(super) fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// Puts a copy where the CLI looks for it, in place of whatever stands there.

@@ -136,7 +136,7 @@ static LAUNCHERS: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 ///
 /// # Errors
 /// If the launcher cannot be started. That the *program* cannot be started
-/// is an [`ChildOutcome`].
+/// is a [`ChildOutcome`].
 pub fn spawn(guard: &WorkspaceGuard, invocation: &Invocation, launch: &Launch<'_>) -> Result<Child, SpawnError> {
     start(guard, invocation, launch, None)
 }

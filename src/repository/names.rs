@@ -51,7 +51,7 @@ struct Entry {
 /// # Errors
 /// If something was closed by its owner and cannot be opened again.
 pub(super) fn configuration(view: &View, granted: &Path, git_dir: &Path) -> Result<Vec<(String, String)>, Error> {
-    let mut reader = PathReader { view, granted, outside: &Outside::NONE, entries: Vec::new() };
+    let mut reader = ConfigReader { view, granted, outside: &Outside::NONE, entries: Vec::new() };
     reader.read_repository(&granted.join(git_dir))?;
     Ok(reader.entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
 }
@@ -91,7 +91,7 @@ pub(super) fn named(view: &View, granted: &Path, found: &Found, outside: &Outsid
         let git_dir = found.targets.get(&git).cloned().unwrap_or_else(|| granted.join(git));
         repositories.entry(git_dir).or_default().insert(granted.join(tree));
     }
-    let mut everywhere = PathReader { view, granted, outside, entries: Vec::new() };
+    let mut everywhere = ConfigReader { view, granted, outside, entries: Vec::new() };
     for file in outside.everywhere {
         everywhere.read_file(file, 0)?;
     }
@@ -100,7 +100,7 @@ pub(super) fn named(view: &View, granted: &Path, found: &Found, outside: &Outsid
         repositories.entry(git_dir).or_default().insert(tree);
     }
     for (git_dir, bases) in &repositories {
-        let mut reader = PathReader { view, granted, outside, entries: everywhere.entries.clone() };
+        let mut reader = ConfigReader { view, granted, outside, entries: everywhere.entries.clone() };
         reader.read_repository(git_dir)?;
         for entry in &reader.entries {
             named.per_worktree |= entry.key == "extensions.worktreeconfig" && entry.value != "false";
@@ -123,14 +123,14 @@ fn around(granted: &Path, outside: &Outside<'_>) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-struct PathReader<'a> {
+struct ConfigReader<'a> {
     view: &'a View,
     granted: &'a Path,
     outside: &'a Outside<'a>,
     entries: Vec<Entry>,
 }
 
-impl PathReader<'_> {
+impl ConfigReader<'_> {
     fn text(&self, file: &Path) -> Result<Option<String>, Error> {
         let bytes = match below(self.granted, file) {
             Some(file) => self.view.read(&file, MAX_CONFIG)?,

@@ -163,7 +163,7 @@ impl Drop for PendingApprovals<'_> {
 }
 
 /// What the agent is told if nobody could decide.
-const NOBODY: &str = "nobody decided about it in time";
+pub const NOBODY: &str = "nobody decided about it in time";
 
 fn decision_of(answer: QuestionAnswer) -> (Decision, Verdict) {
     let QuestionAnswer { allow, by, reason, .. } = answer;
